@@ -1,0 +1,316 @@
+//! What the configuration says about servers, secrets and accounts, after validation. Floor 0.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::ids::{AccountName, MailboxName};
+
+/// How a connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tls {
+    /// TLS from the first byte (RFC 8314).
+    Implicit,
+    /// STARTTLS or STLS before anything else; a server without it is refused.
+    StartTls,
+    /// Cleartext; only for loopback hosts.
+    None,
+}
+
+/// A SASL mechanism that the configuration may name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// RFC 4616.
+    Plain,
+    /// The obsolete but widespread LOGIN.
+    Login,
+}
+
+/// Where a secret comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// The first line of the output of a command (argv, no shell).
+    Command(Vec<String>),
+    /// A file of mode 0600; one trailing newline is dropped.
+    File(PathBuf),
+    /// An environment variable.
+    Env(String),
+    /// A systemd credential: `$CREDENTIALS_DIRECTORY/<name>`.
+    Credential(String),
+    /// Written in the (private) configuration file.
+    Plain(String),
+}
+
+impl std::fmt::Debug for SecretSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Command(argv) => write!(f, "Command({:?})", argv.first()),
+            Self::File(path) => write!(f, "File({})", path.display()),
+            Self::Env(name) => write!(f, "Env({name})"),
+            Self::Credential(name) => write!(f, "Credential({name})"),
+            Self::Plain(_) => f.write_str("Plain(…)"),
+        }
+    }
+}
+
+/// One server of an account: where it is, how to talk to it, who we are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Encryption.
+    pub tls: Tls,
+    /// The login name; empty means no login (SMTP on loopback only).
+    pub user: String,
+    /// Where the password comes from; none means no login (SMTP on loopback only).
+    pub password: Option<SecretSource>,
+    /// Mechanisms in order of preference; empty means the best that both sides have.
+    pub auth: Vec<Mechanism>,
+    /// PEM file of certificates that are trusted in addition to the system's.
+    pub ca_file: Option<PathBuf>,
+    /// SHA-256 of the server's SubjectPublicKeyInfo; with it no other certificate is accepted.
+    pub pin_sha256: Option<[u8; 32]>,
+    /// PEM file with a client certificate and its key.
+    pub client_cert: Option<PathBuf>,
+    /// The deadline of one command, and of connect, TLS and login together.
+    pub timeout: Duration,
+}
+
+impl Endpoint {
+    /// `host:port`, with brackets around an IPv6 address.
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// How mailboxes become directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `Archive/2024` is a directory of that name.
+    Fs,
+    /// `Archive/2024` is the directory `.Archive.2024`; INBOX is the root.
+    MaildirPlusPlus,
+}
+
+/// Which way changes travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Both ways.
+    Both,
+    /// From the server to the Maildir only.
+    Pull,
+    /// From the Maildir to the server only.
+    Push,
+}
+
+/// Where a mailbox that exists on one side only is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreatePolicy {
+    /// On either side.
+    Both,
+    /// Only in the Maildir.
+    Local,
+    /// Only on the server.
+    Remote,
+    /// Nowhere.
+    None,
+}
+
+/// What a message that was deleted locally becomes on the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeletePolicy {
+    /// It is moved to the Trash mailbox.
+    Trash,
+    /// It is expunged.
+    Expunge,
+    /// It stays.
+    Keep,
+}
+
+/// More deletions than `max(min, percent)` in one mailbox wait for consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Brake {
+    /// Absolute number that is always allowed.
+    pub min: u32,
+    /// Share of the mailbox that is always allowed, in percent.
+    pub percent: u32,
+}
+
+/// The `[account.NAME.sync]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncPolicy {
+    /// Which way changes travel.
+    pub direction: Direction,
+    /// Glob patterns on the decoded name; `!` excludes, the last match wins.
+    pub mailboxes: Vec<String>,
+    /// Where missing mailboxes are created.
+    pub create: CreatePolicy,
+    /// What a local deletion becomes.
+    pub delete: DeletePolicy,
+    /// The deletion brake.
+    pub brake: Brake,
+    /// How long removed files are kept.
+    pub quarantine: Duration,
+}
+
+/// The `[account.NAME.imap]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImapSettings {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// Only mailboxes below this prefix are seen, and their names lose it.
+    pub path_prefix: Option<String>,
+    /// Mailboxes watched by IDLE; empty means polling only.
+    pub push: Vec<MailboxName>,
+    /// Most connections at one time.
+    pub max_connections: u32,
+}
+
+/// The role of a mailbox (RFC 6154).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// The inbox.
+    Inbox,
+    /// `\Sent`.
+    Sent,
+    /// `\Trash`.
+    Trash,
+    /// `\Drafts`.
+    Drafts,
+    /// `\Junk`.
+    Junk,
+    /// `\Archive`.
+    Archive,
+    /// `\All`.
+    All,
+    /// `\Flagged`.
+    Flagged,
+}
+
+impl Role {
+    /// The role as it stands in configuration and status: `sent`, `trash`, …
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbox => "inbox",
+            Self::Sent => "sent",
+            Self::Trash => "trash",
+            Self::Drafts => "drafts",
+            Self::Junk => "junk",
+            Self::Archive => "archive",
+            Self::All => "all",
+            Self::Flagged => "flagged",
+        }
+    }
+}
+
+/// Who files a copy of a sent message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SentCopy {
+    /// Look whether the server filed it, else file it.
+    Auto,
+    /// Always file it.
+    Append,
+    /// The server files it.
+    Server,
+    /// Nobody.
+    None,
+}
+
+/// An outgoing server, with who files the copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmtpSettings {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// Who files the copy.
+    pub sent_copy: SentCopy,
+}
+
+/// One account, validated and complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: AccountName,
+    /// Its address.
+    pub address: String,
+    /// Whether it runs at all.
+    pub enabled: bool,
+    /// Further addresses it may send as; `*@domain` is a wildcard.
+    pub aliases: Vec<String>,
+    /// The root of its Maildir.
+    pub maildir: PathBuf,
+    /// How mailboxes become directories.
+    pub layout: Layout,
+    /// Between base name and flags.
+    pub info_separator: char,
+    /// Roles fixed by the configuration.
+    pub roles: BTreeMap<Role, MailboxName>,
+    /// Incoming mail; none for a send-only account.
+    pub imap: Option<ImapSettings>,
+    /// Sync settings.
+    pub sync: SyncPolicy,
+    /// Outgoing mail.
+    pub smtp: Option<SmtpSettings>,
+}
+
+/// What happens to a message whose fate after the final dot is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUncertain {
+    /// It waits for a person.
+    Hold,
+    /// It is sent again with the same Message-ID.
+    Retry,
+}
+
+/// The `[outbox]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxSettings {
+    /// The directory that is watched.
+    pub dir: PathBuf,
+    /// How long a message waits before its first attempt.
+    pub undo_delay: Duration,
+    /// How long transient refusals are retried.
+    pub retry_for: Duration,
+    /// What happens when the fate is not known.
+    pub on_uncertain: OnUncertain,
+}
+
+/// Which bus carries the D-Bus objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusChoice {
+    /// The session bus and the private socket.
+    Session,
+    /// The private socket only.
+    Private,
+    /// None.
+    Off,
+}
+
+/// The `[daemon]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DaemonSettings {
+    /// How often mailboxes are looked at that push does not cover.
+    pub poll_interval: Duration,
+    /// The log filter.
+    pub log: String,
+    /// Which bus.
+    pub bus: BusChoice,
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// The daemon's own settings.
+    pub daemon: DaemonSettings,
+    /// The outbox.
+    pub outbox: OutboxSettings,
+    /// The accounts, by name.
+    pub accounts: BTreeMap<AccountName, Account>,
+}

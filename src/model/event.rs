@@ -1,0 +1,74 @@
+//! What wakes the engine: hints (something may have changed) and commands (a person asks). Floor 0.
+
+use crate::model::ids::{AccountName, MailboxName, OutboxId};
+use crate::model::status::Counters;
+use std::collections::BTreeMap;
+
+/// Something may have changed. A hint never causes an effect by itself: it only wakes a loop.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hint {
+    /// The server may have changed this mailbox.
+    Remote(MailboxName),
+    /// The directory of this mailbox may have changed.
+    Local(MailboxName),
+    /// Everything may have changed: events were lost, mailboxes came or went.
+    Everything,
+}
+
+/// The number of a job that `WaitJob` can wait for.
+pub type JobId = u32;
+
+/// What a person asks of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Sync an account, or some of its mailboxes; empty means all.
+    Sync {
+        /// The job to report to.
+        job: JobId,
+        /// The account.
+        account: AccountName,
+        /// The mailboxes.
+        mailboxes: Vec<MailboxName>,
+    },
+    /// Stop working for so many seconds; 0 means until resumed. No account means all.
+    Pause {
+        /// The account.
+        account: Option<AccountName>,
+        /// Seconds; 0 means until resumed.
+        seconds: u64,
+    },
+    /// Go on.
+    Resume {
+        /// The account.
+        account: Option<AccountName>,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// Try queued messages now; empty means all.
+    Flush {
+        /// The job to report to.
+        job: JobId,
+        /// The messages.
+        ids: Vec<OutboxId>,
+    },
+}
+
+/// How one account's part of a sync ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AccountReport {
+    /// The counters per mailbox.
+    pub mailboxes: BTreeMap<MailboxName, Counters>,
+    /// Error name, text and exit code of what failed.
+    pub error: Option<ReportError>,
+}
+
+/// What failed, ready to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportError {
+    /// Stable name, as of the D-Bus errors.
+    pub code: String,
+    /// The whole story in one line.
+    pub text: String,
+    /// The exit code that goes with it.
+    pub exit: u8,
+}

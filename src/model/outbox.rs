@@ -1,0 +1,1 @@
+//! Outgoing messages: envelope, phases and verdicts. Floor 0.

@@ -1,0 +1,1 @@
+//! What each side looked like. Floor 0.
