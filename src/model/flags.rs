@@ -129,7 +129,7 @@ impl Flags {
 
     /// The IMAP names, as for STORE and APPEND.
     pub fn imap_names(&self) -> Vec<&str> {
-        let known = Flag::ALL.into_iter().filter(|f| self.has(*f)).map(Flag::imap);
+        let known = Flag::ALL.into_iter().filter(|f| self.has(*f)).map(|f| -> &str { f.imap() });
         known.chain(self.keywords.iter().map(String::as_str)).collect()
     }
 
