@@ -1,1 +1,5 @@
 //! Floor 3: one outside thing each, and one `classify` each. Library types never leave an adapter.
+
+pub mod net;
+pub mod sasl;
+pub mod secrets;
