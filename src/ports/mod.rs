@@ -1,1 +1,4 @@
-//! ports
+//! Floor 2: what the engine needs from the outside, as traits. No library type appears here.
+
+pub mod local;
+pub mod remote;
