@@ -3,3 +3,4 @@
 pub mod net;
 pub mod sasl;
 pub mod secrets;
+pub mod smtp;
