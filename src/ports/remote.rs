@@ -125,15 +125,11 @@ pub trait Remote: Send {
     fn can_push(&self) -> bool;
 
     /// All mailboxes, with STATUS where that costs one round trip.
-    fn mailboxes(
-        &mut self,
-    ) -> impl Future<Output = Result<Vec<RemoteMailbox>, Failure>> + Send;
+    fn mailboxes(&mut self) -> impl Future<Output = Result<Vec<RemoteMailbox>, Failure>> + Send;
 
     /// Creates a mailbox, and subscribes to it.
-    fn create(
-        &mut self,
-        mailbox: &MailboxName,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn create(&mut self, mailbox: &MailboxName)
+    -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// Selects a mailbox and tells what is there, or what changed since `known`.
     fn changes(
