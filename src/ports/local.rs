@@ -36,6 +36,9 @@ pub struct Landing {
     pub flags: Flags,
 }
 
+/// A message where a scan saw it.
+pub type Seen = (Base, LocalMessage);
+
 /// A file being written in `tmp/`.
 pub trait Staging: Write + Send {
     /// Completes the file: mode, mtime (seconds since the epoch). Nothing is durable yet.
@@ -43,6 +46,12 @@ pub trait Staging: Write + Send {
     /// # Errors
     /// The write failed; the file is removed.
     fn finish(self, date: Option<i64>) -> Result<Base, Failure>;
+
+    /// SHA-256 of what was written so far.
+    fn digest(&self) -> [u8; 32];
+
+    /// Removes the file.
+    fn discard(self);
 }
 
 /// Where a message that landed was found after a restart.
@@ -95,28 +104,35 @@ pub trait Local: Send + Sync + 'static {
     fn settle(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<Vec<Settled>, Failure>;
 
     /// Changes flags; a file that is gone is left out of the answer, the others come back with the
-    /// flags that they have now.
+    /// flags that they have now. Files are looked for where they were `seen` first.
     fn set_flags(
         &self,
         mailbox: &MailboxName,
-        changes: &[(Base, FlagDelta)],
+        changes: &[(Seen, FlagDelta)],
     ) -> Result<Vec<(Base, Flags)>, Failure>;
 
     /// Moves files out of sight, into the quarantine; files that are gone are fine.
-    fn quarantine(&self, mailbox: &MailboxName, bases: &[Base]) -> Result<(), Failure>;
+    fn quarantine(&self, mailbox: &MailboxName, seen: &[Seen]) -> Result<(), Failure>;
 
     /// Drops what lay longer than allowed in the quarantine, and old files of ours in `tmp/`.
     fn sweep(&self) -> Result<(), Failure>;
 
     /// Opens a message for upload; `None` if it is gone.
-    fn open(&self, mailbox: &MailboxName, base: &Base) -> Result<Option<Upload>, Failure>;
+    fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure>;
 
-    /// Message-ID and wire size of messages; those without a Message-ID are left out.
+    /// Message-ID (empty if there is none) and wire size; files that are gone are left out.
     fn evidence(
         &self,
         mailbox: &MailboxName,
-        bases: &[Base],
+        seen: &[Seen],
     ) -> Result<Vec<(Base, Evidence)>, Failure>;
+
+    /// SHA-256 of the contents; files that are gone are left out.
+    fn digests(
+        &self,
+        mailbox: &MailboxName,
+        seen: &[Seen],
+    ) -> Result<Vec<(Base, [u8; 32])>, Failure>;
 }
 
 /// The number of a mailbox in the ledger.

@@ -1,4 +1,5 @@
 //! Floor 2: what the engine needs from the outside, as traits. No library type appears here.
 
+pub mod hints;
 pub mod local;
 pub mod remote;

@@ -48,7 +48,8 @@ fn check(policy: Policy, fixture: &str, want: &str) {
             }
             "?" => {}
             letters => {
-                let message = LocalMessage { sub: Sub::Cur, flags: flags(letters) };
+                let message =
+                    LocalMessage { sub: Sub::Cur, flags: flags(letters), info: String::new() };
                 local.messages.insert(name, message);
             }
         }
@@ -117,7 +118,7 @@ fn a_delta_says_nothing_about_messages_that_it_does_not_list() {
         state: RowState::Paired,
     };
     let base = BaseView { rows: vec![row], uidvalidity: None };
-    let message = LocalMessage { sub: Sub::Cur, flags: flags("FS") };
+    let message = LocalMessage { sub: Sub::Cur, flags: flags("FS"), info: String::new() };
     let local = LocalView {
         messages: BTreeMap::from([(Base("m1".into()), message)]),
         absent: BTreeSet::new(),
@@ -141,7 +142,7 @@ fn flags_that_the_server_did_not_send_are_unknown_and_not_none() {
     let local = LocalView {
         messages: BTreeMap::from([(
             Base("m1".into()),
-            LocalMessage { sub: Sub::Cur, flags: flags("FS") },
+            LocalMessage { sub: Sub::Cur, flags: flags("FS"), info: String::new() },
         )]),
         absent: BTreeSet::new(),
     };
@@ -173,7 +174,10 @@ fn carry_out(
     for (uid, _) in &plan.download {
         let flags = remote[uid].flags.clone().unwrap();
         let name = Base(format!("d{uid}"));
-        local.messages.insert(name.clone(), LocalMessage { sub: Sub::Cur, flags: flags.clone() });
+        local.messages.insert(
+            name.clone(),
+            LocalMessage { sub: Sub::Cur, flags: flags.clone(), info: String::new() },
+        );
         pair(*uid, &name, &flags, &mut base.rows);
     }
     for name in &plan.upload {
@@ -244,7 +248,7 @@ proptest! {
             }
             match l {
                 Some(flags) => {
-                    let message = LocalMessage { sub: Sub::Cur, flags: flags.clone() };
+                    let message = LocalMessage { sub: Sub::Cur, flags: flags.clone(), info: String::new() };
                     local.messages.insert(name, message);
                 }
                 None => { local.absent.insert(name); }
