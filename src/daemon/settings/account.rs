@@ -64,7 +64,8 @@ pub(super) fn account<'a>(
 
 /// The login of the outgoing server is that of the incoming one, where they do not differ.
 fn sending_user(login: &Login, imap: Option<&Server<'_>>) -> String {
-    imap.and_then(|server| server.user.clone()).unwrap_or_else(|| login.user.clone())
+    let own = imap.and_then(|server| server.user.clone()).filter(|user| !user.is_empty());
+    own.unwrap_or_else(|| login.user.clone())
 }
 
 fn maildir<'a>(name: &str, table: &Table<'a>, around: &Surroundings) -> (PathBuf, Spot<'a>) {

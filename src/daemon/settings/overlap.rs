@@ -40,7 +40,7 @@ pub(super) fn refuse_overlaps(places: &[Place<'_>]) {
 fn resolved(path: &Path) -> PathBuf {
     for existing in path.ancestors() {
         if let Ok(real) = existing.canonicalize() {
-            let rest = path.strip_prefix(existing).unwrap_or(Path::new(""));
+            let rest = path.strip_prefix(existing).unwrap_or_else(|_| Path::new(""));
             return real.join(rest);
         }
     }

@@ -52,7 +52,7 @@ impl<'a> Spot<'a> {
     }
 
     /// The same place, for the key `name` below.
-    pub(super) fn below(&self, name: &str) -> Spot<'a> {
+    pub(super) fn below(&self, name: &str) -> Self {
         Spot { problems: self.problems, at: self.at, key: join(&self.key, name) }
     }
 }
@@ -145,7 +145,7 @@ impl<'a> Value<'a> {
     }
 
     /// An array.
-    pub(super) fn list(&self) -> Option<Vec<Value<'a>>> {
+    pub(super) fn list(&self) -> Option<Vec<Self>> {
         let array = self.typed("an array", self.value.as_array())?;
         let item = |value: &'a toml::Spanned<DeValue<'a>>| {
             let spot = Spot { at: value.span().start, ..self.spot.clone() };
@@ -155,7 +155,7 @@ impl<'a> Value<'a> {
     }
 
     /// An array of strings; those that are none are noted and left out.
-    pub(super) fn texts(&self) -> Option<Vec<(&'a str, Value<'a>)>> {
+    pub(super) fn texts(&self) -> Option<Vec<(&'a str, Self)>> {
         let items = self.list()?.into_iter();
         Some(items.filter_map(|item| item.text().map(|text| (text, item))).collect())
     }

@@ -112,7 +112,7 @@ impl Server<'_> {
         let has_password = self.has_password || login.has_password;
         let mut password = self.password.clone().or_else(|| login.password.clone());
         let may_skip_login = protocol == Protocol::Smtp && values::is_loopback(&self.host);
-        if user.is_empty() {
+        if self.user.as_deref() == Some("") {
             password = None;
             if !may_skip_login {
                 self.spot
