@@ -64,8 +64,9 @@ pub(crate) struct Mailbox {
     pub(crate) no_select: bool,
     /// UIDs from here on are `\Recent` for the next session that selects the mailbox.
     pub(crate) recent_from: u32,
-    /// Counts all changes, so that sessions see in O(1) that nothing happened.
-    pub(crate) version: u64,
+    /// Mod-sequence to UID of every addition and flag change; entries that a later change
+    /// overtook stay. With `vanished` it tells sessions what is new without a scan.
+    pub(crate) changed: BTreeMap<u64, u32>,
 }
 
 impl Mailbox {
@@ -81,12 +82,11 @@ impl Mailbox {
             special_use: None,
             no_select: false,
             recent_from: 1,
-            version: 0,
+            changed: BTreeMap::new(),
         }
     }
 
     fn bump(&mut self) -> u64 {
-        self.version += 1;
         self.modseq += 1;
         self.modseq
     }
@@ -110,6 +110,7 @@ impl Mailbox {
             modseq,
         };
         self.messages.insert(uid, message);
+        self.changed.insert(modseq, uid);
         uid
     }
 
@@ -126,6 +127,7 @@ impl Mailbox {
         if let Some(message) = self.messages.get_mut(&uid) {
             message.flags = flags;
             message.modseq = modseq;
+            self.changed.insert(modseq, uid);
         }
         true
     }
@@ -145,6 +147,7 @@ impl Mailbox {
         self.uid_next = 1;
         self.recent_from = 1;
         self.vanished.clear();
+        self.changed.clear();
         for message in messages.into_values() {
             let Message {
                 flags,

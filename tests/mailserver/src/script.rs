@@ -55,6 +55,13 @@ pub enum Action {
         /// What takes its place.
         to: Vec<u8>,
     },
+    /// Stores an APPENDed message altered: replaces these bytes in it.
+    AlterAppend {
+        /// What is replaced, wherever it occurs.
+        from: Vec<u8>,
+        /// What takes its place.
+        to: Vec<u8>,
+    },
     /// Claims this EXISTS in SELECT and EXAMINE.
     Exists(u32),
     /// Gives the named mailbox, or every one, a new UIDVALIDITY before executing.
@@ -229,6 +236,7 @@ pub(crate) struct Effects {
     pub(crate) drop_uids: BTreeSet<u32>,
     pub(crate) drop_lines: Vec<Vec<u8>>,
     pub(crate) rewrites: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) alterations: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) exists: Option<u32>,
     pub(crate) uid_validity: Vec<(Option<String>, u32)>,
     pub(crate) calls: Calls,
@@ -263,6 +271,7 @@ impl Effects {
             Action::DropUids(uids) => self.drop_uids.extend(uids),
             Action::DropLines(text) => self.drop_lines.push(text),
             Action::Rewrite { from, to } => self.rewrites.push((from, to)),
+            Action::AlterAppend { from, to } => self.alterations.push((from, to)),
             Action::Exists(count) => self.exists = Some(count),
             Action::UidValidity { mailbox, value } => self.uid_validity.push((mailbox, value)),
             Action::Call(f) => self.calls.0.push(f),

@@ -232,15 +232,16 @@ async fn serve(protocol: Protocol, stream: TcpStream, shared: Arc<Shared>) {
         state.open.insert(id, protocol);
         id
     });
-    match protocol {
+    let wire = match protocol {
         Protocol::Imap => imap::serve(stream, id, Arc::clone(&shared)).await,
         Protocol::Smtp => smtp::serve(stream, id, Arc::clone(&shared)).await,
-    }
+    };
     shared.update(|state| {
         state.open.remove(&id);
         state.idling.remove(&id);
         state.hanging.remove(&id);
     });
+    wire.end().await;
 }
 
 /// A mailbox of a server, by name. Cheap to clone and to move into an [`Action::call`].

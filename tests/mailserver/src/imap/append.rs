@@ -7,6 +7,7 @@ use super::mailboxes::decode_name;
 use super::session::{Done, Session};
 use crate::config::Capability;
 use crate::mailbox::{NewMessage, canonical_flag, now};
+use crate::script::replace;
 use crate::sequence::compact;
 use crate::token::{Token, tokens};
 
@@ -81,6 +82,9 @@ impl Session {
                 return Done::no("[TRYCREATE] no such mailbox");
             };
             let uids = messages.into_iter().map(|mut new| {
+                for (from, to) in &self.effects.alterations {
+                    new.bytes = Arc::from(replace(&new.bytes, from, to));
+                }
                 new.flags.retain(|flag| keywords || flag.starts_with('\\'));
                 mailbox.append(new)
             });

@@ -58,6 +58,8 @@ fn parse(all: &[Token]) -> Option<Listing> {
     };
     for pattern in patterns {
         let whole = [reference, pattern.text()?].concat();
+        // The matcher recurses once per character.
+        (whole.len() <= 1024).then_some(())?;
         listing.patterns.push(utf7::decode(&whole)?);
     }
     if let Some((first, tail)) = rest.split_first() {
@@ -113,10 +115,8 @@ fn attributes(state: &State, name: &str, mailbox: &Mailbox, listing: &Listing) -
     } else {
         "\\HasNoChildren"
     });
-    if let Some(special_use) = mailbox.special_use.as_deref() {
-        if state.config.capabilities.has(Capability::SpecialUse) {
-            attributes.push(special_use);
-        }
+    if state.config.capabilities.has(Capability::SpecialUse) {
+        attributes.extend(mailbox.special_use.as_deref());
     }
     if listing.tell_subscribed && mailbox.subscribed {
         attributes.push("\\Subscribed");

@@ -99,7 +99,8 @@ impl Session {
             told: Vec::new(),
             recent: BTreeSet::new(),
             keywords: mailbox.keywords(),
-            version: Some(mailbox.version),
+            pending: BTreeSet::new(),
+            seen: mailbox.modseq,
         };
         selected.extend(mailbox);
         let exists = self

@@ -129,7 +129,9 @@ impl Session {
             .update(|s| s.effects(Protocol::Imap, "GREETING", b""));
         dispatch::before(&self.shared, self.id, &mut self.wire, &self.effects).await?;
         let text = self.shared.read(|state| state.config.capabilities.line());
-        let greeting = format!("* OK [CAPABILITY {text}] ready\r\n").into_bytes();
+        let refusal = self.effects.refuse.take();
+        let status = refusal.unwrap_or_else(|| format!("OK [CAPABILITY {text}] ready"));
+        let greeting = format!("* {status}\r\n").into_bytes();
         let greeting = self.effects.reply.take().unwrap_or(greeting);
         self.send(greeting).await?;
         self.wire.flush().await?;

@@ -27,8 +27,10 @@ pub(super) struct Selected {
     pub(super) told: Vec<u64>,
     pub(super) recent: BTreeSet<u32>,
     pub(super) keywords: BTreeSet<String>,
-    /// The mailbox version that all this is of, `None` if something is yet to be told.
-    pub(super) version: Option<u64>,
+    /// Expunged messages that the client was not told of yet.
+    pub(super) pending: BTreeSet<u32>,
+    /// The mailbox's mod-sequence up to which all else was told.
+    pub(super) seen: u64,
 }
 
 impl Selected {
@@ -61,23 +63,22 @@ impl Selected {
         self.uids.len() > before
     }
 
-    /// Removes what is gone; returns the positions (descending) and the UIDs.
-    fn shrink(&mut self, mailbox: &Mailbox) -> (Vec<usize>, Vec<u32>) {
-        let gone =
-            |(at, uid): (usize, &u32)| (!mailbox.messages.contains_key(uid)).then_some((at, *uid));
-        let gone: Vec<(usize, u32)> = self.uids.iter().enumerate().filter_map(gone).collect();
-        let uids: BTreeSet<u32> = gone.iter().map(|(_, uid)| *uid).collect();
-        if !uids.is_empty() {
-            let keep: Vec<bool> = self.uids.iter().map(|uid| !uids.contains(uid)).collect();
-            let mut kept = keep.iter();
-            self.told.retain(|_| kept.next() == Some(&true));
-            self.uids.retain(|uid| !uids.contains(uid));
-            self.recent.retain(|uid| !uids.contains(uid));
+    /// Drops what is gone; returns its positions (descending) and UIDs.
+    fn shrink(&mut self) -> (Vec<usize>, BTreeSet<u32>) {
+        let gone = std::mem::take(&mut self.pending);
+        let position = |uid: &u32| self.uids.binary_search(uid).ok();
+        let positions: Vec<usize> = gone.iter().rev().filter_map(position).collect();
+        if !positions.is_empty() {
+            let mut at = 0;
+            self.told.retain(|_| {
+                let keep = self.uids.get(at).is_some_and(|uid| !gone.contains(uid));
+                at += 1;
+                keep
+            });
+            self.uids.retain(|uid| !gone.contains(uid));
+            self.recent.retain(|uid| !gone.contains(uid));
         }
-        (
-            gone.iter().rev().map(|(at, _)| *at).collect(),
-            uids.into_iter().collect(),
-        )
+        (positions, gone)
     }
 
     /// Notes that the client knows the flags of this message as they are now.
@@ -117,10 +118,12 @@ impl Session {
         let shared = Arc::clone(&self.shared);
         let unchanged = shared.read(|state| {
             let mailbox = state.mailboxes.get(&selected.name);
-            mailbox.is_some_and(|m| m.id == selected.id && selected.version == Some(m.version))
+            let same = |m: &Mailbox| m.id == selected.id && m.modseq == selected.seen;
+            mailbox.is_some_and(same)
+                && (selected.pending.is_empty() || updates == Updates::WithoutExpunge)
         });
         if !unchanged {
-            let here = shared.update(|state| {
+            let here = shared.quietly(|state| {
                 let mailbox = selected.mailbox(state)?;
                 self.tell(&mut selected, mailbox, updates);
                 Some(())
@@ -135,10 +138,16 @@ impl Session {
     }
 
     fn tell(&mut self, selected: &mut Selected, mailbox: &mut Mailbox, updates: Updates) {
-        selected.version = Some(mailbox.version);
+        let start = mailbox
+            .vanished
+            .partition_point(|(_, modseq)| *modseq <= selected.seen);
+        let vanished = mailbox.vanished.iter().skip(start).map(|(uid, _)| *uid);
+        let known = vanished.filter(|uid| selected.uids.binary_search(uid).is_ok());
+        let known: Vec<u32> = known.collect();
+        selected.pending.extend(known);
         if updates == Updates::All {
-            let (positions, uids) = selected.shrink(mailbox);
-            if self.qresync && !uids.is_empty() {
+            let (positions, uids) = selected.shrink();
+            if self.qresync && !positions.is_empty() {
                 self.push(format!("* VANISHED {}", compact(uids)));
             } else {
                 for position in positions {
@@ -146,24 +155,34 @@ impl Session {
                 }
             }
         }
-        let keywords = mailbox.keywords();
-        if !keywords.is_subset(&selected.keywords) {
-            self.push(flags_line(&keywords));
-            selected.keywords = keywords;
+        let changed: Vec<u32> = mailbox
+            .changed
+            .range(selected.seen + 1..)
+            .map(|(_, uid)| *uid)
+            .collect();
+        self.tell_keywords(selected, mailbox, &changed);
+        for uid in changed {
+            if let Ok(position) = selected.uids.binary_search(&uid) {
+                self.tell_flags(selected, mailbox, position);
+            }
         }
-        if selected
-            .uids
-            .iter()
-            .any(|uid| !mailbox.messages.contains_key(uid))
-        {
-            selected.version = None;
-        }
-        for position in 0..selected.uids.len() {
-            self.tell_flags(selected, mailbox, position);
-        }
+        selected.seen = mailbox.modseq;
         if selected.extend(mailbox) {
             self.push(format!("* {} EXISTS", selected.uids.len()));
             self.push(format!("* {} RECENT", selected.recent.len()));
+        }
+    }
+
+    fn tell_keywords(&mut self, selected: &mut Selected, mailbox: &Mailbox, changed: &[u32]) {
+        let messages = changed.iter().filter_map(|uid| mailbox.messages.get(uid));
+        let flags = messages.flat_map(|message| message.flags.iter());
+        let before = selected.keywords.len();
+        selected
+            .keywords
+            .extend(flags.filter(|flag| !flag.starts_with('\\')).cloned());
+        if selected.keywords.len() > before {
+            let line = flags_line(&selected.keywords);
+            self.push(line);
         }
     }
 

@@ -60,7 +60,9 @@ impl Session {
             .shared
             .update(|s| s.effects(Protocol::Smtp, "GREETING", b""));
         dispatch::before(&self.shared, self.id, &mut self.wire, &self.effects).await?;
-        self.reply("220 localhost ESMTP ready").await?;
+        let refusal = self.effects.refuse.take();
+        self.reply(refusal.as_deref().unwrap_or("220 localhost ESMTP ready"))
+            .await?;
         while !self.ended {
             self.wire.limit(None);
             if !self.wire.has_input() {
