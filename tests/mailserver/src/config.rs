@@ -211,6 +211,26 @@ impl SmtpExtensions {
     }
 }
 
+/// When TLS begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// At once.
+    Implicit,
+    /// After STARTTLS, which is then advertised.
+    StartTls,
+}
+
+/// A certificate, and when it is shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// When TLS begins.
+    pub mode: TlsMode,
+    /// The certificate chain in PEM.
+    pub certificate_pem: Vec<u8>,
+    /// The private key in PKCS #8 PEM.
+    pub key_pem: Vec<u8>,
+}
+
 /// How to set up a [`MailServer`](crate::MailServer).
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -235,6 +255,8 @@ pub struct Config {
     pub smtp_bytes_max: usize,
     /// Whether MAIL before AUTH is refused with 530.
     pub smtp_auth_required: bool,
+    /// TLS for both servers; `None` is plain TCP.
+    pub tls: Option<Tls>,
     /// Loopback port of the IMAP server, 0 for any.
     pub imap_port: u16,
     /// Loopback port of the SMTP server, 0 for any.
@@ -255,6 +277,7 @@ impl Default for Config {
             literal_bytes_max: 256 * 1024 * 1024,
             smtp_bytes_max: 64 * 1024 * 1024,
             smtp_auth_required: true,
+            tls: None,
             imap_port: 0,
             smtp_port: 0,
         }
@@ -262,6 +285,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Returns the certificate if TLS begins in that way.
+    pub(crate) fn tls(&self, mode: TlsMode) -> Option<Tls> {
+        self.tls.clone().filter(|tls| tls.mode == mode)
+    }
+
     /// Returns whether the password is the user's.
     pub(crate) fn accepts(&self, user: &str, password: &str) -> bool {
         self.users.iter().any(|(u, p)| u == user && p == password)

@@ -3,7 +3,7 @@
 //!
 //! It behaves well by default. Every lie is a [`Rule`]: a matcher on a command and an [`Action`]
 //! that replaces, cuts, delays or distorts the answer. Every command is recorded, so a test can
-//! assert what was *not* sent. It deliberately has no TLS, no disk and no BODYSTRUCTURE, and all
+//! assert what was *not* sent. It deliberately has no disk and no BODYSTRUCTURE, and all
 //! users see the same mailboxes.
 //!
 //! ```
@@ -30,11 +30,12 @@ mod sequence;
 mod server;
 mod smtp;
 mod state;
+mod tls;
 mod token;
 mod utf7;
 mod wire;
 
-pub use config::{Capabilities, Capability, Config, SmtpExtension, SmtpExtensions};
+pub use config::{Capabilities, Capability, Config, SmtpExtension, SmtpExtensions, Tls, TlsMode};
 pub use mailbox::Message;
 pub use script::{Action, Rule, RuleId};
 pub use server::{MailServer, MailboxHandle};

@@ -71,7 +71,8 @@ pub enum Action {
         /// The new value.
         value: u32,
     },
-    /// Calls back before executing, for a change in the middle of a dialogue.
+    /// Calls back before executing, for a change in the middle of a dialogue. It runs on the
+    /// server's thread: it may change mailboxes, and must not wait.
     Call(Arc<dyn Fn() + Send + Sync>),
 }
 

@@ -6,11 +6,14 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 
+use crate::config::Tls;
+use crate::tls::{Stream, accept};
+
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Wire {
-    stream: BufReader<BufWriter<TcpStream>>,
+    stream: BufReader<BufWriter<Stream>>,
     /// The line that is being received; kept here so that reading may be cancelled.
     partial: Vec<u8>,
     /// Bytes that may still be sent before a scripted cut.
@@ -26,14 +29,33 @@ pub(crate) fn cut() -> io::Error {
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        let stream =
-            BufReader::with_capacity(64 * 1024, BufWriter::with_capacity(64 * 1024, stream));
+        let writer = BufWriter::with_capacity(64 * 1024, Stream::Plain(stream));
+        let stream = BufReader::with_capacity(64 * 1024, writer);
         Self {
             stream,
             partial: Vec::new(),
             budget: None,
             reset: false,
         }
+    }
+
+    /// Returns whether the connection is encrypted.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.stream.get_ref().get_ref(), Stream::Tls(_))
+    }
+
+    /// Does the TLS handshake. Plain bytes that came too early are dropped: obeying them would be
+    /// the command injection of STARTTLS.
+    pub(crate) async fn start_tls(&mut self, tls: &Tls) -> io::Result<()> {
+        self.flush().await?;
+        let stream = std::mem::replace(self.stream.get_mut().get_mut(), Stream::None);
+        let Stream::Plain(stream) = stream else {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        };
+        let early = self.stream.buffer().len();
+        self.stream.consume(early);
+        *self.stream.get_mut().get_mut() = accept(stream, tls).await?;
+        Ok(())
     }
 
     /// Reads one line and strips its end; `None` at the end of the stream. Cancel safe.
@@ -115,8 +137,7 @@ impl Wire {
     /// be a reset, which may take delivered bytes away from it.
     pub(crate) async fn end(mut self) {
         if self.reset {
-            // Nothing to do if it fails: the connection is gone then.
-            let _ = self.stream.get_ref().get_ref().set_zero_linger();
+            self.stream.get_ref().get_ref().reset_on_close();
             return;
         }
         let drain = async {

@@ -25,12 +25,10 @@ impl Session {
         if self.user.is_some() {
             return Done::bad("logged in already");
         }
-        let (accepted, capabilities) = self.shared.read(|state| {
-            (
-                state.config.accepts(user, password),
-                state.config.capabilities.line(),
-            )
-        });
+        let accepted = self
+            .shared
+            .read(|state| state.config.accepts(user, password));
+        let capabilities = self.capability_line();
         if !accepted {
             return Done::no("[AUTHENTICATIONFAILED] wrong user or password");
         }

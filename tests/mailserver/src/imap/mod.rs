@@ -4,6 +4,7 @@ mod append;
 mod auth;
 mod fetch;
 mod fetch_items;
+mod gate;
 mod idle;
 mod list;
 mod mailboxes;

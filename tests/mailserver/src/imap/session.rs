@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use super::receive::Received;
 use super::updates::{Selected, Updates};
-use crate::config::Capability;
+use crate::config::{Capability, Tls, TlsMode};
 use crate::dispatch;
 use crate::script::{Effects, replace};
 use crate::state::{Protocol, Shared};
@@ -73,6 +73,8 @@ pub(super) struct Session {
     /// Whether the connection ends after this command.
     pub(super) ended: bool,
     injected: usize,
+    /// The handshake that follows the tagged reply.
+    handshake: Option<Tls>,
 }
 
 impl Session {
@@ -90,6 +92,7 @@ impl Session {
             effects: Effects::default(),
             ended: false,
             injected,
+            handshake: None,
         }
     }
 
@@ -124,11 +127,17 @@ impl Session {
     }
 
     async fn greet(&mut self) -> io::Result<()> {
+        if let Some(tls) = self
+            .shared
+            .read(|state| state.config.tls(TlsMode::Implicit))
+        {
+            self.wire.start_tls(&tls).await?;
+        }
         self.effects = self
             .shared
             .update(|s| s.effects(Protocol::Imap, "GREETING", b""));
         dispatch::before(&self.shared, self.id, &mut self.wire, &self.effects).await?;
-        let text = self.shared.read(|state| state.config.capabilities.line());
+        let text = self.capability_line();
         let refusal = self.effects.refuse.take();
         let status = refusal.unwrap_or_else(|| format!("OK [CAPABILITY {text}] ready"));
         let greeting = format!("* {status}\r\n").into_bytes();
@@ -160,6 +169,7 @@ impl Session {
 
     /// Sends what has gathered, then the tagged reply, as far as the rules let it.
     pub(super) async fn finish(&mut self, tag: &str, done: Done) -> io::Result<()> {
+        let handshake = self.handshake.take();
         self.collect_updates(done.updates);
         self.send_items().await?;
         if let Some(rule) = self.effects.hang_after {
@@ -174,7 +184,12 @@ impl Session {
             return self.send(replace(&raw, b"{tag}", tag.as_bytes())).await;
         }
         let status = self.effects.tagged.take().unwrap_or(done.status);
-        self.send(format!("{tag} {status}\r\n").into_bytes()).await
+        self.send(format!("{tag} {status}\r\n").into_bytes())
+            .await?;
+        match handshake.filter(|_| status.starts_with("OK")) {
+            Some(tls) => self.wire.start_tls(&tls).await,
+            None => Ok(()),
+        }
     }
 
     /// Sends the gathered untagged responses, and what a test injected.
@@ -210,6 +225,7 @@ impl Session {
         }
         match received.name.as_str() {
             "IDLE" => return self.idle().await,
+            "STARTTLS" => return Ok(self.start_tls()),
             "APPEND" => return Ok(self.append(&received.arguments)),
             "LIST" | "LSUB" => return Ok(self.list(&received.name, &received.arguments)),
             "STATUS" => return Ok(self.status(&received.arguments)),
@@ -296,59 +312,32 @@ impl Session {
         })
     }
 
-    /// Refuses what the state or a missing capability forbids.
-    fn refusal(&self, name: &str) -> Option<Done> {
-        let anywhere = [
-            "CAPABILITY",
-            "NOOP",
-            "LOGOUT",
-            "ID",
-            "LOGIN",
-            "AUTHENTICATE",
-        ];
-        let authenticated = [
-            "ENABLE",
-            "LIST",
-            "LSUB",
-            "SUBSCRIBE",
-            "UNSUBSCRIBE",
-            "NAMESPACE",
-            "STATUS",
-            "CREATE",
-            "DELETE",
-            "RENAME",
-            "SELECT",
-            "EXAMINE",
-            "APPEND",
-            "IDLE",
-        ];
-        let needed = match name {
-            "IDLE" => Some(Capability::Idle),
-            "ID" => Some(Capability::Id),
-            "ENABLE" => Some(Capability::Enable),
-            "NAMESPACE" => Some(Capability::Namespace),
-            "UNSELECT" => Some(Capability::Unselect),
-            "UID EXPUNGE" => Some(Capability::UidPlus),
-            "MOVE" | "UID MOVE" => Some(Capability::Move),
-            _ => None,
-        };
-        if needed.is_some_and(|capability| !self.has(capability)) {
-            return Some(Done::bad("unknown command"));
-        }
-        if anywhere.contains(&name) {
-            return None;
-        }
-        if self.user.is_none() {
-            return Some(Done::bad("log in first"));
-        }
-        let selected = self.selected.is_some() || authenticated.contains(&name);
-        (!selected).then(|| Done::bad("no mailbox is selected, or unknown command"))
-    }
-
     fn capability(&mut self) -> Done {
-        let text = self.shared.read(|state| state.config.capabilities.line());
+        let text = self.capability_line();
         self.push(format!("* CAPABILITY {text}"));
         Done::ok("done")
+    }
+
+    pub(super) fn capability_line(&self) -> String {
+        let plain = !self.wire.is_tls();
+        self.shared.read(|state| {
+            let line = state.config.capabilities.line();
+            match state.config.tls(TlsMode::StartTls).filter(|_| plain) {
+                Some(_) => format!("{line} STARTTLS"),
+                None => line,
+            }
+        })
+    }
+
+    fn start_tls(&mut self) -> Done {
+        self.handshake = self
+            .shared
+            .read(|state| state.config.tls(TlsMode::StartTls));
+        if self.handshake.is_none() || self.wire.is_tls() || self.user.is_some() {
+            self.handshake = None;
+            return Done::bad("STARTTLS is not offered");
+        }
+        Done::ok("begin TLS")
     }
 
     fn logout(&mut self) -> Done {

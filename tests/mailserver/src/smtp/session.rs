@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use crate::config::SmtpExtension;
+use crate::config::{SmtpExtension, TlsMode};
 use crate::dispatch;
 use crate::script::Effects;
 use crate::state::{CommandRecord, Protocol, Shared};
@@ -56,6 +56,12 @@ impl Session {
 
     /// Runs the dialogue to its end.
     pub(super) async fn run(&mut self) -> io::Result<()> {
+        if let Some(tls) = self
+            .shared
+            .read(|state| state.config.tls(TlsMode::Implicit))
+        {
+            self.wire.start_tls(&tls).await?;
+        }
         self.effects = self
             .shared
             .update(|s| s.effects(Protocol::Smtp, "GREETING", b""));
@@ -110,6 +116,7 @@ impl Session {
             "EHLO" => self.greet(true).await,
             "HELO" => self.greet(false).await,
             "AUTH" => self.authenticate(rest).await,
+            "STARTTLS" => self.start_tls().await,
             "MAIL" => self.mail(rest).await,
             "RCPT" => self.recipient(rest).await,
             "DATA" => self.data().await,
@@ -194,6 +201,12 @@ impl Session {
         if !mechanisms.is_empty() {
             lines.push(format!("AUTH {}", mechanisms.join(" ")));
         }
+        let offered = self
+            .shared
+            .read(|state| state.config.tls(TlsMode::StartTls));
+        if offered.is_some() && !self.wire.is_tls() {
+            lines.push("STARTTLS".to_owned());
+        }
         let last = lines.len() - 1;
         let line = |(at, line): (usize, &String)| {
             format!("250{}{line}", if at == last { " " } else { "-" })
@@ -205,6 +218,23 @@ impl Session {
             .collect::<Vec<_>>()
             .join("\r\n");
         self.reply(&text).await
+    }
+
+    async fn start_tls(&mut self) -> io::Result<()> {
+        let tls = self
+            .shared
+            .read(|state| state.config.tls(TlsMode::StartTls));
+        let Some(tls) = tls.filter(|_| !self.wire.is_tls()) else {
+            return self.reply("502 5.5.1 STARTTLS is not offered").await;
+        };
+        if self.effects.tagged.is_some() {
+            return self.reply("").await;
+        }
+        self.reply("220 2.0.0 begin TLS").await?;
+        // RFC 3207, section 4.2: nothing that was said before counts.
+        self.extended = None;
+        self.transaction = None;
+        self.wire.start_tls(&tls).await
     }
 
     async fn mail(&mut self, rest: &str) -> io::Result<()> {
