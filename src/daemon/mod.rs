@@ -1,1 +1,3 @@
-//! daemon
+//! Floor 5: the wiring of the service.
+
+pub mod settings;

@@ -127,6 +127,8 @@ pub struct LocalMessage {
     pub sub: Sub,
     /// Its flags.
     pub flags: Flags,
+    /// What follows the base name: separator, `2,` and letters, or nothing.
+    pub info: String,
 }
 
 /// The state of a Maildir's directories, to see whether anything changed: mtimes in nanoseconds.

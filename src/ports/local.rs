@@ -7,10 +7,13 @@ use std::path::PathBuf;
 
 use crate::model::failure::Failure;
 use crate::model::flags::{FlagDelta, Flags};
-use crate::model::ids::{Base, MailboxName, Uid};
-use crate::model::view::{BaseView, Cursor, Evidence, LocalMessage, RowId, RowState, Stamp, Sub};
+use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
+use crate::model::status::Watch;
+use crate::model::view::{BaseView, Cursor, Evidence, LocalMessage, RowId, Stamp, Sub};
+use crate::ports::hints::HintBox;
 use crate::ports::remote::Upload;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A scan, with what tells whether the directory stood still.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +39,9 @@ pub struct Landing {
     pub flags: Flags,
 }
 
+/// A message where a scan saw it.
+pub type Seen = (Base, LocalMessage);
+
 /// A file being written in `tmp/`.
 pub trait Staging: Write + Send {
     /// Completes the file: mode, mtime (seconds since the epoch). Nothing is durable yet.
@@ -43,6 +49,12 @@ pub trait Staging: Write + Send {
     /// # Errors
     /// The write failed; the file is removed.
     fn finish(self, date: Option<i64>) -> Result<Base, Failure>;
+
+    /// SHA-256 of what was written so far.
+    fn digest(&self) -> [u8; 32];
+
+    /// Removes the file.
+    fn discard(self);
 }
 
 /// Where a message that landed was found after a restart.
@@ -52,6 +64,15 @@ pub enum Settled {
     Visible,
     /// Nowhere: it has to be fetched again.
     Nowhere,
+}
+
+/// Watches Maildirs and puts hints where they change.
+pub trait LocalWatcher: Send {
+    /// Watches one more mailbox; watching one twice is fine.
+    fn add(&mut self, mailbox: &MailboxName);
+
+    /// How changes are noticed.
+    fn state(&self) -> Watch;
 }
 
 /// The Maildir of an account.
@@ -65,6 +86,9 @@ pub trait Local: Send + Sync + 'static {
     /// # Errors
     /// `StoreMissing` if the marker is not there or another one is.
     fn open_root(&self, expected: Option<&str>) -> Result<String, Failure>;
+
+    /// Begins to watch for changes.
+    fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher>;
 
     /// The mailboxes that exist as Maildirs.
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure>;
@@ -95,28 +119,35 @@ pub trait Local: Send + Sync + 'static {
     fn settle(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<Vec<Settled>, Failure>;
 
     /// Changes flags; a file that is gone is left out of the answer, the others come back with the
-    /// flags that they have now.
+    /// flags that they have now. Files are looked for where they were `seen` first.
     fn set_flags(
         &self,
         mailbox: &MailboxName,
-        changes: &[(Base, FlagDelta)],
+        changes: &[(Seen, FlagDelta)],
     ) -> Result<Vec<(Base, Flags)>, Failure>;
 
     /// Moves files out of sight, into the quarantine; files that are gone are fine.
-    fn quarantine(&self, mailbox: &MailboxName, bases: &[Base]) -> Result<(), Failure>;
+    fn quarantine(&self, mailbox: &MailboxName, seen: &[Seen]) -> Result<(), Failure>;
 
     /// Drops what lay longer than allowed in the quarantine, and old files of ours in `tmp/`.
     fn sweep(&self) -> Result<(), Failure>;
 
     /// Opens a message for upload; `None` if it is gone.
-    fn open(&self, mailbox: &MailboxName, base: &Base) -> Result<Option<Upload>, Failure>;
+    fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure>;
 
-    /// Message-ID and wire size of messages; those without a Message-ID are left out.
+    /// Message-ID (empty if there is none) and wire size; files that are gone are left out.
     fn evidence(
         &self,
         mailbox: &MailboxName,
-        bases: &[Base],
+        seen: &[Seen],
     ) -> Result<Vec<(Base, Evidence)>, Failure>;
+
+    /// SHA-256 of the contents; files that are gone are left out.
+    fn digests(
+        &self,
+        mailbox: &MailboxName,
+        seen: &[Seen],
+    ) -> Result<Vec<(Base, [u8; 32])>, Failure>;
 }
 
 /// The number of a mailbox in the ledger.
@@ -189,6 +220,8 @@ pub enum Change {
     PlanAppend(PendingAppend),
     /// An APPEND was decided, or is known not to have happened.
     DropAppend(Base),
+    /// The UIDVALIDITY that the UIDs of the rows belong to.
+    Validity(UidValidity),
     /// All pairs are void: UIDVALIDITY changed.
     Void,
     /// The pass was complete up to here.
@@ -231,13 +264,4 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Applies changes in one transaction.
     fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure>;
-}
-
-/// The state of a row as the ledger stores it.
-pub fn row_state_text(state: RowState) -> &'static str {
-    match state {
-        RowState::Paired => "synced",
-        RowState::Orphan => "orphan",
-        RowState::Failed => "failed",
-    }
 }

@@ -1,5 +1,6 @@
 //! Floor 2: what the engine needs from the outside, as traits. No library type appears here.
 
+pub mod hints;
 pub mod local;
 pub mod outbox;
 pub mod remote;

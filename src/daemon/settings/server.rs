@@ -1,0 +1,211 @@
+//! A server's table: host, port, encryption, login. One reader for `imap` and `smtp`. Floor 5.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Surroundings;
+use super::raw::{Spot, Table, Value, nearest, quoted};
+use super::{secret, values};
+use crate::model::account::{Endpoint, Mechanism, SecretSource, SentCopy, Tls};
+
+/// Which protocol a table is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Imap,
+    Smtp,
+}
+
+/// A server before the account's login is filled in.
+#[derive(Debug)]
+pub(super) struct Server<'a> {
+    spot: Spot<'a>,
+    host: String,
+    port: u16,
+    tls: Tls,
+    /// The login of this server, when it has one of its own.
+    pub(super) user: Option<String>,
+    password: Option<SecretSource>,
+    /// Whether `password` stands here, even if it is not usable.
+    has_password: bool,
+    auth: Vec<Mechanism>,
+    ca_file: Option<PathBuf>,
+    pin_sha256: Option<[u8; 32]>,
+    client_cert: Option<PathBuf>,
+    timeout: Duration,
+    /// Only for SMTP.
+    pub(super) sent_copy: SentCopy,
+}
+
+/// The login of an account.
+#[derive(Debug)]
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) password: Option<SecretSource>,
+    /// Whether the account says `password` at all, even if it is not usable.
+    pub(super) has_password: bool,
+}
+
+/// Reads the keys that all servers have, and those of `protocol`; the caller finishes the table.
+pub(super) fn server<'a>(
+    table: &Table<'a>,
+    protocol: Protocol,
+    around: &Surroundings,
+) -> Server<'a> {
+    let path = |v: Value<'_>| v.parsed(|text| values::path(text, around));
+    let host = table.need("host").and_then(|v| v.parsed(values::host)).unwrap_or_default();
+    let port = table.take("port").and_then(|v| v.integer(1, 65_535));
+    let port = port.and_then(|port| u16::try_from(port).ok());
+    let tls = encryption(table, &host, port);
+    let mut server = Server {
+        spot: table.spot.clone(),
+        host,
+        port: port.unwrap_or_else(|| default_port(protocol, tls)),
+        tls,
+        user: table.take("user").and_then(|v| v.parsed(user)),
+        password: None,
+        has_password: false,
+        auth: table.take("auth").and_then(|v| mechanisms(&v)).unwrap_or_default(),
+        ca_file: table.take("ca_file").and_then(path),
+        pin_sha256: table.take("pin_sha256").and_then(|v| v.parsed(values::pin)),
+        client_cert: None,
+        timeout: timeout(table),
+        sent_copy: SentCopy::Auto,
+    };
+    match protocol {
+        Protocol::Imap => server.client_cert = table.take("client_cert").and_then(path),
+        Protocol::Smtp => smtp_keys(&mut server, table, around),
+    }
+    if tls == Tls::None && server.needs_tls() {
+        table.spot.below("tls").problem("\"none\" leaves ca_file, pin_sha256, client_cert idle");
+    }
+    server
+}
+
+fn smtp_keys<'a>(server: &mut Server<'a>, table: &Table<'a>, around: &Surroundings) {
+    if let Some(password) = table.take("password") {
+        server.has_password = true;
+        server.password = secret::password(&password, around);
+    }
+    if let Some(oauth) = table.take("oauth") {
+        oauth.name_spot.not_yet();
+    }
+    let choices = [
+        ("auto", SentCopy::Auto),
+        ("append", SentCopy::Append),
+        ("server", SentCopy::Server),
+        ("none", SentCopy::None),
+    ];
+    let sent_copy = table.take("sent_copy").and_then(|v| v.choice(&choices));
+    server.sent_copy = sent_copy.unwrap_or(SentCopy::Auto);
+}
+
+impl Server<'_> {
+    fn needs_tls(&self) -> bool {
+        self.ca_file.is_some() || self.pin_sha256.is_some() || self.client_cert.is_some()
+    }
+
+    /// The complete endpoint: what this table leaves out comes from the account.
+    ///
+    /// `user = ""` means no login, which only a server on this machine can mean seriously.
+    pub(super) fn endpoint(&self, protocol: Protocol, login: &Login, spot: &Spot<'_>) -> Endpoint {
+        let mut user = self.user.clone().unwrap_or_else(|| login.user.clone());
+        let has_password = self.has_password || login.has_password;
+        let mut password = self.password.clone().or_else(|| login.password.clone());
+        let may_skip_login = protocol == Protocol::Smtp && values::is_loopback(&self.host);
+        if self.user.as_deref() == Some("") {
+            password = None;
+            if !may_skip_login {
+                self.spot
+                    .below("user")
+                    .problem("is empty: only an SMTP server on loopback goes without login");
+            }
+        } else if !has_password {
+            if may_skip_login && self.user.is_none() {
+                user.clear();
+            } else {
+                spot.below("password").problem("is missing: { command = [...] } is the best form");
+            }
+        }
+        Endpoint {
+            host: self.host.clone(),
+            port: self.port,
+            tls: self.tls,
+            user,
+            password,
+            auth: self.auth.clone(),
+            ca_file: self.ca_file.clone(),
+            pin_sha256: self.pin_sha256,
+            client_cert: self.client_cert.clone(),
+            timeout: self.timeout,
+        }
+    }
+}
+
+/// `tls`, or what the port implies; cleartext only where nobody listens in.
+fn encryption(table: &Table<'_>, host: &str, port: Option<u16>) -> Tls {
+    let value = table.take("tls");
+    let choices = [("implicit", Tls::Implicit), ("starttls", Tls::StartTls), ("none", Tls::None)];
+    let tls = value.as_ref().and_then(|v| v.choice(&choices));
+    if let (Some(value), Some(Tls::None)) = (&value, tls)
+        && !host.is_empty()
+        && !values::is_loopback(host)
+    {
+        let what = format!("\"none\" is only for loopback hosts, and {} is none", quoted(host));
+        value.spot.problem(format!("{what}: use \"implicit\" or \"starttls\""));
+    }
+    tls.unwrap_or(match port {
+        Some(25 | 143 | 587) => Tls::StartTls,
+        Some(_) | None => Tls::Implicit,
+    })
+}
+
+fn default_port(protocol: Protocol, tls: Tls) -> u16 {
+    match (protocol, tls) {
+        (Protocol::Imap, Tls::Implicit) => 993,
+        (Protocol::Imap, Tls::StartTls | Tls::None) => 143,
+        (Protocol::Smtp, Tls::Implicit) => 465,
+        (Protocol::Smtp, Tls::StartTls) => 587,
+        (Protocol::Smtp, Tls::None) => 25,
+    }
+}
+
+fn user(text: &str) -> Result<String, String> {
+    if text.is_empty() { Ok(String::new()) } else { values::one_line(text) }
+}
+
+fn timeout(table: &Table<'_>) -> Duration {
+    let value = table.take("timeout");
+    let timeout = value.as_ref().and_then(|v| v.parsed(values::duration));
+    if let (Some(value), Some(Duration::ZERO)) = (&value, timeout) {
+        value.spot.problem("must be longer than nothing");
+    }
+    timeout.unwrap_or(TIMEOUT)
+}
+
+fn mechanisms(value: &Value<'_>) -> Option<Vec<Mechanism>> {
+    let names = value.texts()?;
+    if names.is_empty() {
+        value.spot.problem("is empty: leave it out for the best that both sides have");
+    }
+    let mut mechanisms = Vec::new();
+    for (name, item) in names {
+        match name.to_ascii_lowercase().as_str() {
+            "plain" => mechanisms.push(Mechanism::Plain),
+            "login" => mechanisms.push(Mechanism::Login),
+            later if MECHANISMS_LATER.contains(&later) => {
+                item.spot.problem(format!("{} is not supported yet", quoted(later)));
+            }
+            other => {
+                let known = ["plain", "login"].into_iter().chain(MECHANISMS_LATER);
+                let what = format!("{} is not a login mechanism", quoted(other));
+                item.spot.suggest(what, nearest(other, known));
+            }
+        }
+    }
+    Some(mechanisms)
+}
+
+const MECHANISMS_LATER: [&str; 6] =
+    ["cram-md5", "external", "oauthbearer", "scram-sha-1", "scram-sha-256", "xoauth2"];
+
+const TIMEOUT: Duration = Duration::from_secs(60);
