@@ -4,6 +4,7 @@ pub mod imap;
 pub mod ledger;
 pub mod maildir;
 pub mod net;
+pub mod outbox;
 pub mod sasl;
 pub mod secrets;
 pub mod smtp;
