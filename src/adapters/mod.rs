@@ -5,6 +5,7 @@ pub mod ledger;
 pub mod maildir;
 pub mod net;
 pub mod outbox;
+pub mod outbox_ledger;
 pub mod sasl;
 pub mod secrets;
 pub mod smtp;
