@@ -9,4 +9,5 @@ pub mod jobs;
 mod looks;
 mod observe;
 pub mod offload;
+pub mod relay;
 mod upload;
