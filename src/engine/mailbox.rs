@@ -57,7 +57,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     ) -> Result<MailboxPass, Failure> {
         let sight = self.sight(name).await?;
         if reason == Reason::Local && !observe::differs(&sight.base, &sight.scan) {
-            self.count(name, &sight.scan, sight.row.unsettled);
+            self.count(name, &sight.scan, sight.row.held);
             return Ok(MailboxPass::default());
         }
         let uids: BTreeSet<Uid> = sight.base.rows.iter().filter_map(|r| r.uid).collect();
@@ -70,7 +70,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
         let local = LocalView { messages: sight.scan.messages.clone(), absent };
         let mut plan = plan(&sight.base, &view, &local, &self.policy());
-        let held = guard(&mut plan, sight.base.rows.len(), self.account.sync.brake).total();
+        let brake = self.account.sync.brake;
+        let held = guard(&mut plan, sight.base.rows.len(), brake, sight.row.held).total();
         for bases in adopted.twins.values() {
             plan.upload.retain(|base| !bases.contains(base));
         }

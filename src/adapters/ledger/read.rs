@@ -13,7 +13,7 @@ pub(super) fn root(db: &Connection) -> Result<Option<String>> {
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
     held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st <> 'orphan'),
-    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id)
+    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id), held
     FROM mailbox m";
 
 pub(super) fn mailboxes(db: &Connection) -> Result<Vec<MailboxRow>> {
@@ -50,7 +50,7 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
         cursor,
         stamp,
         unsettled: row.get(8)?,
-        is_known: row.get(9)?,
+        is_known: row.get(9)?, held: row.get(10)?,
     })
 }
 
