@@ -1,1 +1,197 @@
-//! What each side looked like. Floor 0.
+//! What each side looked like, and what both last agreed on. Floor 0.
+//!
+//! Invariant: absence counts only where a view is complete, and a local absence only where it is in
+//! [`LocalView::absent`]. A scan that failed half-way is an error, never a view.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::account::Role;
+use crate::model::flags::Flags;
+use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
+
+/// Where the server stood when it was last asked: enough to see whether anything changed since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// UIDVALIDITY.
+    pub uidvalidity: UidValidity,
+    /// The next UID that the server will give out; 0 if it did not say.
+    pub uidnext: u32,
+    /// HIGHESTMODSEQ; 0 without CONDSTORE.
+    pub modseq: ModSeq,
+    /// The number of messages.
+    pub exists: u32,
+}
+
+/// A mailbox as LIST (and STATUS) showed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteMailbox {
+    /// Its decoded name.
+    pub name: MailboxName,
+    /// Its SPECIAL-USE role.
+    pub role: Option<Role>,
+    /// Whether it can hold messages (`\Noselect` and `\NonExistent` cannot).
+    pub selectable: bool,
+    /// Its STATUS, where it came with the listing.
+    pub status: Option<Cursor>,
+}
+
+/// A message on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteMessage {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its flags; `None` means that the server did not say, never that there are none.
+    pub flags: Option<Flags>,
+    /// RFC822.SIZE in bytes, where it was asked for.
+    pub size: Option<u32>,
+}
+
+/// A mailbox on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoteView {
+    /// Every message that exists, counted against EXISTS.
+    Complete {
+        /// Where the server stood.
+        cursor: Cursor,
+        /// All messages.
+        messages: BTreeMap<Uid, RemoteMessage>,
+    },
+    /// What changed since a cursor, counted against EXISTS.
+    Delta {
+        /// Where the server stands now.
+        cursor: Cursor,
+        /// New messages and messages whose flags may have changed.
+        changed: BTreeMap<Uid, RemoteMessage>,
+        /// Messages that are gone.
+        vanished: BTreeSet<Uid>,
+    },
+}
+
+/// What the server says about one known message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RemoteState<'a> {
+    /// It is there, and this was said about it.
+    Seen(&'a RemoteMessage),
+    /// It is there and nothing changed.
+    Unchanged,
+    /// It is gone.
+    Gone,
+}
+
+impl RemoteView {
+    /// Where the server stood.
+    pub fn cursor(&self) -> Cursor {
+        match self {
+            Self::Complete { cursor, .. } | Self::Delta { cursor, .. } => *cursor,
+        }
+    }
+
+    /// The messages that were listed.
+    pub fn listed(&self) -> &BTreeMap<Uid, RemoteMessage> {
+        match self {
+            Self::Complete { messages, .. } => messages,
+            Self::Delta { changed, .. } => changed,
+        }
+    }
+
+    /// What the server says about a message that was known before.
+    pub fn state(&self, uid: Uid) -> RemoteState<'_> {
+        match self {
+            Self::Complete { messages, .. } => {
+                messages.get(&uid).map_or(RemoteState::Gone, RemoteState::Seen)
+            }
+            Self::Delta { changed, vanished, .. } => {
+                if vanished.contains(&uid) {
+                    RemoteState::Gone
+                } else {
+                    changed.get(&uid).map_or(RemoteState::Unchanged, RemoteState::Seen)
+                }
+            }
+        }
+    }
+}
+
+/// Whether a file lies in `new/` or in `cur/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sub {
+    /// `new/`: not yet seen by a mail reader.
+    New,
+    /// `cur/`.
+    Cur,
+}
+
+/// A message in the Maildir.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalMessage {
+    /// Which directory it lies in.
+    pub sub: Sub,
+    /// Its flags.
+    pub flags: Flags,
+    /// What follows the base name: separator, `2,` and letters, or nothing.
+    pub info: String,
+}
+
+/// The state of a Maildir's directories, to see whether anything changed: mtimes in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamp {
+    /// Of `new/`.
+    pub new_ns: i64,
+    /// Of `cur/`.
+    pub cur_ns: i64,
+}
+
+/// A complete scan of a mailbox's directories.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LocalView {
+    /// All messages by base name.
+    pub messages: BTreeMap<Base, LocalMessage>,
+    /// Known messages whose absence is proven: two looks at a directory that stood still between.
+    pub absent: BTreeSet<Base>,
+}
+
+/// The number of a ledger row.
+pub type RowId = i64;
+
+/// What became of a message on one side while the other still has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowState {
+    /// Both sides agreed.
+    Paired,
+    /// On one side on purpose: a deletion that was not to be propagated.
+    Orphan,
+    /// A transfer failed; it is tried again by a later pass.
+    Failed,
+}
+
+/// One message that is known: what both sides last agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseRow {
+    /// Its row.
+    pub row: RowId,
+    /// On the server; `None` if it is not there.
+    pub uid: Option<Uid>,
+    /// In the Maildir; `None` if it is not there.
+    pub base: Option<Base>,
+    /// The flags both sides agreed on.
+    pub flags: Flags,
+    /// Why it is as it is.
+    pub state: RowState,
+}
+
+/// Everything both sides last agreed on in one mailbox.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BaseView {
+    /// The rows.
+    pub rows: Vec<BaseRow>,
+    /// The UIDVALIDITY that the UIDs belong to.
+    pub uidvalidity: Option<UidValidity>,
+}
+
+/// The evidence by which messages of both sides are paired when there is no base for them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Evidence {
+    /// The Message-ID, with its brackets.
+    pub message_id: String,
+    /// The size in bytes on the wire.
+    pub size: u64,
+}

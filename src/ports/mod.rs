@@ -1,1 +1,5 @@
-//! ports
+//! Floor 2: what the engine needs from the outside, as traits. No library type appears here.
+
+pub mod hints;
+pub mod local;
+pub mod remote;

@@ -1,1 +1,9 @@
-//! rules
+//! Floor 1: decisions. Total, deterministic, without clock, I/O or async; time is an argument.
+
+pub mod guard;
+pub mod header;
+pub mod mailboxes;
+pub mod names;
+pub mod pair;
+pub mod plan;
+pub mod schedule;

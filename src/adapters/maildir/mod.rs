@@ -1,0 +1,174 @@
+//! The Maildir of an account: scans that fail hard, batched durable delivery, flags by rename.
+//! Floor 3.
+//!
+//! Deliberately absent: any knowledge of UIDs, any parsing of mail beyond the Message-ID, any file
+//! of ours outside `.postrider/` and the Maildirs themselves.
+
+mod deliver;
+mod flags;
+mod name;
+mod read;
+mod root;
+mod scan;
+pub mod watch;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::account::Layout;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::flags::{FlagDelta, Flags};
+use crate::model::ids::{Base, MailboxName};
+use crate::model::view::{Evidence, Stamp, Sub};
+use crate::ports::local::{Landing, Local, Scan, Seen, Settled};
+use crate::ports::remote::Upload;
+use std::time::Duration;
+
+pub use deliver::StagedFile;
+
+/// The Maildir of an account.
+#[derive(Debug, Clone)]
+pub struct MaildirStore {
+    root: PathBuf,
+    layout: Layout,
+    separator: char,
+    quarantine_for: Duration,
+    host: String,
+}
+
+impl MaildirStore {
+    /// A store below `root`. Nothing is touched yet.
+    pub fn new(root: PathBuf, layout: Layout, separator: char, quarantine_for: Duration) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { root, layout, separator, quarantine_for, host: name::escape_host(&host) }
+    }
+
+    /// The root directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn sub(&self, mailbox: &MailboxName, sub: Sub) -> PathBuf {
+        self.path(mailbox).join(sub_name(sub))
+    }
+
+    fn tmp(&self, mailbox: &MailboxName) -> PathBuf {
+        self.path(mailbox).join("tmp")
+    }
+
+    fn file(&self, mailbox: &MailboxName, (base, seen): &Seen) -> PathBuf {
+        self.sub(mailbox, seen.sub).join(format!("{base}{}", seen.info))
+    }
+}
+
+fn sub_name(sub: Sub) -> &'static str {
+    match sub {
+        Sub::New => "new",
+        Sub::Cur => "cur",
+    }
+}
+
+/// Turns an I/O error into a failure: the one place where that is decided for this adapter.
+fn classify(what: &str, path: &Path, err: &io::Error) -> Failure {
+    let failure = Failure::local_io(what, err).at(path.display().to_string());
+    match err.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            failure.cure("free some space on this file system; the transfer goes on by itself")
+        }
+        io::ErrorKind::PermissionDenied => failure
+            .cure(format!("give yourself access: chmod u+rwX {:?}", path.display().to_string())),
+        io::ErrorKind::ReadOnlyFilesystem => failure.cure("mount the file system writable"),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            let mut failure = failure.scoped(Scope::Mailbox);
+            failure.kind = Kind::StoreMissing;
+            failure.remedy = Remedy::Later;
+            failure.cure("bring the directory back; nothing is deleted on the server meanwhile")
+        }
+        _ => failure,
+    }
+}
+
+impl Local for MaildirStore {
+    type Staging = StagedFile;
+
+    fn open_root(&self, expected: Option<&str>) -> Result<String, Failure> {
+        root::open(&self.root, expected)
+    }
+
+    fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure> {
+        root::mailboxes(&self.root, self.layout)
+    }
+
+    fn create(&self, mailbox: &MailboxName) -> Result<(), Failure> {
+        root::create(&self.root, &self.path(mailbox))
+    }
+
+    fn path(&self, mailbox: &MailboxName) -> PathBuf {
+        let mut path = self.root.clone();
+        path.extend(crate::rules::mailboxes::directory(mailbox, self.layout));
+        path
+    }
+
+    fn stamp(&self, mailbox: &MailboxName) -> Result<Stamp, Failure> {
+        scan::stamp(&self.path(mailbox))
+    }
+
+    fn scan(&self, mailbox: &MailboxName) -> Result<Scan, Failure> {
+        scan::scan(&self.path(mailbox), self.separator)
+    }
+
+    fn stage(&self, mailbox: &MailboxName) -> Result<StagedFile, Failure> {
+        StagedFile::create(&self.tmp(mailbox), &self.host)
+    }
+
+    fn barrier(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {
+        deliver::barrier(&self.tmp(mailbox), staged)
+    }
+
+    fn promote(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {
+        deliver::promote(&self.path(mailbox), staged, self.separator)
+    }
+
+    fn settle(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<Vec<Settled>, Failure> {
+        deliver::settle(&self.path(mailbox), staged, self.separator)
+    }
+
+    fn set_flags(
+        &self,
+        mailbox: &MailboxName,
+        changes: &[(Seen, FlagDelta)],
+    ) -> Result<Vec<(Base, Flags)>, Failure> {
+        flags::set(&self.path(mailbox), changes, self.separator)
+    }
+
+    fn quarantine(&self, mailbox: &MailboxName, seen: &[Seen]) -> Result<(), Failure> {
+        root::quarantine(self, mailbox, seen)
+    }
+
+    fn sweep(&self) -> Result<(), Failure> {
+        root::sweep(&self.root, self.layout, self.quarantine_for)
+    }
+
+    fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure> {
+        read::open(&self.path(mailbox), seen, self.separator)
+    }
+
+    fn evidence(
+        &self,
+        mailbox: &MailboxName,
+        seen: &[Seen],
+    ) -> Result<Vec<(Base, Evidence)>, Failure> {
+        read::evidence(&self.path(mailbox), seen, self.separator)
+    }
+
+    fn digests(
+        &self,
+        mailbox: &MailboxName,
+        seen: &[Seen],
+    ) -> Result<Vec<(Base, [u8; 32])>, Failure> {
+        read::digests(&self.path(mailbox), seen, self.separator)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! File names of a Maildir: unique ones for new files, and what foreign ones mean. Floor 3.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::model::flags::Flags;
+
+/// A new unique base name: `<sec>.M<usec>P<pid>R<random>.<host>`, under 160 bytes.
+pub(super) fn unique(host: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let random = fastrand::u64(..);
+    let pid = std::process::id();
+    format!("{}.M{}P{pid}R{random:016x}.{host}", now.as_secs(), now.subsec_micros())
+}
+
+/// Whether a file in `tmp/` was made by [`unique`].
+pub(super) fn is_ours(name: &str) -> bool {
+    let Some(middle) = name.split('.').nth(1) else { return false };
+    let Some((m, rest)) = middle.strip_prefix('M').and_then(|r| r.split_once('P')) else {
+        return false;
+    };
+    let Some((pid, random)) = rest.split_once('R') else { return false };
+    let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    digits(m) && digits(pid) && random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+/// Makes a host name safe inside a file name, as Maildir asks: `/` and `:` as octal.
+pub(super) fn escape_host(host: &str) -> String {
+    let host: String = host.chars().filter(|c| !c.is_control()).take(64).collect();
+    let host = host.replace('/', "\\057").replace(':', "\\072").replace([';', '!'], "-");
+    if host.is_empty() { "localhost".to_owned() } else { host }
+}
+
+/// Splits a file name into base and info (separator included).
+pub(super) fn split(name: &str, separator: char) -> (&str, &str) {
+    match name.find(separator) {
+        Some(at) => name.split_at(at),
+        None => (name, ""),
+    }
+}
+
+/// The flags of an info part; anything but `2,` has none.
+pub(super) fn flags_of(info: &str) -> Flags {
+    letters(info).map_or_else(Flags::none, Flags::from_letters)
+}
+
+fn letters(info: &str) -> Option<&str> {
+    let mut chars = info.chars();
+    chars.next()?;
+    chars.as_str().strip_prefix("2,")
+}
+
+/// The info part for new flags; letters that are not ours are kept, all in ASCII order.
+pub(super) fn info_with(info: &str, flags: &Flags, separator: char) -> String {
+    let ours = |c: &char| "DFPRST".contains(*c);
+    let mut all: Vec<char> = letters(info).unwrap_or("").chars().filter(|c| !ours(c)).collect();
+    all.extend(flags.letters().chars());
+    all.sort_unstable();
+    all.dedup();
+    let letters: String = all.into_iter().collect();
+    format!("{separator}2,{letters}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_short_and_recognised() {
+        let (a, b) = (unique("host"), unique("host"));
+        assert_ne!(a, b);
+        assert!(is_ours(&a), "{a}");
+        assert!(!is_ours("1700000000.M1P2.host"));
+        assert!(!is_ours("x"));
+        assert!(unique(&escape_host(&"h".repeat(300))).len() < 160);
+        assert_eq!(escape_host("a/b:c"), "a\\057b\\072c");
+    }
+
+    #[test]
+    fn foreign_letters_are_kept_in_order() {
+        assert_eq!(split("1.a.h:2,FS", ':'), ("1.a.h", ":2,FS"));
+        assert_eq!(split("1.a.h", ':'), ("1.a.h", ""));
+        assert_eq!(flags_of(":2,FSa").letters(), "FS");
+        assert_eq!(flags_of(":1,x").letters(), "");
+        assert_eq!(info_with(":2,SaZ", &Flags::from_letters("F"), ':'), ":2,FZa");
+        assert_eq!(info_with("", &Flags::from_letters("S"), ';'), ";2,S");
+    }
+}

@@ -1,0 +1,200 @@
+//! The account's root: its marker, its mailboxes, the quarantine and the sweep. Floor 3.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{MaildirStore, classify, deliver, name, sub_name};
+use crate::model::account::Layout;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::MailboxName;
+use crate::model::view::Sub;
+use crate::ports::local::{Local, Seen};
+use crate::rules::mailboxes::{directory, name_of};
+
+/// Reads the marker; makes one where none is expected.
+pub(super) fn open(root: &Path, expected: Option<&str>) -> Result<String, Failure> {
+    let path = root.join(PRIVATE_DIR).join(MARKER);
+    let mut id = String::new();
+    match File::open(&path).and_then(|f| f.take(200).read_to_string(&mut id)) {
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound && expected.is_none() => {
+            return mark(root, &path);
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(missing(root)),
+        Err(e) => return Err(classify("read the Maildir's marker", &path, &e)),
+    }
+    let id = id.trim().to_owned();
+    if expected.is_some_and(|e| e != id) {
+        return Err(missing(root));
+    }
+    Ok(id)
+}
+
+fn missing(root: &Path) -> Failure {
+    Failure::new(Scope::Account, Remedy::Later, Kind::StoreMissing, "open the Maildir")
+        .at(root.display().to_string())
+        .detail("the directory is not the one that was synced before: its marker is missing")
+        .cure(
+            "mount or restore it; to start over on purpose, remove the account's ledger from the \
+             state directory: both sides are then paired again and nothing is deleted",
+        )
+}
+
+fn mark(root: &Path, path: &Path) -> Result<String, Failure> {
+    let fail = |e: io::Error| classify("mark the Maildir", root, &e);
+    make_dir(root)?;
+    make_dir(&root.join(PRIVATE_DIR))?;
+    let id = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(fail)?;
+    file.write_all(id.as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+    deliver::sync_dir(&root.join(PRIVATE_DIR))?;
+    deliver::sync_dir(root)?;
+    Ok(id)
+}
+
+/// Creates a directory and its parents, all of mode 0700.
+fn make_dir(path: &Path) -> Result<(), Failure> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| classify("create directory", path, &e))
+}
+
+/// Creates a Maildir and syncs the way to it.
+pub(super) fn create(root: &Path, dir: &Path) -> Result<(), Failure> {
+    make_dir(dir)?;
+    for sub in ["tmp", "new", "cur"] {
+        make_dir(&dir.join(sub))?;
+    }
+    let mut at = Some(dir);
+    while let Some(path) = at.filter(|p| p.starts_with(root)) {
+        deliver::sync_dir(path)?;
+        at = path.parent();
+    }
+    Ok(())
+}
+
+/// The mailboxes that exist: every directory with a `cur/`.
+pub(super) fn mailboxes(root: &Path, layout: Layout) -> Result<Vec<MailboxName>, Failure> {
+    let mut found = Vec::new();
+    let mut path = Vec::new();
+    walk(root, layout, &mut path, &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn walk(
+    dir: &Path,
+    layout: Layout,
+    path: &mut Vec<String>,
+    found: &mut Vec<MailboxName>,
+) -> Result<(), Failure> {
+    let fail = |e: io::Error| classify("list directory", dir, &e);
+    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    if dir.join("cur").is_dir() {
+        found.extend(name_of(&parts, layout));
+    }
+    if path.len() >= DEPTH_MAX || (layout == Layout::MaildirPlusPlus && !path.is_empty()) {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let is_maildir_part = matches!(name.as_str(), "cur" | "new" | "tmp");
+        let is_hidden = name.starts_with('.');
+        let fits = match layout {
+            Layout::Fs => !is_hidden && !is_maildir_part,
+            Layout::MaildirPlusPlus => is_hidden && name != PRIVATE_DIR,
+        };
+        if fits && entry.file_type().map_err(fail)?.is_dir() {
+            path.push(name);
+            walk(&entry.path(), layout, path, found)?;
+            path.pop();
+        }
+    }
+    Ok(())
+}
+
+/// Moves files out of the Maildir into today's quarantine.
+pub(super) fn quarantine(
+    store: &MaildirStore,
+    mailbox: &MailboxName,
+    seen: &[Seen],
+) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut to = store.root.join(PRIVATE_DIR).join(QUARANTINE);
+    to.push(now.to_string());
+    to.extend(directory(mailbox, Layout::Fs));
+    make_dir(&to)?;
+    for one in seen {
+        let (base, at) = one;
+        let from = store.file(mailbox, one);
+        let moved = move_out(&from, &to.join(format!("{base}{}", at.info)))?;
+        if !moved {
+            // The mail reader renamed it meanwhile.
+            let again =
+                super::flags::find(&store.path(mailbox), std::iter::once(base), store.separator)?;
+            if let Some(now) = again.get(base) {
+                let from = store.file(mailbox, &(base.clone(), now.clone()));
+                move_out(&from, &to.join(format!("{base}{}", now.info)))?;
+            }
+        }
+    }
+    deliver::sync_dir(&to)?;
+    for sub in [Sub::New, Sub::Cur] {
+        deliver::sync_dir(&store.path(mailbox).join(sub_name(sub)))?;
+    }
+    Ok(())
+}
+
+fn move_out(from: &Path, to: &Path) -> Result<bool, Failure> {
+    match fs::rename(from, to) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(classify("move message into the quarantine", from, &e)),
+    }
+}
+
+/// Drops what is older than allowed: quarantined mail, and files of ours in `tmp/` after 36 h.
+pub(super) fn sweep(root: &Path, layout: Layout, keep: Duration) -> Result<(), Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let quarantine = root.join(PRIVATE_DIR).join(QUARANTINE);
+    if let Ok(entries) = fs::read_dir(&quarantine) {
+        for entry in entries.flatten() {
+            let at = entry.file_name().to_str().and_then(|n| n.parse().ok());
+            let is_old = at.is_some_and(|s: u64| Duration::from_secs(s) + keep < now);
+            if is_old {
+                let path = entry.path();
+                fs::remove_dir_all(&path).map_err(|e| classify("empty quarantine", &path, &e))?;
+            }
+        }
+    }
+    for mailbox in mailboxes(root, layout)? {
+        let mut tmp = root.to_path_buf();
+        tmp.extend(directory(&mailbox, layout));
+        sweep_tmp(&tmp.join("tmp"));
+    }
+    Ok(())
+}
+
+/// Best effort: what cannot be removed today is tried again at the next start.
+fn sweep_tmp(tmp: &Path) {
+    let Ok(entries) = fs::read_dir(tmp) else { return };
+    for entry in entries.flatten().take(SWEEP_FILES_MAX) {
+        let is_ours = entry.file_name().to_str().is_some_and(name::is_ours);
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|m| m.elapsed().ok());
+        if is_ours && age.is_some_and(|a| a > TMP_AGE_MAX) {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+}
+
+/// The one directory of ours inside the Maildir's root.
+const PRIVATE_DIR: &str = ".postrider";
+const MARKER: &str = "root";
+const QUARANTINE: &str = "quarantine";
+const DEPTH_MAX: usize = 32;
+const SWEEP_FILES_MAX: usize = 10_000;
+const TMP_AGE_MAX: Duration = Duration::from_secs(36 * 3600);

@@ -1,0 +1,158 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::model::ids::Uid;
+use crate::ports::local::Staging as _;
+
+fn store() -> (tempfile::TempDir, MaildirStore) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("mail");
+    let store = MaildirStore::new(root, Layout::Fs, ':', Duration::from_secs(60));
+    store.open_root(None).unwrap();
+    store.create(&MailboxName::inbox()).unwrap();
+    (dir, store)
+}
+
+fn deliver(store: &MaildirStore, n: u32, body: &[u8], letters: &str) -> Landing {
+    let mailbox = MailboxName::inbox();
+    let mut staged = store.stage(&mailbox).unwrap();
+    staged.write_all(body).unwrap();
+    let base = staged.finish(Some(1_000_000_000)).unwrap();
+    let flags = Flags::from_letters(letters);
+    let sub = if letters.contains('S') { Sub::Cur } else { Sub::New };
+    let landing = Landing { uid: Uid::new(n).unwrap(), base, sub, flags };
+    store.barrier(&mailbox, std::slice::from_ref(&landing)).unwrap();
+    landing
+}
+
+fn seen(store: &MaildirStore, base: &Base) -> Seen {
+    let scan = store.scan(&MailboxName::inbox()).unwrap();
+    (base.clone(), scan.messages[base].clone())
+}
+
+#[test]
+fn delivered_mail_is_private_dated_and_readable_by_another_program() {
+    let (_dir, store) = store();
+    let inbox = MailboxName::inbox();
+    let a = deliver(&store, 1, b"Subject: a\n\nhello\n", "");
+    let b = deliver(&store, 2, b"Subject: b\n\nhello\n", "FS");
+    store.promote(&inbox, &[a.clone(), b.clone()]).unwrap();
+    let scan = store.scan(&inbox).unwrap();
+    assert_eq!(scan.messages.len(), 2);
+    assert_eq!(scan.messages[&b.base].flags.letters(), "FS");
+    let path = store.file(&inbox, &seen(&store, &a.base));
+    let meta = fs::metadata(&path).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+    let mtime = meta.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert_eq!(mtime.as_secs(), 1_000_000_000);
+    let reader = maildir::Maildir::from(store.path(&inbox));
+    assert_eq!((reader.count_new(), reader.count_cur()), (1, 1));
+}
+
+#[test]
+fn a_directory_that_cannot_be_listed_is_an_error_and_never_empty() {
+    let (_dir, store) = store();
+    let inbox = MailboxName::inbox();
+    fs::remove_dir(store.path(&inbox).join("cur")).unwrap();
+    let failure = store.scan(&inbox).unwrap_err();
+    assert_eq!(failure.kind, Kind::StoreMissing);
+    assert!(failure.to_string().contains("cur"), "{failure}");
+}
+
+#[test]
+fn a_rename_by_the_mail_reader_is_followed_and_both_changes_survive() {
+    let (_dir, store) = store();
+    let inbox = MailboxName::inbox();
+    let a = deliver(&store, 1, b"x", "");
+    store.promote(&inbox, std::slice::from_ref(&a)).unwrap();
+    let stale = seen(&store, &a.base);
+    let dir = store.path(&inbox);
+    fs::rename(dir.join("new").join(&a.base.0), dir.join("cur").join(format!("{}:2,Sx", a.base)))
+        .unwrap();
+    let delta = FlagDelta { add: Flags::from_letters("F"), remove: Flags::none() };
+    let done = store.set_flags(&inbox, &[(stale, delta)]).unwrap();
+    assert_eq!(done, [(a.base.clone(), Flags::from_letters("FS"))]);
+    assert!(dir.join("cur").join(format!("{}:2,FSx", a.base)).exists());
+}
+
+#[test]
+fn what_died_between_landing_and_rename_is_settled() {
+    let (_dir, store) = store();
+    let inbox = MailboxName::inbox();
+    let visible = deliver(&store, 1, b"1", "S");
+    store.promote(&inbox, std::slice::from_ref(&visible)).unwrap();
+    let in_tmp = deliver(&store, 2, b"2", "");
+    let mut nowhere = in_tmp.clone();
+    nowhere.base = Base("lost".to_owned());
+    let settled = store.settle(&inbox, &[visible, in_tmp.clone(), nowhere]).unwrap();
+    assert_eq!(settled, [Settled::Visible, Settled::Visible, Settled::Nowhere]);
+    assert!(store.path(&inbox).join("new").join(&in_tmp.base.0).exists());
+}
+
+#[test]
+fn quarantined_mail_leaves_the_maildir_and_is_kept() {
+    let (_dir, store) = store();
+    let inbox = MailboxName::inbox();
+    let a = deliver(&store, 1, b"precious", "S");
+    store.promote(&inbox, std::slice::from_ref(&a)).unwrap();
+    store.quarantine(&inbox, &[seen(&store, &a.base)]).unwrap();
+    assert!(store.scan(&inbox).unwrap().messages.is_empty());
+    let mut kept = Vec::new();
+    collect(&store.root().join(".postrider/quarantine"), &mut kept);
+    assert_eq!(kept.len(), 1);
+    assert_eq!(fs::read(&kept[0]).unwrap(), b"precious");
+    store.sweep().unwrap();
+    assert!(kept[0].exists(), "it is kept for as long as the configuration says");
+}
+
+fn collect(dir: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, into);
+        } else {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn another_directory_under_the_same_path_is_noticed() {
+    let (_dir, store) = store();
+    let id = store.open_root(None).unwrap();
+    assert_eq!(store.open_root(Some(&id)).unwrap(), id);
+    fs::remove_dir_all(store.root()).unwrap();
+    fs::create_dir(store.root()).unwrap();
+    assert_eq!(store.open_root(Some(&id)).unwrap_err().kind, Kind::StoreMissing);
+}
+
+#[test]
+fn wire_size_counts_each_line_end_once() {
+    let (_dir, store) = store();
+    let inbox = MailboxName::inbox();
+    let a = deliver(&store, 1, b"Message-ID: <1@x>\n\r\na\nb\r\n\n", "S");
+    store.promote(&inbox, std::slice::from_ref(&a)).unwrap();
+    let one = seen(&store, &a.base);
+    let upload = store.open(&inbox, &one).unwrap().unwrap();
+    assert_eq!((upload.disk_bytes, upload.wire_bytes), (26, 29));
+    let evidence = store.evidence(&inbox, std::slice::from_ref(&one)).unwrap();
+    let want = Evidence { message_id: "<1@x>".to_owned(), size: 29 };
+    assert_eq!(evidence, [(a.base.clone(), want)]);
+    let found: BTreeMap<_, _> = store.digests(&inbox, &[one]).unwrap().into_iter().collect();
+    assert!(found.contains_key(&a.base));
+}
+
+#[test]
+fn only_maildirs_are_mailboxes_and_hidden_ones_are_left_alone() {
+    let (_dir, store) = store();
+    for name in ["Archive/2024", "Entwürfe & Co", "a.b"] {
+        store.create(&MailboxName(name.to_owned())).unwrap();
+    }
+    fs::create_dir_all(store.root().join(".notmuch/cur")).unwrap();
+    fs::create_dir_all(store.root().join("plain")).unwrap();
+    let names: Vec<String> = store.mailboxes().unwrap().into_iter().map(|m| m.0).collect();
+    assert_eq!(names, ["Archive/2024", "Entwürfe & Co", "INBOX", "a.b"]);
+}

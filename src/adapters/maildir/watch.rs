@@ -1,0 +1,90 @@
+//! Watches Maildirs for changes. Hints only: a lost event costs time, never mail. Floor 3.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{ErrorKind, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use super::MaildirStore;
+use crate::model::event::Hint;
+use crate::model::ids::MailboxName;
+use crate::model::status::Watch;
+use crate::ports::hints::HintBox;
+use crate::ports::local::Local as _;
+
+/// Watches `new/` and `cur/` of mailboxes, and the root for mailboxes that appear.
+#[derive(Debug)]
+pub struct MaildirWatcher {
+    watcher: RecommendedWatcher,
+    dirs: Arc<Mutex<BTreeMap<PathBuf, MailboxName>>>,
+    is_complete: bool,
+}
+
+impl MaildirWatcher {
+    /// Begins to watch the root; `None` if the system cannot watch at all.
+    pub fn start(store: &MaildirStore, hints: Arc<HintBox>) -> Option<Self> {
+        let dirs: Arc<Mutex<BTreeMap<PathBuf, MailboxName>>> = Arc::default();
+        let known = Arc::clone(&dirs);
+        let made = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
+            Ok(event) => forward(&event, &known, &hints),
+            Err(_) => hints.put(Hint::Everything),
+        });
+        let mut watcher = made.ok()?;
+        let is_complete = watcher.watch(store.root(), RecursiveMode::NonRecursive).is_ok();
+        Some(Self { watcher, dirs, is_complete })
+    }
+
+    /// Watches one more mailbox; watching one twice is fine.
+    pub fn add(&mut self, store: &MaildirStore, mailbox: &MailboxName) {
+        let dir = store.path(mailbox);
+        for sub in ["new", "cur"] {
+            let path = dir.join(sub);
+            let mut dirs = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
+            if dirs.insert(path.clone(), mailbox.clone()).is_some() {
+                continue;
+            }
+            drop(dirs);
+            if let Err(err) = self.watcher.watch(&path, RecursiveMode::NonRecursive) {
+                self.is_complete = false;
+                let is_limit = matches!(err.kind, ErrorKind::MaxFilesWatch);
+                tracing::warn!(
+                    %mailbox, is_limit, %err,
+                    "cannot watch a mailbox; it is looked at from time to time instead \
+                     (sysctl fs.inotify.max_user_watches raises the limit)"
+                );
+            }
+        }
+    }
+
+    /// Whether every mailbox is watched.
+    pub fn state(&self) -> Watch {
+        if self.is_complete { Watch::Inotify } else { Watch::Poll }
+    }
+}
+
+/// Runs on the watcher's own thread: marks and rings, nothing more.
+fn forward(event: &Event, dirs: &Mutex<BTreeMap<PathBuf, MailboxName>>, hints: &HintBox) {
+    if event.need_rescan() {
+        hints.put(Hint::Everything);
+        return;
+    }
+    // Our own scans open and read the directories; only what writers do counts.
+    let is_reading = matches!(
+        event.kind,
+        EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)
+    );
+    if is_reading {
+        return;
+    }
+    let dirs = dirs.lock().unwrap_or_else(PoisonError::into_inner);
+    for path in &event.paths {
+        let known = |p: &Path| dirs.get(p).cloned();
+        match path.parent().and_then(known).or_else(|| known(path)) {
+            Some(mailbox) => hints.put(Hint::Local(mailbox)),
+            None if event.kind.is_create() || event.kind.is_remove() => hints.put(Hint::Everything),
+            None => {}
+        }
+    }
+}

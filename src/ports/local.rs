@@ -1,0 +1,259 @@
+//! The Maildir and the ledger. All methods block: call them off the async threads.
+//!
+//! File and SQLite work blocks anyway, and batches make the calls coarse (docs/decisions/003).
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::model::failure::Failure;
+use crate::model::flags::{FlagDelta, Flags};
+use crate::model::ids::{Base, MailboxName, Uid};
+use crate::model::view::{BaseView, Cursor, Evidence, LocalMessage, RowId, RowState, Stamp, Sub};
+use crate::ports::remote::Upload;
+use std::collections::BTreeMap;
+
+/// A scan, with what tells whether the directory stood still.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scan {
+    /// All messages by base name.
+    pub messages: BTreeMap<Base, LocalMessage>,
+    /// The directories' state, the same before and after the scan.
+    pub stamp: Stamp,
+    /// Whether the state was the same before and after, and nothing was seen twice.
+    pub steady: bool,
+}
+
+/// A message that was written but is not yet visible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Landing {
+    /// Its UID on the server.
+    pub uid: Uid,
+    /// Its base name.
+    pub base: Base,
+    /// Where it goes.
+    pub sub: Sub,
+    /// Its flags.
+    pub flags: Flags,
+}
+
+/// A message where a scan saw it.
+pub type Seen = (Base, LocalMessage);
+
+/// A file being written in `tmp/`.
+pub trait Staging: Write + Send {
+    /// Completes the file: mode, mtime (seconds since the epoch). Nothing is durable yet.
+    ///
+    /// # Errors
+    /// The write failed; the file is removed.
+    fn finish(self, date: Option<i64>) -> Result<Base, Failure>;
+
+    /// SHA-256 of what was written so far.
+    fn digest(&self) -> [u8; 32];
+
+    /// Removes the file.
+    fn discard(self);
+}
+
+/// Where a message that landed was found after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// In `new/` or `cur/`.
+    Visible,
+    /// Nowhere: it has to be fetched again.
+    Nowhere,
+}
+
+/// The Maildir of an account.
+pub trait Local: Send + Sync + 'static {
+    /// A file being written.
+    type Staging: Staging;
+
+    /// Makes sure that the root is the one with this id, and returns its id; `None` accepts any
+    /// and marks a new root.
+    ///
+    /// # Errors
+    /// `StoreMissing` if the marker is not there or another one is.
+    fn open_root(&self, expected: Option<&str>) -> Result<String, Failure>;
+
+    /// The mailboxes that exist as Maildirs.
+    fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure>;
+
+    /// Creates the directories of a mailbox; fine if they exist.
+    fn create(&self, mailbox: &MailboxName) -> Result<(), Failure>;
+
+    /// The directory of a mailbox.
+    fn path(&self, mailbox: &MailboxName) -> PathBuf;
+
+    /// The state of a mailbox's directories.
+    fn stamp(&self, mailbox: &MailboxName) -> Result<Stamp, Failure>;
+
+    /// Lists a mailbox completely, or fails.
+    fn scan(&self, mailbox: &MailboxName) -> Result<Scan, Failure>;
+
+    /// Begins a file in `tmp/`.
+    fn stage(&self, mailbox: &MailboxName) -> Result<Self::Staging, Failure>;
+
+    /// Makes the content of staged files durable.
+    fn barrier(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure>;
+
+    /// Makes staged files visible, and that durable.
+    fn promote(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure>;
+
+    /// Finds out what became of files that were about to become visible when the process died;
+    /// those still in `tmp/` are made visible. Answers in order.
+    fn settle(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<Vec<Settled>, Failure>;
+
+    /// Changes flags; a file that is gone is left out of the answer, the others come back with the
+    /// flags that they have now. Files are looked for where they were `seen` first.
+    fn set_flags(
+        &self,
+        mailbox: &MailboxName,
+        changes: &[(Seen, FlagDelta)],
+    ) -> Result<Vec<(Base, Flags)>, Failure>;
+
+    /// Moves files out of sight, into the quarantine; files that are gone are fine.
+    fn quarantine(&self, mailbox: &MailboxName, seen: &[Seen]) -> Result<(), Failure>;
+
+    /// Drops what lay longer than allowed in the quarantine, and old files of ours in `tmp/`.
+    fn sweep(&self) -> Result<(), Failure>;
+
+    /// Opens a message for upload; `None` if it is gone.
+    fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure>;
+
+    /// Message-ID (empty if there is none) and wire size; files that are gone are left out.
+    fn evidence(
+        &self,
+        mailbox: &MailboxName,
+        seen: &[Seen],
+    ) -> Result<Vec<(Base, Evidence)>, Failure>;
+
+    /// SHA-256 of the contents; files that are gone are left out.
+    fn digests(
+        &self,
+        mailbox: &MailboxName,
+        seen: &[Seen],
+    ) -> Result<Vec<(Base, [u8; 32])>, Failure>;
+}
+
+/// The number of a mailbox in the ledger.
+pub type MailboxId = i64;
+
+/// A mailbox that the ledger knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MailboxRow {
+    /// Its number.
+    pub id: MailboxId,
+    /// Its name.
+    pub name: MailboxName,
+    /// Where the server stood after the last complete pass.
+    pub cursor: Option<Cursor>,
+    /// The directories' state after the last complete pass.
+    pub stamp: Option<Stamp>,
+    /// How many rows are in the way of skipping a pass: failed transfers, held deletions.
+    pub unsettled: u32,
+}
+
+/// An APPEND that was begun and not recorded as done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingAppend {
+    /// The local message.
+    pub base: Base,
+    /// Its flags when it was sent.
+    pub flags: Flags,
+    /// The mailbox's UIDNEXT before.
+    pub uidnext: u32,
+    /// What it is recognised by.
+    pub evidence: Option<Evidence>,
+    /// Its size on the wire.
+    pub wire_bytes: u64,
+}
+
+/// One change of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A file is durable in `tmp/` and about to become visible.
+    Land(Landing),
+    /// The files that landed under these UIDs are visible.
+    Landed(Vec<Uid>),
+    /// A landing came to nothing.
+    Unland(Uid),
+    /// Both sides have this message, with these flags agreed.
+    Pair {
+        /// On the server.
+        uid: Uid,
+        /// In the Maildir.
+        base: Base,
+        /// Agreed flags.
+        flags: Flags,
+    },
+    /// Both sides agree on these flags now.
+    Agree(RowId, Flags),
+    /// The message is gone on both sides.
+    Forget(RowId),
+    /// The message stays on one side on purpose.
+    Orphan(RowId, OneSide),
+    /// A transfer failed.
+    Failed {
+        /// On the server.
+        uid: Option<Uid>,
+        /// In the Maildir.
+        base: Option<Base>,
+        /// Why.
+        reason: String,
+    },
+    /// An APPEND is about to be sent.
+    PlanAppend(PendingAppend),
+    /// An APPEND was decided, or is known not to have happened.
+    DropAppend(Base),
+    /// All pairs are void: UIDVALIDITY changed.
+    Void,
+    /// The pass was complete up to here.
+    Cursor(Option<Cursor>, Option<Stamp>),
+    /// So many deletions wait for consent.
+    Held(u32),
+}
+
+/// Which side an orphan remains on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OneSide {
+    /// The server.
+    Remote,
+    /// The Maildir.
+    Local,
+}
+
+/// What both sides agreed on, durably. A method returns after its transaction is on disk.
+pub trait Ledger: Send + Sync + 'static {
+    /// The id of the Maildir root that the ledger belongs to.
+    fn root(&self) -> Result<Option<String>, Failure>;
+
+    /// Binds the ledger to a root.
+    fn set_root(&self, id: &str) -> Result<(), Failure>;
+
+    /// All mailboxes.
+    fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure>;
+
+    /// A mailbox by name; made if it is not known.
+    fn mailbox(&self, name: &MailboxName) -> Result<MailboxRow, Failure>;
+
+    /// Everything both sides agreed on in a mailbox.
+    fn base(&self, mailbox: MailboxId) -> Result<BaseView, Failure>;
+
+    /// Files that were about to become visible.
+    fn landings(&self, mailbox: MailboxId) -> Result<Vec<Landing>, Failure>;
+
+    /// APPENDs whose fate is not known.
+    fn appends(&self, mailbox: MailboxId) -> Result<Vec<PendingAppend>, Failure>;
+
+    /// Applies changes in one transaction.
+    fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure>;
+}
+
+/// The state of a row as the ledger stores it.
+pub fn row_state_text(state: RowState) -> &'static str {
+    match state {
+        RowState::Paired => "synced",
+        RowState::Orphan => "orphan",
+        RowState::Failed => "failed",
+    }
+}

@@ -1,0 +1,188 @@
+//! The IMAP side. Implemented by `adapters::imap`, and by the fakes of the tests.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::future::Future;
+use std::time::Duration;
+
+use crate::model::failure::Failure;
+use crate::model::flags::{FlagDelta, Flags};
+use crate::model::ids::{MailboxName, Uid, UidValidity};
+use crate::model::view::{Cursor, Evidence, RemoteMailbox, RemoteView};
+
+/// Dials and logs in.
+pub trait Connector: Send + Sync + 'static {
+    /// The connection it makes.
+    type Remote: Remote;
+
+    /// Opens a connection that is logged in.
+    ///
+    /// # Errors
+    /// Whatever kept it from being ready: network, TLS, login, protocol.
+    fn connect(&self) -> impl Future<Output = Result<Self::Remote, Failure>> + Send;
+}
+
+/// A message on its way to the server.
+#[derive(Debug)]
+pub struct Upload {
+    /// The file, open for reading at its start.
+    pub file: File,
+    /// Its size on disk in bytes.
+    pub disk_bytes: u64,
+    /// Its size on the wire, where each line ends in CRLF.
+    pub wire_bytes: u64,
+    /// Its flags.
+    pub flags: Flags,
+    /// Its INTERNALDATE: seconds since the epoch.
+    pub date: i64,
+}
+
+/// How one APPEND ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// Stored; the UID where the server told it (UIDPLUS).
+    Stored(Option<Uid>),
+    /// Refused, with a failure of message scope.
+    Refused(Failure),
+}
+
+/// What a fetched message is, before its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its flags at the time of the fetch.
+    pub flags: Option<Flags>,
+    /// Its INTERNALDATE in seconds since the epoch, where the server gave a usable one.
+    pub date: Option<i64>,
+}
+
+/// A piece of a fetched message, line ends already LF.
+#[derive(Debug)]
+pub enum Fetched {
+    /// A whole message.
+    Whole(Header, Vec<u8>),
+    /// A large message begins.
+    Begin(Header),
+    /// More of the message that began.
+    Chunk(Vec<u8>),
+    /// The message that began is complete.
+    End,
+    /// A message could not be fetched; the failure has message scope.
+    Failed(Uid, Failure),
+}
+
+/// Takes fetched messages, in any order. Waiting in `put` slows the transfer down.
+pub trait FetchSink: Send {
+    /// Takes one piece.
+    ///
+    /// # Errors
+    /// Ends the fetch: the local side cannot take more.
+    fn put(&mut self, item: Fetched) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// A message that is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its size, where it is known; large ones come in pieces.
+    pub size: Option<u32>,
+}
+
+/// What is known of a mailbox before it is asked for changes.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Where the server stood.
+    pub cursor: Cursor,
+    /// The UIDs that are known to have existed then.
+    pub uids: &'a BTreeSet<Uid>,
+}
+
+/// How messages are removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Removal {
+    /// Moved to this mailbox.
+    MoveTo(MailboxName),
+    /// Expunged.
+    Expunge,
+}
+
+/// Why waiting for the server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// It said that something changed.
+    Changed,
+    /// Nothing happened in the time that was given.
+    Quiet,
+}
+
+/// A connection that is logged in. Any `Err` of account scope means that it must be dropped.
+///
+/// None of the methods is cancel safe: a dropped future means a dropped connection.
+pub trait Remote: Send {
+    /// Whether the server can push (IDLE).
+    fn can_push(&self) -> bool;
+
+    /// All mailboxes, with STATUS where that costs one round trip.
+    fn mailboxes(&mut self) -> impl Future<Output = Result<Vec<RemoteMailbox>, Failure>> + Send;
+
+    /// Creates a mailbox, and subscribes to it.
+    fn create(&mut self, mailbox: &MailboxName)
+    -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Selects a mailbox and tells what is there, or what changed since `known`.
+    fn changes(
+        &mut self,
+        mailbox: &MailboxName,
+        known: Option<Known<'_>>,
+    ) -> impl Future<Output = Result<RemoteView, Failure>> + Send;
+
+    /// Fetches messages of the selected mailbox into `sink`; messages that are gone are left out.
+    fn fetch<S: FetchSink>(
+        &mut self,
+        wanted: &[Wanted],
+        sink: &mut S,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Message-ID and size of messages of the selected mailbox from `first` on.
+    fn evidence(
+        &mut self,
+        first: u32,
+    ) -> impl Future<Output = Result<Vec<(Uid, Evidence)>, Failure>> + Send;
+
+    /// Appends messages to a mailbox, in order. The answer has one entry per message that was
+    /// decided; if it is shorter than `uploads`, the fate of the next one is not known.
+    fn append(
+        &mut self,
+        mailbox: &MailboxName,
+        uploads: Vec<Upload>,
+    ) -> impl Future<Output = (Vec<Appended>, Result<(), Failure>)> + Send;
+
+    /// Changes flags of messages of the selected mailbox, whose UIDVALIDITY must be as given.
+    fn set_flags(
+        &mut self,
+        validity: UidValidity,
+        uids: &[Uid],
+        delta: &FlagDelta,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Removes exactly these messages of the selected mailbox, whose UIDVALIDITY must be as given.
+    fn remove(
+        &mut self,
+        validity: UidValidity,
+        uids: &[Uid],
+        removal: &Removal,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Waits until the server says that the mailbox changed against `seen`, at most `limit`.
+    fn wait(
+        &mut self,
+        mailbox: &MailboxName,
+        seen: Option<Cursor>,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Woken, Failure>> + Send;
+
+    /// Ends the connection politely, within a short deadline.
+    fn logout(self) -> impl Future<Output = ()> + Send;
+}

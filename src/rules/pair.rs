@@ -1,0 +1,76 @@
+//! Pairs messages of both sides that have no agreed past: first contact with a filled Maildir, a
+//! lost ledger, a new UIDVALIDITY. Floor 1.
+
+use std::collections::BTreeMap;
+
+use crate::model::ids::{Base, Uid};
+use crate::model::view::Evidence;
+
+/// What the evidence says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pairing {
+    /// Unique on both sides: the same message.
+    pub pairs: Vec<(Uid, Base)>,
+    /// The same evidence more than once on a side: only the bytes can decide.
+    pub unclear: Vec<(Vec<Uid>, Vec<Base>)>,
+}
+
+/// Pairs by Message-ID and size where that is unique on both sides.
+///
+/// An empty Message-ID is evidence of nothing but the size, and never unique enough.
+pub fn pair(remote: &[(Uid, Evidence)], local: &[(Base, Evidence)]) -> Pairing {
+    let mut groups: BTreeMap<&Evidence, (Vec<Uid>, Vec<Base>)> = BTreeMap::new();
+    for (uid, evidence) in remote {
+        groups.entry(evidence).or_default().0.push(*uid);
+    }
+    for (base, evidence) in local {
+        groups.entry(evidence).or_default().1.push(base.clone());
+    }
+    let mut pairing = Pairing::default();
+    for (evidence, (uids, bases)) in groups {
+        if uids.is_empty() || bases.is_empty() {
+            continue;
+        }
+        match (uids.as_slice(), bases.as_slice()) {
+            ([uid], [base]) if !evidence.message_id.is_empty() => {
+                pairing.pairs.push((*uid, base.clone()));
+            }
+            _ => pairing.unclear.push((uids, bases)),
+        }
+    }
+    pairing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(id: &str, size: u64) -> Evidence {
+        Evidence { message_id: id.to_owned(), size }
+    }
+
+    #[test]
+    fn only_unique_evidence_pairs() {
+        let uid = |n| Uid::new(n).unwrap();
+        let base = |s: &str| Base(s.to_owned());
+        let remote = [
+            (uid(1), evidence("<a>", 5)),
+            (uid(2), evidence("<b>", 5)),
+            (uid(3), evidence("<b>", 5)),
+            (uid(4), evidence("<c>", 5)),
+            (uid(5), evidence("", 9)),
+        ];
+        let local = [
+            (base("la"), evidence("<a>", 5)),
+            (base("lb"), evidence("<b>", 5)),
+            (base("lc"), evidence("<c>", 6)),
+            (base("ld"), evidence("", 9)),
+        ];
+        let pairing = pair(&remote, &local);
+        assert_eq!(pairing.pairs, [(uid(1), base("la"))]);
+        assert_eq!(
+            pairing.unclear,
+            [(vec![uid(5)], vec![base("ld")]), (vec![uid(2), uid(3)], vec![base("lb")])]
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! The heart: decides what must happen so that both sides of a mailbox agree. Floor 1.
+//!
+//! Per message one exhaustive match over what was agreed, what the server shows and what the Maildir
+//! shows. Operations come in the one safe order: add first, destroy last, forget at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::model::account::{DeletePolicy, Direction};
+use crate::model::flags::{FlagDelta, Flags};
+use crate::model::ids::{Base, Uid};
+use crate::model::view::{BaseRow, BaseView, LocalView, RemoteState, RemoteView, RowId, RowState};
+
+/// What the user allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Which way changes travel.
+    pub direction: Direction,
+    /// What a local deletion becomes on the server.
+    pub delete: DeletePolicy,
+}
+
+/// Everything that has to be done in one mailbox.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// Fetch these, newest first; the size where it is known.
+    pub download: Vec<(Uid, Option<u32>)>,
+    /// Append these.
+    pub upload: Vec<Base>,
+    /// Both sides changed to the same: only the ledger has to learn it.
+    pub agree: Vec<(RowId, Flags)>,
+    /// Change flags in the Maildir; the flags are what both sides then agree on.
+    pub flags_local: Vec<(RowId, Base, FlagDelta, Flags)>,
+    /// Change flags on the server, equal changes together.
+    pub flags_remote: BTreeMap<FlagDelta, Vec<(RowId, Uid, Flags)>>,
+    /// Remove from the server.
+    pub remove_remote: Vec<(RowId, Uid)>,
+    /// Remove from the Maildir, into the quarantine.
+    pub remove_local: Vec<(RowId, Base)>,
+    /// Gone on the server, stays in the Maildir on purpose.
+    pub orphan_local: Vec<RowId>,
+    /// Gone in the Maildir, stays on the server on purpose.
+    pub orphan_remote: Vec<RowId>,
+    /// Gone on both sides.
+    pub forget: Vec<RowId>,
+    /// Not seen in the Maildir, but not proven gone: look again.
+    pub suspects: Vec<Base>,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self == &Self::default()
+    }
+
+    /// Whether nothing on either side would change; the ledger may.
+    pub fn is_quiet(&self) -> bool {
+        self.download.is_empty()
+            && self.upload.is_empty()
+            && self.flags_local.is_empty()
+            && self.flags_remote.is_empty()
+            && self.remove_remote.is_empty()
+            && self.remove_local.is_empty()
+    }
+}
+
+/// Decides what must happen so that both sides agree. Total and deterministic.
+///
+/// Invariant: nothing is removed on one side unless the other side dropped it, and that absence is
+/// explicit in a view that is complete.
+pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Policy) -> Plan {
+    let mut plan = Plan::default();
+    let mut known_uids = BTreeSet::new();
+    let mut known_bases = BTreeSet::new();
+    for row in &base.rows {
+        known_uids.extend(row.uid);
+        known_bases.extend(row.base.as_ref());
+        known_message(&mut plan, row, remote, local, policy);
+    }
+    for (uid, message) in remote.listed().iter().rev() {
+        if !known_uids.contains(uid) && policy.direction != Direction::Push {
+            plan.download.push((*uid, message.size));
+        }
+    }
+    for base in local.messages.keys() {
+        if !known_bases.contains(base) && policy.direction != Direction::Pull {
+            plan.upload.push(base.clone());
+        }
+    }
+    plan.download.sort_by_key(|(uid, _)| std::cmp::Reverse(*uid));
+    plan
+}
+
+fn known_message(
+    plan: &mut Plan,
+    row: &BaseRow,
+    remote: &RemoteView,
+    local: &LocalView,
+    policy: &Policy,
+) {
+    match (row.uid, row.base.as_ref()) {
+        (Some(uid), Some(base)) => paired(plan, row, (uid, base), (remote, local), policy),
+        (Some(uid), None) => match remote.state(uid) {
+            RemoteState::Gone => plan.forget.push(row.row),
+            RemoteState::Seen(_) | RemoteState::Unchanged => {
+                if row.state == RowState::Failed && policy.direction != Direction::Push {
+                    plan.download.push((uid, None));
+                }
+            }
+        },
+        (None, Some(base)) => {
+            if local.absent.contains(base) {
+                plan.forget.push(row.row);
+            } else if row.state == RowState::Failed
+                && local.messages.contains_key(base)
+                && policy.direction != Direction::Pull
+            {
+                plan.upload.push(base.clone());
+            }
+        }
+        (None, None) => plan.forget.push(row.row),
+    }
+}
+
+/// A message that both sides had.
+fn paired(
+    plan: &mut Plan,
+    row: &BaseRow,
+    (uid, base): (Uid, &Base),
+    (remote, local): (&RemoteView, &LocalView),
+    policy: &Policy,
+) {
+    let is_absent = local.absent.contains(base);
+    match (remote.state(uid), local.messages.get(base)) {
+        // Both have it: merge the flags, bit by bit.
+        (RemoteState::Seen(message), Some(mine)) => {
+            let theirs = message.flags.as_ref().unwrap_or(&row.flags);
+            merge(plan, row, (uid, base), (theirs, &mine.flags), policy);
+        }
+        (RemoteState::Unchanged, Some(mine)) => {
+            merge(plan, row, (uid, base), (&row.flags, &mine.flags), policy);
+        }
+        // The server dropped it, whatever happened to the flags here: deleting wins.
+        (RemoteState::Gone, Some(_)) => {
+            if policy.direction == Direction::Push {
+                plan.orphan_local.push(row.row);
+            } else {
+                plan.remove_local.push((row.row, base.clone()));
+            }
+        }
+        // Dropped here, and proven: deleting wins over a flag change there.
+        (RemoteState::Seen(_) | RemoteState::Unchanged, None) if is_absent => {
+            if policy.direction == Direction::Pull || policy.delete == DeletePolicy::Keep {
+                plan.orphan_remote.push(row.row);
+            } else {
+                plan.remove_remote.push((row.row, uid));
+            }
+        }
+        // Not seen here, but that is a question, not an answer.
+        (RemoteState::Seen(_) | RemoteState::Unchanged, None) => plan.suspects.push(base.clone()),
+        // Gone there. If it is gone here too, nobody needs the row; if it is not proven, a file
+        // that comes back belongs to a row that is still known.
+        (RemoteState::Gone, None) if is_absent => plan.forget.push(row.row),
+        (RemoteState::Gone, None) => plan.suspects.push(base.clone()),
+    }
+}
+
+fn merge(
+    plan: &mut Plan,
+    row: &BaseRow,
+    (uid, base): (Uid, &Base),
+    (theirs, mine): (&Flags, &Flags),
+    policy: &Policy,
+) {
+    if *theirs == row.flags && *mine == row.flags {
+        return;
+    }
+    let merged = Flags::merge(&row.flags, theirs, mine);
+    let to_local = merged.delta_from(mine);
+    let to_remote = merged.delta_from(theirs);
+    let write_local = !to_local.is_empty() && policy.direction != Direction::Push;
+    let write_remote = !to_remote.is_empty() && policy.direction != Direction::Pull;
+    // Both can be due at once; the ledger learns the merged state only when the last one is done,
+    // and either of them can be computed again from the base.
+    if write_local {
+        let agreed = if write_remote { row.flags.apply(&to_local) } else { merged.clone() };
+        plan.flags_local.push((row.row, base.clone(), to_local, agreed));
+    }
+    if write_remote {
+        plan.flags_remote.entry(to_remote).or_default().push((row.row, uid, merged));
+    } else if !write_local && *theirs == *mine {
+        plan.agree.push((row.row, merged));
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (uid, _) in &self.download {
+            writeln!(f, "download {uid}")?;
+        }
+        for base in &self.upload {
+            writeln!(f, "upload {base}")?;
+        }
+        for (row, flags) in &self.agree {
+            writeln!(f, "agree {row} {flags}")?;
+        }
+        for (_, base, delta, _) in &self.flags_local {
+            writeln!(f, "flags-local {base} +{} -{}", delta.add, delta.remove)?;
+        }
+        for (delta, rows) in &self.flags_remote {
+            for (_, uid, _) in rows {
+                writeln!(f, "flags-remote {uid} +{} -{}", delta.add, delta.remove)?;
+            }
+        }
+        for (_, uid) in &self.remove_remote {
+            writeln!(f, "remove-remote {uid}")?;
+        }
+        for (_, base) in &self.remove_local {
+            writeln!(f, "remove-local {base}")?;
+        }
+        for row in &self.orphan_local {
+            writeln!(f, "orphan-local {row}")?;
+        }
+        for row in &self.orphan_remote {
+            writeln!(f, "orphan-remote {row}")?;
+        }
+        for row in &self.forget {
+            writeln!(f, "forget {row}")?;
+        }
+        for base in &self.suspects {
+            writeln!(f, "suspect {base}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,38 @@
+//! When to try again and when to look: back-off and polling. Floor 1; time is an argument.
+
+use std::time::Duration;
+
+/// Returns the delay before attempt `n` after a failure (0-based): 2 s doubling to 5 min, spread by
+/// `jitter` in 0..1 over the upper half, so that many clients do not come back together.
+pub fn backoff(n: u32, jitter: f64) -> Duration {
+    let ceiling = BACKOFF_FIRST.saturating_mul(1_u32.checked_shl(n.min(16)).unwrap_or(u32::MAX));
+    let ceiling = ceiling.min(BACKOFF_MAX);
+    ceiling.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
+}
+
+const BACKOFF_FIRST: Duration = Duration::from_secs(2);
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// How long a local absence has to last before it is believed (product page §6.5).
+pub const ABSENCE_PROOF: Duration = Duration::from_millis(1000);
+
+/// A refused login is tried this often before only a person can help.
+pub const LOGIN_ATTEMPTS_MAX: u32 = 2;
+
+/// How long the server may be silent in IDLE before the connection is probed (RFC 2177 asks for
+/// less than 29 min; networks forget connections sooner).
+pub const IDLE_SILENCE: Duration = Duration::from_secs(270);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_grows_to_a_ceiling_and_keeps_its_spread() {
+        assert_eq!(backoff(0, 0.0), Duration::from_secs(1));
+        assert_eq!(backoff(0, 1.0), Duration::from_secs(2));
+        assert_eq!(backoff(3, 1.0), Duration::from_secs(16));
+        assert_eq!(backoff(40, 1.0), Duration::from_secs(300));
+        assert_eq!(backoff(u32::MAX, 0.0), Duration::from_secs(150));
+    }
+}
