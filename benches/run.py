@@ -29,6 +29,8 @@ import limit
 import server
 
 RUN_SECS_MAX = 600
+# A directory that changed a moment ago makes a careful syncer wait: not what is measured.
+QUIET_SECS = 2
 SEED = 20_000
 BODY_MEDIAN_BYTES, BODY_SIGMA, BODY_BYTES_MAX = 6_000, 1.125, 4_000_000
 
@@ -240,6 +242,7 @@ def download(program, wanted):
         if (found := stored(program.inbox())) != (count, total):
             first.error = f"{found} messages and bytes instead of {count, total}"
     if not isinstance(program, Limit) and not first.error:
+        time.sleep(QUIET_SECS)
         second = program.sync()
     program.remove()
     return first, second
@@ -256,8 +259,7 @@ def upload(program, user, count):
             staged = program.inbox() / "tmp" / name
             staged.write_bytes(message)
             staged.rename(program.inbox() / "cur" / f"{name}:2,S")
-        # A directory that changed a moment ago makes a careful syncer wait: not what is measured.
-        time.sleep(2)
+        time.sleep(QUIET_SECS)
         result = program.sync()
         found = program.dovecot.count(user)
         if not result.error and found != count:
