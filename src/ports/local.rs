@@ -7,10 +7,13 @@ use std::path::PathBuf;
 
 use crate::model::failure::Failure;
 use crate::model::flags::{FlagDelta, Flags};
-use crate::model::ids::{Base, MailboxName, Uid};
-use crate::model::view::{BaseView, Cursor, Evidence, LocalMessage, RowId, RowState, Stamp, Sub};
+use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
+use crate::model::status::Watch;
+use crate::model::view::{BaseView, Cursor, Evidence, LocalMessage, RowId, Stamp, Sub};
+use crate::ports::hints::HintBox;
 use crate::ports::remote::Upload;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A scan, with what tells whether the directory stood still.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,6 +66,15 @@ pub enum Settled {
     Nowhere,
 }
 
+/// Watches Maildirs and puts hints where they change.
+pub trait LocalWatcher: Send {
+    /// Watches one more mailbox; watching one twice is fine.
+    fn add(&mut self, mailbox: &MailboxName);
+
+    /// How changes are noticed.
+    fn state(&self) -> Watch;
+}
+
 /// The Maildir of an account.
 pub trait Local: Send + Sync + 'static {
     /// A file being written.
@@ -74,6 +86,9 @@ pub trait Local: Send + Sync + 'static {
     /// # Errors
     /// `StoreMissing` if the marker is not there or another one is.
     fn open_root(&self, expected: Option<&str>) -> Result<String, Failure>;
+
+    /// Begins to watch for changes.
+    fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher>;
 
     /// The mailboxes that exist as Maildirs.
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure>;
@@ -205,6 +220,8 @@ pub enum Change {
     PlanAppend(PendingAppend),
     /// An APPEND was decided, or is known not to have happened.
     DropAppend(Base),
+    /// The UIDVALIDITY that the UIDs of the rows belong to.
+    Validity(UidValidity),
     /// All pairs are void: UIDVALIDITY changed.
     Void,
     /// The pass was complete up to here.
@@ -247,13 +264,4 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Applies changes in one transaction.
     fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure>;
-}
-
-/// The state of a row as the ledger stores it.
-pub fn row_state_text(state: RowState) -> &'static str {
-    match state {
-        RowState::Paired => "synced",
-        RowState::Orphan => "orphan",
-        RowState::Failed => "failed",
-    }
 }

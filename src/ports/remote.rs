@@ -35,6 +35,8 @@ pub struct Upload {
     pub flags: Flags,
     /// Its INTERNALDATE: seconds since the epoch.
     pub date: i64,
+    /// Its Message-ID, empty if it has none.
+    pub message_id: String,
 }
 
 /// How one APPEND ended.
@@ -108,6 +110,15 @@ pub enum Removal {
     Expunge,
 }
 
+/// What became of removed messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// They are gone.
+    Gone,
+    /// They are marked as deleted: without UIDPLUS nothing else is safe.
+    Marked,
+}
+
 /// Why waiting for the server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
@@ -173,13 +184,13 @@ pub trait Remote: Send {
         validity: UidValidity,
         uids: &[Uid],
         removal: &Removal,
-    ) -> impl Future<Output = Result<(), Failure>> + Send;
+    ) -> impl Future<Output = Result<Removed, Failure>> + Send;
 
-    /// Waits until the server says that the mailbox changed against `seen`, at most `limit`.
+    /// Waits until the server says that the mailbox changed since it was last waited for, at most
+    /// `limit`. What changed before the first wait is not told.
     fn wait(
         &mut self,
         mailbox: &MailboxName,
-        seen: Option<Cursor>,
         limit: Duration,
     ) -> impl Future<Output = Result<Woken, Failure>> + Send;
 

@@ -10,7 +10,7 @@ mod name;
 mod read;
 mod root;
 mod scan;
-pub mod watch;
+mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,10 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::flags::{FlagDelta, Flags};
 use crate::model::ids::{Base, MailboxName};
 use crate::model::view::{Evidence, Stamp, Sub};
-use crate::ports::local::{Landing, Local, Scan, Seen, Settled};
+use crate::ports::hints::HintBox;
+use crate::ports::local::{Landing, Local, LocalWatcher, Scan, Seen, Settled};
 use crate::ports::remote::Upload;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use deliver::StagedFile;
@@ -93,6 +95,10 @@ impl Local for MaildirStore {
 
     fn open_root(&self, expected: Option<&str>) -> Result<String, Failure> {
         root::open(&self.root, expected)
+    }
+
+    fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
+        watch::start(self, hints)
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure> {

@@ -21,10 +21,11 @@ pub(super) fn open(dir: &Path, seen: &Seen, separator: char) -> Result<Option<Up
     let path = dir.join(&seen.0.0);
     let fail = |e: io::Error| classify("read message", &path, &e).scoped(Scope::Message);
     let meta = file.metadata().map_err(fail)?;
-    let (wire_bytes, _, _) = measure(&mut file).map_err(fail)?;
+    let (wire_bytes, head, _) = measure(&mut file).map_err(fail)?;
     file.rewind().map_err(fail)?;
     let (disk_bytes, date) = (meta.len(), meta.mtime());
-    Ok(Some(Upload { file, disk_bytes, wire_bytes, flags, date }))
+    let message_id = message_id(&head);
+    Ok(Some(Upload { file, disk_bytes, wire_bytes, flags, date, message_id }))
 }
 
 fn open_file(

@@ -12,33 +12,34 @@ use crate::model::event::Hint;
 use crate::model::ids::MailboxName;
 use crate::model::status::Watch;
 use crate::ports::hints::HintBox;
-use crate::ports::local::Local as _;
+use crate::ports::local::{Local as _, LocalWatcher};
 
 /// Watches `new/` and `cur/` of mailboxes, and the root for mailboxes that appear.
-#[derive(Debug)]
-pub struct MaildirWatcher {
-    watcher: RecommendedWatcher,
+struct MaildirWatcher {
+    watcher: Option<RecommendedWatcher>,
+    store: MaildirStore,
     dirs: Arc<Mutex<BTreeMap<PathBuf, MailboxName>>>,
     is_complete: bool,
 }
 
-impl MaildirWatcher {
-    /// Begins to watch the root; `None` if the system cannot watch at all.
-    pub fn start(store: &MaildirStore, hints: Arc<HintBox>) -> Option<Self> {
-        let dirs: Arc<Mutex<BTreeMap<PathBuf, MailboxName>>> = Arc::default();
-        let known = Arc::clone(&dirs);
-        let made = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-            Ok(event) => forward(&event, &known, &hints),
-            Err(_) => hints.put(Hint::Everything),
-        });
-        let mut watcher = made.ok()?;
-        let is_complete = watcher.watch(store.root(), RecursiveMode::NonRecursive).is_ok();
-        Some(Self { watcher, dirs, is_complete })
-    }
+/// Begins to watch the root. Where the system cannot watch, the state says so.
+pub(super) fn start(store: &MaildirStore, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
+    let dirs: Arc<Mutex<BTreeMap<PathBuf, MailboxName>>> = Arc::default();
+    let known = Arc::clone(&dirs);
+    let made = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
+        Ok(event) => forward(&event, &known, &hints),
+        Err(_) => hints.put(Hint::Everything),
+    });
+    let mut watcher = made.ok();
+    let watched = watcher.as_mut().map(|w| w.watch(store.root(), RecursiveMode::NonRecursive));
+    let is_complete = matches!(watched, Some(Ok(())));
+    Box::new(MaildirWatcher { watcher, store: store.clone(), dirs, is_complete })
+}
 
-    /// Watches one more mailbox; watching one twice is fine.
-    pub fn add(&mut self, store: &MaildirStore, mailbox: &MailboxName) {
-        let dir = store.path(mailbox);
+impl LocalWatcher for MaildirWatcher {
+    fn add(&mut self, mailbox: &MailboxName) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let dir = self.store.path(mailbox);
         for sub in ["new", "cur"] {
             let path = dir.join(sub);
             let mut dirs = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -46,7 +47,7 @@ impl MaildirWatcher {
                 continue;
             }
             drop(dirs);
-            if let Err(err) = self.watcher.watch(&path, RecursiveMode::NonRecursive) {
+            if let Err(err) = watcher.watch(&path, RecursiveMode::NonRecursive) {
                 self.is_complete = false;
                 let is_limit = matches!(err.kind, ErrorKind::MaxFilesWatch);
                 tracing::warn!(
@@ -58,8 +59,7 @@ impl MaildirWatcher {
         }
     }
 
-    /// Whether every mailbox is watched.
-    pub fn state(&self) -> Watch {
+    fn state(&self) -> Watch {
         if self.is_complete { Watch::Inotify } else { Watch::Poll }
     }
 }

@@ -1,0 +1,78 @@
+//! Waiting for the server by IDLE (RFC 2177). Floor 3.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::ImapRemote;
+use super::wire::{Item, Next};
+use crate::model::failure::Failure;
+use crate::model::ids::MailboxName;
+use crate::ports::remote::Woken;
+
+impl ImapRemote {
+    /// Waits for a change of the mailbox, at most `limit`.
+    pub(super) async fn idle(
+        &mut self,
+        mailbox: &MailboxName,
+        limit: Duration,
+    ) -> Result<Woken, Failure> {
+        if self.selected.as_ref().is_none_or(|(name, _)| name != mailbox) {
+            self.select(mailbox).await?;
+        }
+        let deadline = Instant::now() + limit;
+        let tag = self.wire.send("IDLE").await?;
+        let mut woken = self.await_idling(&tag).await?;
+        while woken == Woken::Quiet {
+            match timeout_at(deadline, self.wire.read()).await {
+                Err(_) => break,
+                Ok(next) => match next? {
+                    Next::Item(item) if is_change(&item) => woken = Woken::Changed,
+                    Next::Item(_) => {}
+                    // The server ended IDLE by itself.
+                    Next::Done(_, verdict) => return verdict.map(|_| Woken::Changed),
+                },
+            }
+        }
+        self.wire.send_untagged("DONE").await?;
+        match timeout(DONE_MAX, self.await_end(&tag)).await {
+            Ok(late) => Ok(if late? { Woken::Changed } else { woken }),
+            Err(_) => Err(self.wire.lost("DONE was not answered in 15 s")),
+        }
+    }
+
+    /// Waits for `+`; a change may be told before it.
+    async fn await_idling(&mut self, tag: &str) -> Result<Woken, Failure> {
+        let mut woken = Woken::Quiet;
+        loop {
+            match self.wire.next().await? {
+                Next::Item(Item::Continue) => return Ok(woken),
+                Next::Item(item) if is_change(&item) => woken = Woken::Changed,
+                Next::Item(_) => {}
+                Next::Done(done, verdict) if done == tag => {
+                    verdict?;
+                    return Err(self.wire.broken("IDLE ended before it began"));
+                }
+                Next::Done(..) => {}
+            }
+        }
+    }
+
+    /// Reads to the tagged end; whether a change was told on the way.
+    async fn await_end(&mut self, tag: &str) -> Result<bool, Failure> {
+        let mut changed = false;
+        loop {
+            match self.wire.read().await? {
+                Next::Item(item) => changed |= is_change(&item),
+                Next::Done(done, verdict) if done == tag => return verdict.map(|_| changed),
+                Next::Done(..) => {}
+            }
+        }
+    }
+}
+
+fn is_change(item: &Item) -> bool {
+    matches!(item, Item::Exists(_) | Item::Expunge | Item::Vanished(_) | Item::Fetch(_))
+}
+
+const DONE_MAX: Duration = Duration::from_secs(15);

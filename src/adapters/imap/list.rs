@@ -1,0 +1,136 @@
+//! Mailboxes: listing, STATUS, creation. Floor 3.
+
+use super::ImapRemote;
+use super::wire::{Item, ListItem, StatusItem};
+use crate::model::account::Role;
+use crate::model::failure::Failure;
+use crate::model::ids::{MailboxName, ModSeq, UidValidity};
+use crate::model::view::{Cursor, RemoteMailbox};
+use crate::rules::names;
+
+impl ImapRemote {
+    /// All mailboxes: in one round trip with LIST-STATUS (RFC 5819), else LIST and STATUS each,
+    /// pipelined. Names that cannot be used are left out with a line in the log.
+    pub(super) async fn list_all(&mut self) -> Result<Vec<RemoteMailbox>, Failure> {
+        let items = self.status_items();
+        let with_status = self.has("LIST-STATUS");
+        let command = match (with_status, self.has("SPECIAL-USE")) {
+            (true, true) => format!("LIST \"\" \"*\" RETURN (SPECIAL-USE STATUS ({items}))"),
+            (true, false) => format!("LIST \"\" \"*\" RETURN (STATUS ({items}))"),
+            (false, _) => "LIST \"\" \"*\"".to_owned(),
+        };
+        let (mut lists, mut statuses) = (Vec::new(), Vec::new());
+        self.wire.exec(&command, |item| sort_item(item, &mut lists, &mut statuses)).await?;
+        let mut mailboxes = self.take_names(lists);
+        if !with_status {
+            self.ask_status(&mailboxes, items, &mut statuses).await?;
+        }
+        for mailbox in &mut mailboxes {
+            let raw = self.names.get(&mailbox.name);
+            let status = statuses.iter().find(|s| Some(&s.name) == raw);
+            mailbox.status = status.and_then(cursor_of);
+        }
+        Ok(mailboxes)
+    }
+
+    fn status_items(&self) -> &'static str {
+        if self.has("CONDSTORE") {
+            "MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ"
+        } else {
+            "MESSAGES UIDNEXT UIDVALIDITY"
+        }
+    }
+
+    fn take_names(&mut self, lists: Vec<ListItem>) -> Vec<RemoteMailbox> {
+        self.names.clear();
+        let mut mailboxes: Vec<RemoteMailbox> = Vec::new();
+        for list in lists.into_iter().take(MAILBOXES_MAX) {
+            if list.delimiter.is_some() {
+                self.delimiter = list.delimiter;
+            }
+            let named = names::from_server(&list.name, list.delimiter, self.prefix.as_deref());
+            let Some(name) = named.filter(|n| n.as_str().len() <= NAME_BYTES_MAX) else {
+                tracing::warn!(name = ?list.name, "a mailbox name that cannot be used is left out");
+                continue;
+            };
+            if self.names.contains_key(&name) {
+                continue;
+            }
+            let has = |what: &str| list.attributes.iter().any(|a| a == what);
+            let selectable = !has("\\noselect") && !has("\\nonexistent");
+            let role = ROLES.iter().find(|(attribute, _)| has(attribute)).map(|(_, role)| *role);
+            self.names.insert(name.clone(), list.name);
+            mailboxes.push(RemoteMailbox { name, role, selectable, status: None });
+        }
+        mailboxes
+    }
+
+    async fn ask_status(
+        &mut self,
+        mailboxes: &[RemoteMailbox],
+        items: &str,
+        statuses: &mut Vec<StatusItem>,
+    ) -> Result<(), Failure> {
+        let mut commands = Vec::new();
+        for mailbox in mailboxes.iter().filter(|m| m.selectable) {
+            commands.push(format!("STATUS {} ({items})", self.argument(&mailbox.name)?));
+        }
+        let mut none = Vec::new();
+        let verdicts = self
+            .wire
+            .exec_all(&commands, PIPELINE, |item| sort_item(item, &mut none, statuses))
+            .await?;
+        // A mailbox whose STATUS is refused is looked at by SELECT, which will say why.
+        drop(verdicts);
+        Ok(())
+    }
+
+    /// Creates a mailbox and subscribes to it; one that exists is fine.
+    pub(super) async fn create_one(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
+        let argument = self.argument(mailbox)?;
+        let commands = [format!("CREATE {argument}"), format!("SUBSCRIBE {argument}")];
+        let mut verdicts = self.wire.exec_all(&commands, 1, |_| {}).await?.into_iter();
+        let created = verdicts.next();
+        match created {
+            Some(Err(failure)) if !says_exists(&failure) => Err(failure),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn says_exists(failure: &Failure) -> bool {
+    failure.server_said.as_ref().is_some_and(|said| said.to_ascii_uppercase().contains("EXISTS"))
+}
+
+fn sort_item(item: Item, lists: &mut Vec<ListItem>, statuses: &mut Vec<StatusItem>) {
+    match item {
+        Item::List(list) => lists.push(list),
+        Item::Status(status) => statuses.push(status),
+        _ => {}
+    }
+}
+
+fn cursor_of(status: &StatusItem) -> Option<Cursor> {
+    Some(Cursor {
+        uidvalidity: UidValidity::new(status.uidvalidity?)?,
+        uidnext: status.uidnext?,
+        modseq: ModSeq(status.modseq.unwrap_or(0)),
+        exists: status.messages?,
+    })
+}
+
+const ROLES: &[(&str, Role)] = &[
+    ("\\sent", Role::Sent),
+    ("\\trash", Role::Trash),
+    ("\\drafts", Role::Drafts),
+    ("\\junk", Role::Junk),
+    ("\\archive", Role::Archive),
+    ("\\all", Role::All),
+    ("\\flagged", Role::Flagged),
+];
+
+/// More mailboxes than this are not taken from one server.
+const MAILBOXES_MAX: usize = 10_000;
+const NAME_BYTES_MAX: usize = 1024;
+/// Commands in flight.
+const PIPELINE: usize = 32;

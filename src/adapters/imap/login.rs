@@ -1,0 +1,327 @@
+//! From the greeting to a connection that is logged in, on the bare stream. Floor 3.
+//!
+//! Everything said before TLS is forgotten; nothing secret is said before TLS except on loopback;
+//! no referral is followed; lines are short and bounded.
+
+use std::collections::BTreeSet;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use crate::adapters::net::{self, Stream, is_loopback_host};
+use crate::adapters::sasl;
+use crate::adapters::secrets;
+use crate::model::account::{Endpoint, Mechanism, Tls};
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+
+/// A stream that is logged in.
+#[derive(Debug)]
+pub(super) struct LoggedIn {
+    /// The stream.
+    pub(super) stream: Stream,
+    /// What was read from it but not used.
+    pub(super) leftover: Vec<u8>,
+    /// Capabilities after the login, upper case.
+    pub(super) capabilities: BTreeSet<String>,
+}
+
+/// Connects, encrypts and logs in, all within the endpoint's timeout.
+pub(super) async fn log_in(endpoint: &Endpoint, account: &str) -> Result<LoggedIn, Failure> {
+    let secret = match &endpoint.password {
+        Some(source) => Some(secrets::resolve(source, account).await?),
+        None => None,
+    };
+    let deadline = Instant::now() + endpoint.timeout;
+    let stream = net::dial(endpoint, "IMAP").await?;
+    let dialogue = Dialogue { stream, buffer: Vec::new(), endpoint, account, deadline, tag: 0 };
+    dialogue.run(secret).await
+}
+
+struct Dialogue<'a> {
+    stream: Stream,
+    buffer: Vec<u8>,
+    endpoint: &'a Endpoint,
+    account: &'a str,
+    deadline: Instant,
+    tag: u32,
+}
+
+/// The tagged end of a command.
+struct Tagged {
+    is_ok: bool,
+    text: String,
+}
+
+impl Dialogue<'_> {
+    async fn run(mut self, secret: Option<SecretString>) -> Result<LoggedIn, Failure> {
+        let greeting = self.line("greeting").await?;
+        let is_preauth = self.check_greeting(&greeting)?;
+        if self.endpoint.tls == Tls::StartTls {
+            self = self.start_tls().await?;
+        }
+        if !is_preauth {
+            let capabilities = self.capability().await?;
+            match secret {
+                Some(secret) => self.authenticate(&capabilities, secret).await?,
+                None => {
+                    return Err(self
+                        .failure("LOGIN", Kind::NeedsLogin, Remedy::Never)
+                        .cure(format!("set \"password\" of account {}", self.account)));
+                }
+            }
+        }
+        let capabilities = self.capability().await?;
+        Ok(LoggedIn { stream: self.stream, leftover: self.buffer, capabilities })
+    }
+
+    /// Whether the server lets us in without a login; that is believed on an encrypted line only.
+    fn check_greeting(&self, line: &str) -> Result<bool, Failure> {
+        let word = line.strip_prefix("* ").and_then(|l| l.split_whitespace().next());
+        let word = word.unwrap_or_default().to_ascii_uppercase();
+        match word.as_str() {
+            "OK" => Ok(false),
+            "PREAUTH" if self.stream.is_encrypted() => Ok(true),
+            "PREAUTH" => Err(self
+                .failure("greeting", Kind::TlsUntrusted, Remedy::Later)
+                .said(line)
+                .detail("a login-free greeting without TLS is how an attacker steals mail")),
+            "BYE" => Err(self.failure("greeting", Kind::Throttled, Remedy::Later).said(line)),
+            _ => Err(self
+                .failure("greeting", Kind::Protocol, Remedy::Later)
+                .said(line)
+                .detail("this is not an IMAP server")
+                .cure("check host and port of the account's [imap] table")),
+        }
+    }
+
+    async fn start_tls(mut self) -> Result<Self, Failure> {
+        let end = self.command("STARTTLS", "STARTTLS", |_| {}).await?;
+        if !end.is_ok {
+            return Err(self
+                .failure("STARTTLS", Kind::TlsUntrusted, Remedy::Later)
+                .said(&end.text)
+                .detail("the server refuses to encrypt; no password was sent")
+                .cure("use tls = \"implicit\" if the server has port 993"));
+        }
+        if !self.buffer.is_empty() {
+            return Err(self
+                .failure("STARTTLS", Kind::TlsUntrusted, Remedy::Later)
+                .detail("data followed the answer in cleartext: somebody is injecting it"));
+        }
+        let stream = timeout_at(self.deadline, self.stream.start_tls(self.endpoint, "IMAP")).await;
+        let stream = stream.map_err(|_| timed_out(self.endpoint, "STARTTLS"))??;
+        Ok(Self { stream, ..self })
+    }
+
+    async fn capability(&mut self) -> Result<BTreeSet<String>, Failure> {
+        let mut found = BTreeSet::new();
+        let end = self
+            .command("CAPABILITY", "CAPABILITY", |line| {
+                let mut words = line.split_whitespace().skip(1);
+                if words.next().is_some_and(|w| w.eq_ignore_ascii_case("CAPABILITY")) {
+                    found.extend(words.map(str::to_ascii_uppercase));
+                }
+            })
+            .await?;
+        if !end.is_ok {
+            return Err(self.failure("CAPABILITY", Kind::Protocol, Remedy::Later).said(&end.text));
+        }
+        Ok(found)
+    }
+
+    async fn authenticate(
+        &mut self,
+        capabilities: &BTreeSet<String>,
+        secret: SecretString,
+    ) -> Result<(), Failure> {
+        if !self.stream.is_encrypted() && !is_loopback_host(&self.endpoint.host) {
+            return Err(self
+                .failure("LOGIN", Kind::TlsUntrusted, Remedy::Never)
+                .detail("no password is sent over a line that is not encrypted"));
+        }
+        let offered: Vec<Mechanism> = capabilities
+            .iter()
+            .filter_map(|c| c.strip_prefix("AUTH="))
+            .filter_map(sasl::mechanism)
+            .collect();
+        let end = match sasl::choose(&self.endpoint.auth, &offered) {
+            Some(mechanism) => {
+                let has_ir = capabilities.contains("SASL-IR");
+                self.sasl(sasl::Exchange::new(mechanism, &self.endpoint.user, secret), has_ir)
+                    .await?
+            }
+            None if !capabilities.contains("LOGINDISABLED") && self.may_login() => {
+                self.login(&secret).await?
+            }
+            None => {
+                return Err(self
+                    .failure("LOGIN", Kind::NotSupported, Remedy::Never)
+                    .detail("the server offers no login that postrider knows (PLAIN, LOGIN)")
+                    .cure("check \"auth\" of the account's [imap] table"));
+            }
+        };
+        if end.is_ok { Ok(()) } else { Err(self.refused(&end.text)) }
+    }
+
+    fn may_login(&self) -> bool {
+        self.endpoint.auth.is_empty() || self.endpoint.auth.contains(&Mechanism::Login)
+    }
+
+    /// Sorts the ways in which a login is refused: only some of them are about the password.
+    fn refused(&self, text: &str) -> Failure {
+        let upper = text.to_ascii_uppercase();
+        let is_passing = ["[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "TOO MANY"]
+            .iter()
+            .any(|w| upper.contains(w));
+        if is_passing {
+            return self.failure("LOGIN", Kind::Throttled, Remedy::Later).said(text);
+        }
+        self.failure("LOGIN", Kind::AuthFailed, Remedy::Later).said(text).cure(format!(
+            "check \"user\" and \"password\" of account {}; providers with two-factor login want \
+             an app-specific password",
+            self.account
+        ))
+    }
+
+    async fn sasl(
+        &mut self,
+        mut exchange: sasl::Exchange,
+        has_ir: bool,
+    ) -> Result<Tagged, Failure> {
+        let mut line = format!("AUTHENTICATE {}", exchange.name());
+        if has_ir && let Some(first) = exchange.initial_response() {
+            line.push(' ');
+            line.push_str(&first);
+        }
+        let tag = self.send(&line).await?;
+        zeroize::Zeroize::zeroize(&mut line);
+        loop {
+            let line = self.line("AUTHENTICATE").await?;
+            if let Some(challenge) = line.strip_prefix('+') {
+                let answer = exchange.respond(challenge.trim());
+                let answer = answer.unwrap_or_else(|_| zeroize::Zeroizing::new("*".to_owned()));
+                self.write(&format!("{}\r\n", *answer)).await?;
+            } else if let Some(end) = tagged(&line, &tag) {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// The LOGIN command; both arguments travel as literals, so that any byte may be in them.
+    async fn login(&mut self, secret: &SecretString) -> Result<Tagged, Failure> {
+        let user = self.endpoint.user.clone();
+        let tag = self.send(&format!("LOGIN {{{}}}", user.len())).await?;
+        let second = format!("{user} {{{}}}\r\n", secret.expose_secret().len());
+        for part in [second, format!("{}\r\n", secret.expose_secret())] {
+            let part = zeroize::Zeroizing::new(part);
+            let line = self.line("LOGIN").await?;
+            if let Some(end) = tagged(&line, &tag) {
+                return Ok(end);
+            }
+            if line.starts_with('+') {
+                self.write(&part).await?;
+            }
+        }
+        loop {
+            let line = self.line("LOGIN").await?;
+            if let Some(end) = tagged(&line, &tag) {
+                return Ok(end);
+            }
+        }
+    }
+
+    async fn command(
+        &mut self,
+        command: &str,
+        phase: &str,
+        mut untagged: impl FnMut(&str),
+    ) -> Result<Tagged, Failure> {
+        let tag = self.send(command).await?;
+        for _ in 0..UNTAGGED_LINES_MAX {
+            let line = self.line(phase).await?;
+            if let Some(end) = tagged(&line, &tag) {
+                return Ok(end);
+            }
+            untagged(&line);
+        }
+        Err(self.failure(phase, Kind::Protocol, Remedy::Later).detail("the server does not stop"))
+    }
+
+    async fn send(&mut self, command: &str) -> Result<String, Failure> {
+        self.tag += 1;
+        let tag = format!("L{}", self.tag);
+        self.write(&format!("{tag} {command}\r\n")).await?;
+        Ok(tag)
+    }
+
+    async fn write(&mut self, text: &str) -> Result<(), Failure> {
+        let write = async {
+            self.stream.write_all(text.as_bytes()).await?;
+            self.stream.flush().await
+        };
+        match timeout_at(self.deadline, write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(self.failure("write", Kind::Offline, Remedy::Later).detail(e)),
+            Err(_) => Err(timed_out(self.endpoint, "write")),
+        }
+    }
+
+    async fn line(&mut self, phase: &str) -> Result<String, Failure> {
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.buffer) {
+                let mut line: Vec<u8> = self.buffer.drain(..=at).collect();
+                while line.last().is_some_and(|b| matches!(b, b'\r' | b'\n')) {
+                    line.pop();
+                }
+                return Ok(String::from_utf8_lossy(&line).into_owned());
+            }
+            if self.buffer.len() > LINE_BYTES_MAX {
+                return Err(self
+                    .failure(phase, Kind::Protocol, Remedy::Later)
+                    .detail("a line of more than 64 KiB before the login"));
+            }
+            let mut chunk = [0_u8; 4096];
+            let n = match timeout_at(self.deadline, self.stream.read(&mut chunk)).await {
+                Ok(Ok(0)) => {
+                    return Err(self
+                        .failure(phase, Kind::Offline, Remedy::Later)
+                        .detail("the server closed the connection"));
+                }
+                Ok(Ok(n)) => n,
+                Ok(Err(e)) => {
+                    return Err(self.failure(phase, Kind::Offline, Remedy::Later).detail(e));
+                }
+                Err(_) => return Err(timed_out(self.endpoint, phase)),
+            };
+            self.buffer.extend_from_slice(chunk.get(..n).unwrap_or_default());
+        }
+    }
+
+    fn failure(&self, phase: &str, kind: Kind, remedy: Remedy) -> Failure {
+        let what = match kind {
+            Kind::AuthFailed => "login refused",
+            _ => "connect",
+        };
+        Failure::new(Scope::Account, remedy, kind, what).at(net::place(
+            self.endpoint,
+            "IMAP",
+            phase,
+        ))
+    }
+}
+
+fn timed_out(endpoint: &Endpoint, phase: &str) -> Failure {
+    Failure::new(Scope::Account, Remedy::Later, Kind::Timeout, "connect")
+        .at(net::place(endpoint, "IMAP", phase))
+        .detail("no answer in time")
+}
+
+fn tagged(line: &str, tag: &str) -> Option<Tagged> {
+    let rest = line.strip_prefix(tag)?.strip_prefix(' ')?;
+    let is_ok = rest.split(' ').next().is_some_and(|w| w.eq_ignore_ascii_case("OK"));
+    Some(Tagged { is_ok, text: rest.to_owned() })
+}
+
+const LINE_BYTES_MAX: usize = 64 * 1024;
+const UNTAGGED_LINES_MAX: usize = 1000;

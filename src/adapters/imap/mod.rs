@@ -1,0 +1,193 @@
+//! IMAP (RFC 3501, RFC 9051) behind the `Remote` port. Floor 3.
+
+mod append;
+mod changes;
+mod encode;
+mod fetch;
+mod guard;
+mod idle;
+mod list;
+mod login;
+mod store;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::adapters::net;
+use crate::model::account::{Endpoint, ImapSettings};
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::flags::FlagDelta;
+use crate::model::ids::{MailboxName, Uid, UidValidity};
+use crate::model::view::{Evidence, RemoteMailbox, RemoteView};
+use crate::ports::remote::{
+    Appended, Connector, FetchSink, Known, Remote, Removal, Removed, Upload, Wanted, Woken,
+};
+use crate::rules::names;
+use wire::Wire;
+
+/// Dials one account's IMAP server.
+#[derive(Debug, Clone)]
+pub struct ImapConnector {
+    settings: ImapSettings,
+    account: String,
+}
+
+impl ImapConnector {
+    /// A connector for an account.
+    pub fn new(settings: ImapSettings, account: &str) -> Self {
+        Self { settings, account: account.to_owned() }
+    }
+
+    /// The server.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.settings.endpoint
+    }
+}
+
+impl Connector for ImapConnector {
+    type Remote = ImapRemote;
+
+    async fn connect(&self) -> Result<ImapRemote, Failure> {
+        let endpoint = &self.settings.endpoint;
+        let logged_in = login::log_in(endpoint, &self.account).await?;
+        let capabilities = logged_in.capabilities.clone();
+        let place = net::place(endpoint, "IMAP", "session");
+        let place = place.split(" (").next().unwrap_or_default().to_owned();
+        let wire = Wire::new(logged_in, place, endpoint.timeout).await?;
+        Ok(ImapRemote {
+            wire,
+            capabilities,
+            prefix: self.settings.path_prefix.clone(),
+            delimiter: None,
+            names: BTreeMap::new(),
+            selected: None,
+        })
+    }
+}
+
+/// A connection that is logged in.
+#[derive(Debug)]
+pub struct ImapRemote {
+    wire: Wire,
+    capabilities: BTreeSet<String>,
+    prefix: Option<String>,
+    delimiter: Option<char>,
+    /// How the server spells the mailboxes that it listed.
+    names: BTreeMap<MailboxName, String>,
+    selected: Option<(MailboxName, UidValidity)>,
+}
+
+impl ImapRemote {
+    fn has(&self, capability: &str) -> bool {
+        self.capabilities.contains(capability)
+    }
+
+    /// The mailbox as an argument of a command.
+    fn argument(&self, mailbox: &MailboxName) -> Result<String, Failure> {
+        let raw = match self.names.get(mailbox) {
+            Some(raw) => Some(raw.clone()),
+            None => names::to_server(mailbox, self.delimiter, self.prefix.as_deref()),
+        };
+        raw.map(|raw| encode::quoted(&raw)).ok_or_else(|| {
+            Failure::new(
+                Scope::Mailbox,
+                Remedy::Never,
+                Kind::NotSupported,
+                format!("name {mailbox:?} on the server"),
+            )
+            .detail("the server's mailbox names cannot express it")
+            .cure("rename the directory, or exclude it with \"mailboxes\"")
+        })
+    }
+
+    /// Makes sure that a command by UID can only reach the messages that it was meant for.
+    fn check_selected(&self, validity: UidValidity) -> Result<(), Failure> {
+        match &self.selected {
+            Some((_, now)) if *now == validity => Ok(()),
+            _ => Err(Failure::new(
+                Scope::Mailbox,
+                Remedy::Now,
+                Kind::Protocol,
+                "use UIDs of another UIDVALIDITY",
+            )),
+        }
+    }
+}
+
+impl Remote for ImapRemote {
+    fn can_push(&self) -> bool {
+        self.has("IDLE")
+    }
+
+    async fn mailboxes(&mut self) -> Result<Vec<RemoteMailbox>, Failure> {
+        self.list_all().await
+    }
+
+    async fn create(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
+        self.create_one(mailbox).await
+    }
+
+    async fn changes(
+        &mut self,
+        mailbox: &MailboxName,
+        known: Option<Known<'_>>,
+    ) -> Result<RemoteView, Failure> {
+        self.view(mailbox, known).await
+    }
+
+    async fn fetch<S: FetchSink>(
+        &mut self,
+        wanted: &[Wanted],
+        sink: &mut S,
+    ) -> Result<(), Failure> {
+        self.fetch_all(wanted, sink).await
+    }
+
+    async fn evidence(&mut self, first: u32) -> Result<Vec<(Uid, Evidence)>, Failure> {
+        self.evidence_from(first).await
+    }
+
+    async fn append(
+        &mut self,
+        mailbox: &MailboxName,
+        uploads: Vec<Upload>,
+    ) -> (Vec<Appended>, Result<(), Failure>) {
+        self.append_all(mailbox, uploads).await
+    }
+
+    async fn set_flags(
+        &mut self,
+        validity: UidValidity,
+        uids: &[Uid],
+        delta: &FlagDelta,
+    ) -> Result<(), Failure> {
+        self.check_selected(validity)?;
+        self.store(uids, delta).await
+    }
+
+    async fn remove(
+        &mut self,
+        validity: UidValidity,
+        uids: &[Uid],
+        removal: &Removal,
+    ) -> Result<Removed, Failure> {
+        self.check_selected(validity)?;
+        match removal {
+            Removal::MoveTo(target) => self.move_to(uids, target).await,
+            Removal::Expunge => self.expunge(uids).await,
+        }
+    }
+
+    async fn wait(&mut self, mailbox: &MailboxName, limit: Duration) -> Result<Woken, Failure> {
+        self.idle(mailbox, limit).await
+    }
+
+    async fn logout(mut self) {
+        let polite = self.wire.exec("LOGOUT", |_| {});
+        // The answer is of no interest: the connection is closed either way.
+        drop(tokio::time::timeout(LOGOUT_MAX, polite).await);
+    }
+}
+
+const LOGOUT_MAX: Duration = Duration::from_millis(500);

@@ -1,0 +1,170 @@
+//! Changes of the ledger, one transaction for a batch. Floor 3.
+
+use rusqlite::{Connection, Result, Transaction, params};
+
+use crate::model::flags::Flags;
+use crate::model::ids::{Base, Uid};
+use crate::model::view::{Cursor, Stamp, Sub};
+use crate::ports::local::{Change, Landing, MailboxId, OneSide, PendingAppend};
+
+pub(super) fn apply(db: &mut Connection, mailbox: MailboxId, changes: &[Change]) -> Result<()> {
+    let tx = db.transaction()?;
+    for change in changes {
+        one(&tx, mailbox, change)?;
+    }
+    tx.commit()
+}
+
+fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change) -> Result<()> {
+    match change {
+        Change::Land(landing) => land(tx, mailbox, landing),
+        Change::Landed(uids) => {
+            let mut statement = tx.prepare_cached(
+                "UPDATE msg SET st = 'synced' WHERE mailbox = ?1 AND uid = ?2 AND st = 'landing'",
+            )?;
+            uids.iter().try_for_each(|uid| statement.execute(params![mailbox, uid.get()]).map(drop))
+        }
+        Change::Unland(uid) => tx
+            .prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND uid = ?2 AND st = 'landing'")?
+            .execute(params![mailbox, uid.get()])
+            .map(drop),
+        Change::Pair { uid, base, flags } => {
+            pair(tx, mailbox, (*uid, base), flags, "synced", Sub::Cur)
+        }
+        Change::Agree(row, flags) => tx
+            .prepare_cached("UPDATE msg SET flags = ?2, kw = ?3 WHERE id = ?1")?
+            .execute(params![row, flags.bits(), keywords(flags)])
+            .map(drop),
+        Change::Forget(row) => {
+            tx.prepare_cached("DELETE FROM msg WHERE id = ?1")?.execute([row]).map(drop)
+        }
+        Change::Orphan(row, side) => orphan(tx, *row, *side),
+        Change::Failed { uid, base, reason } => failed(tx, mailbox, *uid, base.as_ref(), reason),
+        Change::PlanAppend(append) => plan_append(tx, mailbox, append),
+        Change::DropAppend(base) => tx
+            .prepare_cached("DELETE FROM append WHERE mailbox = ?1 AND base = ?2")?
+            .execute(params![mailbox, base.0])
+            .map(drop),
+        Change::Validity(validity) => tx
+            .prepare_cached("UPDATE mailbox SET validity = ?2 WHERE id = ?1")?
+            .execute(params![mailbox, validity.get()])
+            .map(drop),
+        Change::Void => void(tx, mailbox),
+        Change::Cursor(cursor, stamp) => set_cursor(tx, mailbox, *cursor, *stamp),
+        Change::Held(n) => tx
+            .prepare_cached("UPDATE mailbox SET held = ?2 WHERE id = ?1")?
+            .execute(params![mailbox, n])
+            .map(drop),
+    }
+}
+
+fn keywords(flags: &Flags) -> String {
+    flags.keywords.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
+fn land(tx: &Transaction<'_>, mailbox: MailboxId, landing: &Landing) -> Result<()> {
+    pair(tx, mailbox, (landing.uid, &landing.base), &landing.flags, "landing", landing.sub)
+}
+
+/// Writes a pair; half rows that know only one of its sides are replaced.
+fn pair(
+    tx: &Transaction<'_>,
+    mailbox: MailboxId,
+    (uid, base): (Uid, &Base),
+    flags: &Flags,
+    state: &str,
+    sub: Sub,
+) -> Result<()> {
+    tx.prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)")?
+        .execute(params![mailbox, uid.get(), base.0])?;
+    let sub = i64::from(sub == Sub::Cur);
+    tx.prepare_cached(
+        "INSERT INTO msg(mailbox, uid, base, sub, flags, kw, st) VALUES (?1,?2,?3,?4,?5,?6,?7)",
+    )?
+    .execute(params![mailbox, uid.get(), base.0, sub, flags.bits(), keywords(flags), state])
+    .map(drop)
+}
+
+fn orphan(tx: &Transaction<'_>, row: i64, side: OneSide) -> Result<()> {
+    let sql = match side {
+        OneSide::Remote => "UPDATE msg SET base = NULL, st = 'orphan' WHERE id = ?1",
+        OneSide::Local => "UPDATE msg SET uid = NULL, st = 'orphan' WHERE id = ?1",
+    };
+    tx.prepare_cached(sql)?.execute([row]).map(drop)
+}
+
+fn failed(
+    tx: &Transaction<'_>,
+    mailbox: MailboxId,
+    uid: Option<Uid>,
+    base: Option<&Base>,
+    reason: &str,
+) -> Result<()> {
+    let (uid, base) = (uid.map(Uid::get), base.map(|b| b.0.as_str()));
+    tx.prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)")?
+        .execute(params![mailbox, uid, base])?;
+    tx.prepare_cached(
+        "INSERT INTO msg(mailbox, uid, base, flags, st, reason) VALUES (?1,?2,?3,0,'failed',?4)",
+    )?
+    .execute(params![mailbox, uid, base, reason])
+    .map(drop)
+}
+
+fn plan_append(tx: &Transaction<'_>, mailbox: MailboxId, append: &PendingAppend) -> Result<()> {
+    let message_id = append.evidence.as_ref().map(|e| e.message_id.as_str());
+    let wire_bytes = i64::try_from(append.wire_bytes).unwrap_or(i64::MAX);
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO append(mailbox, base, flags, uidnext, msgid, wire_bytes)
+         VALUES (?1,?2,?3,?4,?5,?6)",
+    )?
+    .execute(params![
+        mailbox,
+        append.base.0,
+        append.flags.bits(),
+        append.uidnext,
+        message_id,
+        wire_bytes
+    ])
+    .map(drop)
+}
+
+/// UIDVALIDITY changed: every UID is void. What is in the Maildir stays known as local only, so
+/// that it is neither deleted nor taken for new mail.
+fn void(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
+    tx.execute("DELETE FROM msg WHERE mailbox = ?1 AND base IS NULL", [mailbox])?;
+    tx.execute(
+        "UPDATE msg SET uid = NULL, st = 'orphan' WHERE mailbox = ?1 AND st <> 'landing'",
+        [mailbox],
+    )?;
+    tx.execute("DELETE FROM msg WHERE mailbox = ?1 AND st = 'landing'", [mailbox])?;
+    tx.execute("DELETE FROM append WHERE mailbox = ?1", [mailbox])?;
+    tx.execute(
+        "UPDATE mailbox SET validity = NULL, uidvalidity = NULL, uidnext = NULL, modseq = NULL,
+         n_exists = NULL WHERE id = ?1",
+        [mailbox],
+    )
+    .map(drop)
+}
+
+fn set_cursor(
+    tx: &Transaction<'_>,
+    mailbox: MailboxId,
+    cursor: Option<Cursor>,
+    stamp: Option<Stamp>,
+) -> Result<()> {
+    let modseq = cursor.map(|c| i64::try_from(c.modseq.0).unwrap_or(0));
+    tx.prepare_cached(
+        "UPDATE mailbox SET uidvalidity = ?2, uidnext = ?3, modseq = ?4, n_exists = ?5,
+         new_ns = ?6, cur_ns = ?7 WHERE id = ?1",
+    )?
+    .execute(params![
+        mailbox,
+        cursor.map(|c| c.uidvalidity.get()),
+        cursor.map(|c| c.uidnext),
+        modseq,
+        cursor.map(|c| c.exists),
+        stamp.map(|s| s.new_ns),
+        stamp.map(|s| s.cur_ns)
+    ])
+    .map(drop)
+}

@@ -1,0 +1,107 @@
+//! The ledger of an account: what both sides agreed on, in SQLite. Floor 3.
+//!
+//! WAL with `synchronous=FULL`: a transaction that was rolled back by a power cut would turn a
+//! downloaded file into a new local one. Losing the whole file costs time, never mail.
+
+mod apply;
+mod read;
+mod schema;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::MailboxName;
+use crate::model::view::BaseView;
+use crate::ports::local::{Change, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
+
+/// The ledger file of one account; one writer at a time.
+#[derive(Debug)]
+pub struct SqliteLedger {
+    db: Mutex<Connection>,
+    path: PathBuf,
+}
+
+impl SqliteLedger {
+    /// Opens or makes the ledger. A file that is corrupt is moved aside and a new one begun: both
+    /// sides are then paired again, and nothing is deleted.
+    ///
+    /// # Errors
+    /// The file cannot be used, or was written by a newer version.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        match schema::open(path) {
+            Ok(db) => Ok(Self { db: Mutex::new(db), path: path.to_path_buf() }),
+            Err(schema::OpenError::Corrupt(detail)) => {
+                let aside = path.with_extension("sqlite.corrupt");
+                tracing::warn!(
+                    path = %path.display(), aside = %aside.display(), detail,
+                    "the ledger is damaged; it is moved aside and both sides are paired again"
+                );
+                std::fs::rename(path, &aside)
+                    .map_err(|e| Failure::local_io("move the damaged ledger aside", &e))?;
+                for extension in ["sqlite-wal", "sqlite-shm"] {
+                    drop(std::fs::remove_file(path.with_extension(extension)));
+                }
+                let db = schema::open(path).map_err(|e| e.into_failure(path))?;
+                Ok(Self { db: Mutex::new(db), path: path.to_path_buf() })
+            }
+            Err(other) => Err(other.into_failure(path)),
+        }
+    }
+
+    fn db(&self) -> MutexGuard<'_, Connection> {
+        self.db.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn classify(&self, what: &str, err: &rusqlite::Error) -> Failure {
+        Failure::new(Scope::Account, Remedy::Later, Kind::LocalIo, what)
+            .at(self.path.display().to_string())
+            .detail(err)
+    }
+}
+
+impl Ledger for SqliteLedger {
+    fn root(&self) -> Result<Option<String>, Failure> {
+        read::root(&self.db()).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn set_root(&self, id: &str) -> Result<(), Failure> {
+        self.db()
+            .execute("INSERT OR REPLACE INTO meta(k, v) VALUES ('root', ?1)", [id])
+            .map(|_| ())
+            .map_err(|e| self.classify("write the ledger", &e))
+    }
+
+    fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {
+        read::mailboxes(&self.db()).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn mailbox(&self, name: &MailboxName) -> Result<MailboxRow, Failure> {
+        read::mailbox(&self.db(), name).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn base(&self, mailbox: MailboxId) -> Result<BaseView, Failure> {
+        read::base(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn landings(&self, mailbox: MailboxId) -> Result<Vec<Landing>, Failure> {
+        read::landings(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn appends(&self, mailbox: MailboxId) -> Result<Vec<PendingAppend>, Failure> {
+        read::appends(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        apply::apply(&mut self.db(), mailbox, changes)
+            .map_err(|e| self.classify("write the ledger", &e))
+    }
+}
+
+#[cfg(test)]
+mod tests;

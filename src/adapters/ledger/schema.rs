@@ -1,0 +1,94 @@
+//! Opens the ledger and brings its tables to the current version. Floor 3.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode};
+
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+
+/// The version of the tables below.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT;
+CREATE TABLE mailbox(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+    validity INTEGER, uidvalidity INTEGER, uidnext INTEGER, modseq INTEGER, n_exists INTEGER,
+    new_ns INTEGER, cur_ns INTEGER, held INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE msg(
+    id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailbox(id),
+    uid INTEGER, base TEXT, sub INTEGER NOT NULL DEFAULT 1,
+    flags INTEGER NOT NULL, kw TEXT NOT NULL DEFAULT '',
+    st TEXT NOT NULL CHECK(st IN ('landing','synced','orphan','failed')),
+    reason TEXT, CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;
+CREATE UNIQUE INDEX msg_uid ON msg(mailbox, uid) WHERE uid IS NOT NULL;
+CREATE UNIQUE INDEX msg_base ON msg(mailbox, base) WHERE base IS NOT NULL;
+CREATE INDEX msg_todo ON msg(mailbox, st) WHERE st <> 'synced';
+CREATE TABLE append(
+    mailbox INTEGER NOT NULL REFERENCES mailbox(id), base TEXT NOT NULL,
+    flags INTEGER NOT NULL, uidnext INTEGER NOT NULL, msgid TEXT, wire_bytes INTEGER NOT NULL,
+    PRIMARY KEY(mailbox, base)) STRICT;
+";
+
+/// Why the ledger could not be opened.
+pub(super) enum OpenError {
+    /// The file is no database, or a damaged one.
+    Corrupt(String),
+    /// A newer version wrote it.
+    Newer(i64),
+    /// Anything else.
+    Other(String),
+}
+
+impl OpenError {
+    pub(super) fn into_failure(self, path: &Path) -> Failure {
+        let failure = Failure::new(Scope::Account, Remedy::Never, Kind::LocalIo, "open the ledger")
+            .at(path.display().to_string());
+        match self {
+            Self::Corrupt(detail) | Self::Other(detail) => failure.detail(detail),
+            Self::Newer(version) => failure
+                .detail(format!("it was written by a newer version (schema {version})"))
+                .cure("install that version again"),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(err: rusqlite::Error) -> Self {
+        match err.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                Self::Corrupt(err.to_string())
+            }
+            _ => Self::Other(err.to_string()),
+        }
+    }
+}
+
+pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
+    // SQLite would make the file by umask; it is ours alone.
+    let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    made.map_err(|e| OpenError::Other(e.to_string()))?;
+    let mut db = Connection::open(path)?;
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    db.pragma_update(None, "cache_size", -4096)?;
+    let check: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if check != "ok" {
+        return Err(OpenError::Corrupt(check));
+    }
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match version {
+        0 => {
+            let tx = db.transaction()?;
+            tx.execute_batch(TABLES)?;
+            tx.pragma_update(None, "user_version", VERSION)?;
+            tx.commit()?;
+        }
+        VERSION => {}
+        newer => return Err(OpenError::Newer(newer)),
+    }
+    db.set_prepared_statement_cache_capacity(32);
+    Ok(db)
+}
