@@ -1,0 +1,299 @@
+//! Fetched mail on its way to disk: staged while more arrives, then made durable batch by batch.
+//! Floor 4.
+//!
+//! Order of a batch: content durable, intent in the ledger, names visible and durable, and with the
+//! next transaction the ledger says done. One barrier and one transaction per batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::mpsc as blocking;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::engine::observe::agreed;
+use crate::engine::offload::offload;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::flags::Flag;
+use crate::model::ids::{Base, MailboxName, Uid};
+use crate::model::view::{RemoteView, Sub};
+use crate::ports::local::{Change, Landing, Ledger, Local, MailboxId, Scan, Staging};
+use crate::ports::remote::{FetchSink, Fetched, Header, Remote, Wanted};
+
+/// What a download did.
+#[derive(Debug, Default)]
+pub(super) struct Downloaded {
+    /// Messages that are in the Maildir and in the ledger now.
+    pub(super) n_done: u32,
+    /// Messages whose twin was there already.
+    pub(super) n_twins: u32,
+    /// Messages that could not be fetched.
+    pub(super) n_failed: u32,
+}
+
+/// Where and what.
+pub(super) struct Target<L, G> {
+    pub(super) local: Arc<L>,
+    pub(super) ledger: Arc<G>,
+    pub(super) mailbox: MailboxName,
+    pub(super) id: MailboxId,
+}
+
+/// Files that may be the message that is fetched.
+pub(super) struct Twins {
+    pub(super) by_uid: BTreeMap<Uid, Vec<Base>>,
+    pub(super) scan: Arc<Scan>,
+    pub(super) view: Arc<RemoteView>,
+}
+
+/// Called with the messages and bytes that became durable.
+pub(super) type OnBatch = Box<dyn FnMut(u64, u64) + Send>;
+
+/// Fetches `wanted`; what arrived before a failure is kept.
+pub(super) async fn download<L: Local, G: Ledger, R: Remote>(
+    remote: &mut R,
+    target: Target<L, G>,
+    wanted: &[Wanted],
+    twins: Twins,
+    on_batch: OnBatch,
+) -> (Downloaded, Result<(), Failure>) {
+    let (sender, receiver) = mpsc::channel(QUEUE_ITEMS);
+    let budget = Arc::new(Semaphore::new(QUEUE_BYTES));
+    let writing = offload(move || write_all(&target, receiver, twins, on_batch));
+    let mut sink = Sink { sender, budget };
+    let fetching = async {
+        let fetched = remote.fetch(wanted, &mut sink).await;
+        drop(sink);
+        fetched
+    };
+    let (fetched, written) = tokio::join!(fetching, writing);
+    match (fetched, written) {
+        // The local cause comes first: the fetch only failed because nobody took its messages.
+        (_, Err(failure)) => (Downloaded::default(), Err(failure)),
+        (fetched, Ok(downloaded)) => (downloaded, fetched),
+    }
+}
+
+struct Sink {
+    sender: mpsc::Sender<(Fetched, OwnedSemaphorePermit)>,
+    budget: Arc<Semaphore>,
+}
+
+impl FetchSink for Sink {
+    async fn put(&mut self, item: Fetched) -> Result<(), Failure> {
+        let bytes = match &item {
+            Fetched::Whole(_, body) | Fetched::Chunk(body) => body.len().clamp(1, QUEUE_BYTES),
+            Fetched::Begin(_) | Fetched::End | Fetched::Failed(..) => 1,
+        };
+        let n = u32::try_from(bytes).unwrap_or(1);
+        let permit = Arc::clone(&self.budget).acquire_many_owned(n).await.map_err(|_| ended())?;
+        self.sender.send((item, permit)).await.map_err(|_| ended())
+    }
+}
+
+fn ended() -> Failure {
+    Failure::new(Scope::Account, Remedy::Later, Kind::LocalIo, "store fetched mail")
+}
+
+/// A batch that was staged.
+struct Batch {
+    landings: Vec<Landing>,
+    failed: Vec<(Uid, Failure)>,
+    pairs: Vec<Change>,
+    bytes: u64,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { landings: Vec::new(), failed: Vec::new(), pairs: Vec::new(), bytes: 0 }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.landings.is_empty() && self.failed.is_empty() && self.pairs.is_empty()
+    }
+}
+
+fn write_all<L: Local, G: Ledger>(
+    target: &Target<L, G>,
+    receiver: mpsc::Receiver<(Fetched, OwnedSemaphorePermit)>,
+    twins: Twins,
+    on_batch: OnBatch,
+) -> Result<Downloaded, Failure> {
+    std::thread::scope(|scope| {
+        // A batch is synced while the next one is being written.
+        let (to_commit, batches) = blocking::sync_channel::<Batch>(1);
+        let committer = scope.spawn(move || commit_all(target, &batches, on_batch));
+        let staged = stage_all(target, receiver, twins, &to_commit);
+        drop(to_commit);
+        let committed = committer.join().unwrap_or_else(|_| Err(ended()));
+        let mut downloaded = committed?;
+        downloaded.n_twins = staged?;
+        Ok(downloaded)
+    })
+}
+
+fn stage_all<L: Local, G: Ledger>(
+    target: &Target<L, G>,
+    mut receiver: mpsc::Receiver<(Fetched, OwnedSemaphorePermit)>,
+    twins: Twins,
+    to_commit: &blocking::SyncSender<Batch>,
+) -> Result<u32, Failure> {
+    let mut stager = Stager { target, twins, open: None, seen: BTreeSet::new(), n_twins: 0 };
+    let mut batch = Batch::new();
+    let mut limit = FIRST_BATCH;
+    let mut since = Instant::now();
+    while let Some((item, permit)) = receiver.blocking_recv() {
+        if batch.is_empty() {
+            since = Instant::now();
+        }
+        stager.take(item, &mut batch)?;
+        drop(permit);
+        let is_full = batch.landings.len() >= limit
+            || batch.bytes >= BATCH_BYTES
+            || (receiver.is_empty() && since.elapsed() >= BATCH_AGE);
+        if is_full && stager.open.is_none() && !batch.is_empty() {
+            limit = BATCH;
+            to_commit.send(std::mem::replace(&mut batch, Batch::new())).map_err(|_| ended())?;
+        }
+    }
+    // A message that was cut off is dropped with its file.
+    if !batch.is_empty() {
+        to_commit.send(batch).map_err(|_| ended())?;
+    }
+    Ok(stager.n_twins)
+}
+
+struct Stager<'a, L: Local, G> {
+    target: &'a Target<L, G>,
+    twins: Twins,
+    open: Option<(Header, L::Staging)>,
+    seen: BTreeSet<Uid>,
+    n_twins: u32,
+}
+
+impl<L: Local, G: Ledger> Stager<'_, L, G> {
+    fn take(&mut self, item: Fetched, batch: &mut Batch) -> Result<(), Failure> {
+        match item {
+            Fetched::Whole(header, body) => {
+                // A server that sends a message twice gets it stored once.
+                if !self.seen.insert(header.uid) {
+                    return Ok(());
+                }
+                let mut file = self.target.local.stage(&self.target.mailbox)?;
+                write(&mut file, &body)?;
+                batch.bytes = batch.bytes.saturating_add(body.len() as u64);
+                self.finish(header, file, batch)
+            }
+            Fetched::Begin(header) => {
+                let file = self.target.local.stage(&self.target.mailbox)?;
+                self.open = self.seen.insert(header.uid).then_some((header, file));
+                Ok(())
+            }
+            Fetched::Chunk(chunk) => {
+                batch.bytes = batch.bytes.saturating_add(chunk.len() as u64);
+                match &mut self.open {
+                    Some((_, file)) => write(file, &chunk),
+                    None => Ok(()),
+                }
+            }
+            Fetched::End => match self.open.take() {
+                Some((header, file)) => self.finish(header, file, batch),
+                None => Ok(()),
+            },
+            Fetched::Failed(uid, failure) => {
+                self.open = None;
+                batch.failed.push((uid, failure));
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(
+        &mut self,
+        header: Header,
+        file: L::Staging,
+        batch: &mut Batch,
+    ) -> Result<(), Failure> {
+        if let Some(base) = self.find_twin(header.uid, &file)? {
+            file.discard();
+            self.n_twins += 1;
+            let flags = agreed(&self.twins.view, &self.twins.scan, header.uid, &base);
+            batch.pairs.push(Change::Pair { uid: header.uid, base, flags });
+            return Ok(());
+        }
+        let base = file.finish(header.date)?;
+        let flags = header.flags.unwrap_or_default();
+        let sub = if flags.has(Flag::Seen) { Sub::Cur } else { Sub::New };
+        batch.landings.push(Landing { uid: header.uid, base, sub, flags });
+        Ok(())
+    }
+
+    /// A file with the same bytes that is nobody else's twin.
+    fn find_twin(&mut self, uid: Uid, file: &L::Staging) -> Result<Option<Base>, Failure> {
+        let Some(bases) = self.twins.by_uid.get(&uid) else { return Ok(None) };
+        let seen: Vec<_> = bases
+            .iter()
+            .filter_map(|b| self.twins.scan.messages.get(b).map(|m| (b.clone(), m.clone())))
+            .collect();
+        let digest = file.digest();
+        let digests = self.target.local.digests(&self.target.mailbox, &seen)?;
+        let found = digests.into_iter().find(|(_, d)| *d == digest).map(|(base, _)| base);
+        if let Some(base) = &found {
+            for bases in self.twins.by_uid.values_mut() {
+                bases.retain(|b| b != base);
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn write(file: &mut impl std::io::Write, bytes: &[u8]) -> Result<(), Failure> {
+    file.write_all(bytes).map_err(|e| {
+        let failure = Failure::local_io("write a fetched message", &e);
+        match e.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                failure.cure("free some space on this file system; the transfer goes on by itself")
+            }
+            _ => failure,
+        }
+    })
+}
+
+fn commit_all<L: Local, G: Ledger>(
+    target: &Target<L, G>,
+    batches: &blocking::Receiver<Batch>,
+    mut on_batch: OnBatch,
+) -> Result<Downloaded, Failure> {
+    let mut downloaded = Downloaded::default();
+    let mut landed: Vec<Uid> = Vec::new();
+    while let Ok(batch) = batches.recv() {
+        target.local.barrier(&target.mailbox, &batch.landings)?;
+        let mut changes = vec![Change::Landed(std::mem::take(&mut landed))];
+        changes.extend(batch.pairs);
+        for (uid, failure) in &batch.failed {
+            let reason = failure.to_string();
+            changes.push(Change::Failed { uid: Some(*uid), base: None, reason });
+        }
+        changes.extend(batch.landings.iter().cloned().map(Change::Land));
+        target.ledger.apply(target.id, &changes)?;
+        target.local.promote(&target.mailbox, &batch.landings)?;
+        landed.extend(batch.landings.iter().map(|l| l.uid));
+        downloaded.n_done += u32::try_from(batch.landings.len()).unwrap_or(u32::MAX);
+        downloaded.n_failed += u32::try_from(batch.failed.len()).unwrap_or(u32::MAX);
+        on_batch(batch.landings.len() as u64, batch.bytes);
+    }
+    if !landed.is_empty() {
+        target.ledger.apply(target.id, &[Change::Landed(landed)])?;
+    }
+    Ok(downloaded)
+}
+
+/// Messages and bytes between the connection and the disk.
+const QUEUE_ITEMS: usize = 256;
+const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// A batch: this many messages, this many bytes, or this old.
+const BATCH: usize = 500;
+const FIRST_BATCH: usize = 50;
+const BATCH_BYTES: u64 = 32 * 1024 * 1024;
+const BATCH_AGE: Duration = Duration::from_millis(250);

@@ -1,0 +1,164 @@
+//! Looks at both sides and at the ledger, and pairs what has no agreed past. Floor 4.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::engine::offload::offload;
+use crate::model::failure::Failure;
+use crate::model::flags::Flags;
+use crate::model::ids::{Base, MailboxName, Uid};
+use crate::model::view::{BaseRow, BaseView, RemoteView, RowState};
+use crate::ports::local::{Change, Ledger, Local, MailboxId, Scan, Settled};
+use crate::ports::remote::Remote;
+use crate::rules::pair::pair;
+
+/// What is in the way of an honest plan after a crash: settled before anything else.
+pub(super) async fn settle_landings<L: Local, G: Ledger>(
+    local: &Arc<L>,
+    ledger: &Arc<G>,
+    mailbox: &MailboxName,
+    id: MailboxId,
+) -> Result<(), Failure> {
+    let (local, ledger, mailbox) = (Arc::clone(local), Arc::clone(ledger), mailbox.clone());
+    offload(move || {
+        let landings = ledger.landings(id)?;
+        if landings.is_empty() {
+            return Ok(());
+        }
+        let settled = local.settle(&mailbox, &landings)?;
+        let mut landed = Vec::new();
+        let mut changes = Vec::new();
+        for (landing, settled) in landings.into_iter().zip(settled) {
+            match settled {
+                Settled::Visible => landed.push(landing.uid),
+                Settled::Nowhere => changes.push(Change::Unland(landing.uid)),
+            }
+        }
+        changes.push(Change::Landed(landed));
+        ledger.apply(id, &changes)
+    })
+    .await
+}
+
+/// Messages of both sides that are known to no row, and may be the same.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    pub(super) uids: Vec<Uid>,
+    pub(super) bases: Vec<Base>,
+}
+
+/// Finds them: new on either side, or left over from a UIDVALIDITY that ended.
+pub(super) fn strangers(base: &BaseView, remote: &RemoteView, scan: &Scan) -> Strangers {
+    let known_uids: BTreeSet<Uid> = base.rows.iter().filter_map(|r| r.uid).collect();
+    let settled: BTreeSet<&Base> =
+        base.rows.iter().filter(|r| r.uid.is_some()).filter_map(|r| r.base.as_ref()).collect();
+    let uids = remote.listed().keys().filter(|u| !known_uids.contains(u)).copied().collect();
+    let bases = scan.messages.keys().filter(|b| !settled.contains(b)).cloned().collect();
+    Strangers { uids, bases }
+}
+
+/// What pairing found.
+#[derive(Debug, Default)]
+pub(super) struct Adopted {
+    /// Pairs, with the flags that both sides agree on.
+    pub(super) pairs: Vec<(Uid, Base, Flags)>,
+    /// Messages that may be one of several files: their bytes decide when they are fetched.
+    pub(super) twins: BTreeMap<Uid, Vec<Base>>,
+}
+
+/// Pairs strangers by evidence; asks for it only where both sides have some.
+pub(super) async fn adopt<L: Local, R: Remote>(
+    local: &Arc<L>,
+    remote: &mut R,
+    mailbox: &MailboxName,
+    view: &RemoteView,
+    scan: &Scan,
+    strangers: &Strangers,
+) -> Result<Adopted, Failure> {
+    let Some(first) = strangers.uids.iter().min() else { return Ok(Adopted::default()) };
+    if strangers.bases.is_empty() {
+        return Ok(Adopted::default());
+    }
+    let wanted: BTreeSet<Uid> = strangers.uids.iter().copied().collect();
+    let mut theirs = remote.evidence(first.get()).await?;
+    theirs.retain(|(uid, _)| wanted.contains(uid));
+    let sizes: BTreeSet<u64> = theirs.iter().map(|(_, e)| e.size).collect();
+    let seen = strangers
+        .bases
+        .iter()
+        .filter_map(|b| scan.messages.get(b).map(|m| (b.clone(), m.clone())))
+        .collect::<Vec<_>>();
+    let (local, name) = (Arc::clone(local), mailbox.clone());
+    let mut ours = offload(move || local.evidence(&name, &seen)).await?;
+    ours.retain(|(_, e)| sizes.contains(&e.size));
+    let pairing = pair(&theirs, &ours);
+    let mut adopted = Adopted::default();
+    for (uid, base) in pairing.pairs {
+        let flags = agreed(view, scan, uid, &base);
+        adopted.pairs.push((uid, base, flags));
+    }
+    for (uids, bases) in pairing.unclear {
+        adopted.twins.extend(uids.into_iter().map(|uid| (uid, bases.clone())));
+    }
+    Ok(adopted)
+}
+
+/// What both sides have in common: the next merge then unites the rest.
+pub(super) fn agreed(view: &RemoteView, scan: &Scan, uid: Uid, base: &Base) -> Flags {
+    let theirs = view.listed().get(&uid).and_then(|m| m.flags.clone()).unwrap_or_default();
+    let mine = scan.messages.get(base).map(|m| m.flags.clone()).unwrap_or_default();
+    let only_theirs = theirs.minus(&mine);
+    theirs.minus(&only_theirs)
+}
+
+/// Puts pairs into the view of the base, as the ledger does.
+pub(super) fn with_pairs(mut base: BaseView, adopted: &Adopted) -> BaseView {
+    let uids: BTreeSet<Uid> = adopted.pairs.iter().map(|(uid, ..)| *uid).collect();
+    let bases: BTreeSet<&Base> = adopted.pairs.iter().map(|(_, base, _)| base).collect();
+    base.rows.retain(|r| {
+        !r.uid.is_some_and(|u| uids.contains(&u))
+            && !r.base.as_ref().is_some_and(|b| bases.contains(b))
+    });
+    for (uid, name, flags) in &adopted.pairs {
+        base.rows.push(BaseRow {
+            row: 0,
+            uid: Some(*uid),
+            base: Some(name.clone()),
+            flags: flags.clone(),
+            state: RowState::Paired,
+        });
+    }
+    base
+}
+
+/// The changes that record pairs.
+pub(super) fn pair_changes(adopted: &Adopted) -> Vec<Change> {
+    let pairs = adopted.pairs.iter();
+    pairs
+        .map(|(uid, base, flags)| Change::Pair {
+            uid: *uid,
+            base: base.clone(),
+            flags: flags.clone(),
+        })
+        .collect()
+}
+
+/// Files of rows that were not seen.
+pub(super) fn missing(base: &BaseView, scan: &Scan) -> BTreeSet<Base> {
+    let bases = base.rows.iter().filter_map(|r| r.base.as_ref());
+    bases.filter(|b| !scan.messages.contains_key(b)).cloned().collect()
+}
+
+/// Whether a scan shows anything that the base does not know: then, and only then, the server has
+/// to be asked because of it.
+pub(super) fn differs(base: &BaseView, scan: &Scan) -> bool {
+    let mut n_known = 0_usize;
+    for row in &base.rows {
+        let Some(name) = &row.base else { continue };
+        match scan.messages.get(name) {
+            Some(message) if row.uid.is_none() || message.flags == row.flags => n_known += 1,
+            Some(_) | None => return true,
+        }
+    }
+    n_known != scan.messages.len()
+}
