@@ -82,9 +82,17 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             return Ok(pass);
         }
         let is_local_quiet = plan.is_quiet() && adopted.pairs.is_empty();
+        // While something is only suspected, nothing is known about what was held before.
+        let held_now = if recheck.is_some() { held.max(sight.row.held) } else { held };
         let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
-        self.conclude(name, &sight, &view, (held, is_local_quiet && recheck.is_none()), &result)
-            .await?;
+        self.conclude(
+            name,
+            &sight,
+            &view,
+            (held_now, is_local_quiet && recheck.is_none()),
+            &result,
+        )
+        .await?;
         result.map(|()| pass)
     }
 
