@@ -105,7 +105,11 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
         };
         let why = match why {
             Unsendable::BadAddress(text) if code == 67 => local_name(text),
-            other => other.explain(),
+            Unsendable::NoHeader
+            | Unsendable::NoSender
+            | Unsendable::NoRecipients
+            | Unsendable::NoAccount(_)
+            | Unsendable::BadAddress(_) => why.explain(),
         };
         Answer::refused(code, &why)
     };
