@@ -1,5 +1,8 @@
 //! The outbox task over a real directory and a real ledger, with a way out that the test scripts.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::type_complexity)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

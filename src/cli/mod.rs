@@ -1,1 +1,5 @@
 //! cli
+
+pub mod send;
+pub mod sendmail;
+pub mod spool;

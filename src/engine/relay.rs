@@ -7,6 +7,8 @@
 mod attempt;
 mod desk;
 mod intake;
+mod outlook;
+mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{info, warn};
@@ -23,79 +25,12 @@ use crate::engine::offload::offload;
 use crate::model::account::SentCopy;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{
-    Broken, CopyState, Decision, Item, OutboxEvent, Outcome, Phase, RecipientState,
-};
-use crate::model::status::{Micros, OutboxStatus};
+use crate::model::outbox::{Broken, CopyState, Item, OutboxEvent, Outcome, Phase, RecipientState};
+use crate::model::status::Micros;
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
-use crate::rules::envelope::Sending;
-use crate::rules::relay::{self, Jitter, RelayPolicy};
+use crate::rules::relay::{self, Jitter};
 
-/// What the relay has to know.
-#[derive(Debug, Clone)]
-pub struct RelaySetup {
-    /// The accounts that send.
-    pub accounts: Vec<Sending>,
-    /// Who files the copies, per account.
-    pub sent_copy: BTreeMap<AccountName, SentCopy>,
-    /// Retries and unknown fates.
-    pub policy: RelayPolicy,
-    /// How long a message waits before its first attempt.
-    pub undo_delay: Duration,
-    /// The directory, for the status.
-    pub directory: String,
-    /// Microseconds since the epoch.
-    pub clock: fn() -> Micros,
-    /// A random number.
-    pub random: fn() -> u32,
-}
-
-/// How the relay hears and speaks.
-#[derive(Debug)]
-pub struct RelayLinks {
-    /// Something may have changed in the directory.
-    pub wake: Arc<Notify>,
-    /// What persons ask.
-    pub requests: mpsc::Receiver<Request>,
-    /// The status, replaced at each change.
-    pub status: watch::Sender<OutboxStatus>,
-    /// What happens, for the bus.
-    pub events: broadcast::Sender<OutboxEvent>,
-    /// Becomes true when the daemon stops.
-    pub stop: watch::Receiver<bool>,
-}
-
-/// What a person asks of the outbox.
-#[derive(Debug)]
-pub struct Request {
-    /// What.
-    pub what: Ask,
-    /// Gets the items concerned, as they are afterwards.
-    pub reply: oneshot::Sender<Result<Vec<Item>, Failure>>,
-}
-
-/// What can be asked of the outbox; no ids means all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ask {
-    /// Show them.
-    List,
-    /// Try them now; answered when the attempts ended.
-    Flush(Vec<OutboxId>),
-    /// Hold them.
-    Hold(Vec<OutboxId>),
-    /// Release what is held.
-    Release(Vec<OutboxId>),
-    /// Try failed ones again.
-    Retry(Vec<OutboxId>),
-    /// Forget them, unsent.
-    Cancel(Vec<OutboxId>),
-    /// Decide about one of unknown fate.
-    Resolve(OutboxId, Decision),
-    /// Send nothing until resumed.
-    Pause,
-    /// Go on.
-    Resume,
-}
+pub use terms::{Ask, RelayLinks, RelaySetup, Request};
 
 /// The outbox task.
 pub struct Relay<P, L, S, F> {
@@ -109,12 +44,15 @@ pub struct Relay<P, L, S, F> {
     files: BTreeMap<OutboxId, Kept>,
     lines: BTreeMap<AccountName, Line>,
     copies: BTreeMap<OutboxId, Micros>,
-    flushes: Vec<(BTreeSet<OutboxId>, oneshot::Sender<Result<Vec<Item>, Failure>>)>,
+    flushes: Vec<Flush>,
     tasks: JoinSet<Ended>,
     dirty: bool,
     more: bool,
     paused: bool,
 }
+
+/// A person waits for these attempts.
+type Flush = (BTreeSet<OutboxId>, oneshot::Sender<Result<Vec<Item>, Failure>>);
 
 /// An account's way out.
 #[derive(Debug, Default)]
@@ -374,7 +312,14 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             Phase::Failed if file.is_some() => {
                 offload(move || intake::park(&*spool, &item)).await.map(|()| false)
             }
-            _ => return,
+            Phase::Claimed
+            | Phase::Queued
+            | Phase::Held
+            | Phase::Sending
+            | Phase::Dot
+            | Phase::Uncertain
+            | Phase::SentCopy
+            | Phase::Failed => return,
         };
         match closed {
             Ok(gone) => {
@@ -401,57 +346,6 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             warn!(%failure, "the outbox ledger is behind");
         }
     }
-
-    /// How long nothing is due.
-    fn pause(&self) -> Duration {
-        let now = self.now();
-        if self.more {
-            return Duration::ZERO;
-        }
-        let copies = self.copies.values().copied().filter(|at| *at != Micros::MAX);
-        let next = copies.chain(self.next_attempt()).min();
-        let until = next.map_or(RESCAN, |at| Duration::from_micros(at.saturating_sub(now)));
-        until.clamp(Duration::from_millis(10), RESCAN)
-    }
-
-    fn next_attempt(&self) -> Option<Micros> {
-        if self.paused {
-            return None;
-        }
-        let queued = self.items.values().filter(|item| item.phase == Phase::Queued);
-        let due = queued.filter_map(|item| {
-            let line = self.lines.get(item.account.as_ref()?);
-            let at = item.next_try.max(item.hold_until);
-            match line {
-                // When it is free again, it wakes us.
-                Some(line) if line.busy => None,
-                Some(line) => Some(at.max(line.not_before)),
-                None => Some(at),
-            }
-        });
-        due.min()
-    }
-
-    fn publish(&self) {
-        let count = |wanted: &[Phase]| {
-            let n = self.items.values().filter(|item| wanted.contains(&item.phase)).count();
-            u32::try_from(n).unwrap_or(u32::MAX)
-        };
-        let status = OutboxStatus {
-            queued: count(&[Phase::Claimed, Phase::Queued, Phase::Sending, Phase::Dot]),
-            held: count(&[Phase::Held]),
-            uncertain: count(&[Phase::Uncertain]),
-            failed: count(&[Phase::Failed]),
-            sending: count(&[Phase::Sending, Phase::Dot]) > 0,
-            next_attempt: self.next_attempt().unwrap_or(0),
-            directory: self.setup.directory.clone(),
-        };
-        self.links.status.send_if_modified(|old| {
-            let changed = *old != status;
-            *old = status;
-            changed
-        });
-    }
 }
 
 fn panicked() -> Attempted {
@@ -468,6 +362,5 @@ fn failed_recipients(item: &Item) -> Vec<(String, String)> {
         .collect()
 }
 
-const RESCAN: Duration = Duration::from_secs(60);
 const COPY_PAUSE: Duration = Duration::from_secs(60);
 const LAST_MOMENT: Duration = Duration::from_secs(3);
