@@ -1,3 +1,4 @@
 //! Floor 5: the wiring of the service.
 
 pub mod settings;
+pub mod wiring;
