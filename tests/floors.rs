@@ -17,7 +17,10 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("engine", &["rules", "ports", "model"]),
     ("daemon", &["engine", "adapters", "rules", "ports", "model"]),
     ("daemon/bus", &["model", "daemon/paths"]),
-    ("cli", &["model", "daemon/settings", "daemon/proxy", "daemon/paths", "daemon/run"]),
+    (
+        "cli",
+        &["model", "daemon/settings", "daemon/proxy", "daemon/paths", "daemon/run", "daemon/spool"],
+    ),
 ];
 
 /// Of the rules an adapter may know how names and headers are spelt, never what is decided.

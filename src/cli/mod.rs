@@ -2,4 +2,3 @@
 
 pub mod send;
 pub mod sendmail;
-pub mod spool;

@@ -1,4 +1,5 @@
 //! Floor 5: the wiring of the service.
 
 pub mod settings;
+pub mod spool;
 pub mod wiring;
