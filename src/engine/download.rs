@@ -5,7 +5,6 @@
 //! next transaction the ledger says done. One barrier and one transaction per batch.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::time::{Duration, Instant};

@@ -2,11 +2,15 @@
 //!
 //! Every change follows from a plan; nothing is done directly in reaction to a hint.
 
+pub mod account;
 pub mod board;
 mod download;
 mod execute;
 pub mod jobs;
 mod looks;
+mod mailbox;
 mod observe;
 pub mod offload;
+pub mod pass;
+mod push;
 mod upload;

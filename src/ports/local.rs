@@ -166,6 +166,10 @@ pub struct MailboxRow {
     pub stamp: Option<Stamp>,
     /// How many rows are in the way of skipping a pass: failed transfers, held deletions.
     pub unsettled: u32,
+    /// Deletions that waited for consent after the last pass.
+    pub held: u32,
+    /// Whether it has rows: messages that were synced before.
+    pub is_known: bool,
 }
 
 /// An APPEND that was begun and not recorded as done.

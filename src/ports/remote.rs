@@ -186,6 +186,12 @@ pub trait Remote: Send {
         removal: &Removal,
     ) -> impl Future<Output = Result<Removed, Failure>> + Send;
 
+    /// Selects the mailbox that will be waited for: what happens from now on is told by `wait`.
+    fn begin_wait(
+        &mut self,
+        mailbox: &MailboxName,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
     /// Waits until the server says that the mailbox changed since it was last waited for, at most
     /// `limit`. What changed before the first wait is not told.
     fn wait(

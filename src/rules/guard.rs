@@ -24,8 +24,12 @@ pub const EMPTIED_FLOOR: usize = 10;
 
 /// Takes deletions out of the plan that wait for consent: more than `max(min, percent)` of the
 /// `known` messages, or all of them where there were [`EMPTIED_FLOOR`] or more.
-pub fn guard(plan: &mut Plan, known: usize, brake: Brake) -> Refusal {
+///
+/// What was held before stays held, whatever arrived meanwhile: one new message does not turn an
+/// emptied mailbox into an ordinary one.
+pub fn guard(plan: &mut Plan, known: usize, brake: Brake, held_before: u32) -> Refusal {
     let mut refusal = Refusal::default();
+    let is_too_much = |n, known, brake| (n > 0 && held_before > 0) || is_too_much(n, known, brake);
     if is_too_much(plan.remove_remote.len(), known, brake) {
         refusal.remote = plan.remove_remote.len();
         plan.remove_remote.clear();

@@ -179,6 +179,10 @@ impl Remote for ImapRemote {
         }
     }
 
+    async fn begin_wait(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
+        self.select(mailbox).await.map(|_| ())
+    }
+
     async fn wait(&mut self, mailbox: &MailboxName, limit: Duration) -> Result<Woken, Failure> {
         self.idle(mailbox, limit).await
     }

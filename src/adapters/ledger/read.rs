@@ -12,7 +12,8 @@ pub(super) fn root(db: &Connection) -> Result<Option<String>> {
 }
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
-    held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st <> 'orphan')
+    held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st <> 'orphan'),
+    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id), held
     FROM mailbox m";
 
 pub(super) fn mailboxes(db: &Connection) -> Result<Vec<MailboxRow>> {
@@ -43,7 +44,14 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
         _ => None,
     };
     let name = MailboxName(row.get(1)?);
-    Ok(MailboxRow { id: row.get(0)?, name, cursor, stamp, unsettled: row.get(8)? })
+    Ok(MailboxRow {
+        id: row.get(0)?,
+        name,
+        cursor,
+        stamp,
+        unsettled: row.get(8)?,
+        is_known: row.get(9)?, held: row.get(10)?,
+    })
 }
 
 pub(super) fn base(db: &Connection, mailbox: MailboxId) -> Result<BaseView> {

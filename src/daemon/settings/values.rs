@@ -195,20 +195,11 @@ pub(super) fn one_line(text: &str) -> Result<String, String> {
     }
 }
 
-/// A glob pattern on mailbox names: `*`, `?`, `[abc]`, with `!` before it to exclude.
+/// A glob pattern on mailbox names: `*` and `?`, with `!` before it to exclude.
+///
+/// A bracket stands for itself, so that `[Gmail]/*` means what it says.
 pub(super) fn pattern(text: &str) -> Result<String, String> {
-    let glob = one_line(text.strip_prefix('!').unwrap_or(text))?;
-    let mut open = false;
-    for c in glob.chars() {
-        open = match (c, open) {
-            ('[', false) => true,
-            (']', true) => false,
-            (_, open) => open,
-        };
-    }
-    if open || glob.contains("[]") {
-        return Err(format!("{} is not a pattern: \"[\" is not closed", quoted(text)));
-    }
+    one_line(text.strip_prefix('!').unwrap_or(text))?;
     Ok(text.to_owned())
 }
 

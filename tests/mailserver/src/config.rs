@@ -89,12 +89,9 @@ impl Default for Capabilities {
     /// Everything but LITERAL- and LOGINDISABLED.
     fn default() -> Self {
         let on = BTreeSet::from(Capability::ALL);
-        Self {
-            on,
-            claimed: Vec::new(),
-        }
-        .without(Capability::LiteralMinus)
-        .without(Capability::LoginDisabled)
+        Self { on, claimed: Vec::new() }
+            .without(Capability::LiteralMinus)
+            .without(Capability::LoginDisabled)
     }
 }
 
@@ -102,10 +99,7 @@ impl Capabilities {
     /// Returns a bare IMAP4rev1 server: no extension at all.
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            on: BTreeSet::new(),
-            claimed: Vec::new(),
-        }
+        Self { on: BTreeSet::new(), claimed: Vec::new() }
     }
 
     /// Adds one.
@@ -137,15 +131,9 @@ impl Capabilities {
 
     /// Returns the words after `CAPABILITY`.
     pub(crate) fn line(&self) -> String {
-        let known = Capability::ALL
-            .iter()
-            .filter(|c| self.has(**c))
-            .map(|c| c.name());
+        let known = Capability::ALL.iter().filter(|c| self.has(**c)).map(|c| c.name());
         let claimed = self.claimed.iter().map(String::as_str);
-        let words: Vec<&str> = std::iter::once("IMAP4rev1")
-            .chain(known)
-            .chain(claimed)
-            .collect();
+        let words: Vec<&str> = std::iter::once("IMAP4rev1").chain(known).chain(claimed).collect();
         words.join(" ")
     }
 }

@@ -110,9 +110,7 @@ pub fn fill(server: &MailServer) {
     let text = "The boiler was serviced today. The next visit is due in a year.\n";
     let from = "Warm House <service@warmhouse.example>";
     let bytes = compose(from, "Service report", text, date, SAMPLES.len());
-    server
-        .mailbox("Archive/2025")
-        .append(&bytes, &["\\Seen"], Some(date));
+    server.mailbox("Archive/2025").append(&bytes, &["\\Seen"], Some(date));
 }
 
 fn compose(from: &str, subject: &str, text: &str, date: i64, number: usize) -> Vec<u8> {
@@ -152,12 +150,7 @@ pub fn steer(server: &MailServer, line: &str) -> Outcome {
             let uid = uid.parse().unwrap_or(0);
             vec![json!({ "ok": server.mailbox(mailbox).expunge(uid), "uid": uid })]
         }
-        ["show", mailbox] => server
-            .mailbox(mailbox)
-            .messages()
-            .iter()
-            .map(show)
-            .collect(),
+        ["show", mailbox] => server.mailbox(mailbox).messages().iter().map(show).collect(),
         ["mailboxes"] => server.mailboxes().into_iter().map(Value::from).collect(),
         ["sent"] => sent(server),
         [other, ..] => vec![json!({ "error": format!("unknown or incomplete: {other}") })],

@@ -54,10 +54,7 @@ pub(crate) async fn before(
     for (mailbox, value) in &effects.uid_validity {
         shared.update(|state| {
             let names: Vec<String> = state.mailboxes.keys().cloned().collect();
-            for name in names
-                .iter()
-                .filter(|n| mailbox.as_ref().is_none_or(|m| m == *n))
-            {
+            for name in names.iter().filter(|n| mailbox.as_ref().is_none_or(|m| m == *n)) {
                 state.reset_mailbox(name, *value);
             }
         });

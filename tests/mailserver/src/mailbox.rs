@@ -34,8 +34,7 @@ pub(crate) fn header_value(bytes: &[u8], name: &str) -> Option<String> {
     header_fields(bytes).into_iter().find_map(|field| {
         let (key, value) = field.split_at(field.iter().position(|b| *b == b':')?);
         let value = String::from_utf8_lossy(value.get(1..)?).replace(['\r', '\n'], "");
-        key.eq_ignore_ascii_case(name.as_bytes())
-            .then(|| value.trim().to_owned())
+        key.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim().to_owned())
     })
 }
 
@@ -95,20 +94,8 @@ impl Mailbox {
         let modseq = self.bump();
         let uid = self.uid_next;
         self.uid_next = self.uid_next.saturating_add(1);
-        let NewMessage {
-            flags,
-            internal_date,
-            zone_offset,
-            bytes,
-        } = new;
-        let message = Message {
-            uid,
-            flags,
-            internal_date,
-            zone_offset,
-            bytes,
-            modseq,
-        };
+        let NewMessage { flags, internal_date, zone_offset, bytes } = new;
+        let message = Message { uid, flags, internal_date, zone_offset, bytes, modseq };
         self.messages.insert(uid, message);
         self.changed.insert(modseq, uid);
         uid
@@ -149,28 +136,14 @@ impl Mailbox {
         self.vanished.clear();
         self.changed.clear();
         for message in messages.into_values() {
-            let Message {
-                flags,
-                internal_date,
-                zone_offset,
-                bytes,
-                ..
-            } = message;
-            self.append(NewMessage {
-                flags,
-                internal_date,
-                zone_offset,
-                bytes,
-            });
+            let Message { flags, internal_date, zone_offset, bytes, .. } = message;
+            self.append(NewMessage { flags, internal_date, zone_offset, bytes });
         }
         self.recent_from = self.uid_next;
     }
 
     pub(crate) fn unseen(&self) -> usize {
-        self.messages
-            .values()
-            .filter(|m| !m.flags.contains("\\Seen"))
-            .count()
+        self.messages.values().filter(|m| !m.flags.contains("\\Seen")).count()
     }
 
     pub(crate) fn recent(&self) -> usize {
@@ -193,16 +166,12 @@ pub(crate) fn canonical_flag(flag: &str) -> Option<String> {
     if flag.is_empty() || flag.eq_ignore_ascii_case("\\Recent") {
         return None;
     }
-    let system = SYSTEM_FLAGS
-        .iter()
-        .find(|known| known.eq_ignore_ascii_case(flag));
+    let system = SYSTEM_FLAGS.iter().find(|known| known.eq_ignore_ascii_case(flag));
     Some(system.map_or_else(|| flag.to_owned(), |known| (*known).to_owned()))
 }
 
 pub(crate) fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(0)
 }
 

@@ -104,10 +104,7 @@ impl Action {
     /// [`Action::Rewrite`] from text.
     #[must_use]
     pub fn rewrite(from: &str, to: &str) -> Self {
-        Self::Rewrite {
-            from: from.as_bytes().to_vec(),
-            to: to.as_bytes().to_vec(),
-        }
+        Self::Rewrite { from: from.as_bytes().to_vec(), to: to.as_bytes().to_vec() }
     }
 
     /// [`Action::DropUids`] from a list.
@@ -159,14 +156,7 @@ impl Rule {
 
     fn new(protocol: Protocol, name: &str) -> Self {
         let name = name.to_ascii_uppercase();
-        Self {
-            protocol,
-            name,
-            containing: None,
-            skip: 0,
-            times: u32::MAX,
-            actions: Vec::new(),
-        }
+        Self { protocol, name, containing: None, skip: 0, times: u32::MAX, actions: Vec::new() }
     }
 
     /// Only where the command's first line contains this text (ASCII case ignored).

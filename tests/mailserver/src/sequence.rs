@@ -21,11 +21,7 @@ pub(crate) fn ranges(set: &SequenceSet, largest: u32) -> Vec<(u32, u32)> {
 /// by sequence number; `None` if it names a sequence number that does not exist.
 pub(crate) fn positions(set: &SequenceSet, uids: &[u32], by_uid: bool) -> Option<Vec<usize>> {
     let count = u32::try_from(uids.len()).unwrap_or(u32::MAX);
-    let largest = if by_uid {
-        uids.last().copied().unwrap_or(0)
-    } else {
-        count
-    };
+    let largest = if by_uid { uids.last().copied().unwrap_or(0) } else { count };
     let mut found = Vec::new();
     for (low, high) in ranges(set, largest) {
         if by_uid {
@@ -55,13 +51,7 @@ pub(crate) fn compact(uids: impl IntoIterator<Item = u32>) -> String {
             _ => runs.push((uid, uid)),
         }
     }
-    let text = runs.iter().map(|(a, b)| {
-        if a == b {
-            a.to_string()
-        } else {
-            format!("{a}:{b}")
-        }
-    });
+    let text = runs.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}:{b}") });
     text.collect::<Vec<_>>().join(",")
 }
 

@@ -41,15 +41,12 @@ impl MailServer {
         let smtp_addr = smtp_listener.local_addr()?;
         imap_listener.set_nonblocking(true)?;
         smtp_listener.set_nonblocking(true)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = Arc::new(Shared::new(config));
         let (stop, stopped) = oneshot::channel();
         let for_thread = Arc::clone(&shared);
-        let thread = std::thread::Builder::new()
-            .name("mailserver".to_owned())
-            .spawn(move || {
+        let thread =
+            std::thread::Builder::new().name("mailserver".to_owned()).spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
                         _ = stopped => {}
@@ -58,13 +55,7 @@ impl MailServer {
                     }
                 });
             })?;
-        Ok(Self {
-            shared,
-            imap_addr,
-            smtp_addr,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(Self { shared, imap_addr, smtp_addr, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Returns the address of the IMAP server.
@@ -82,10 +73,7 @@ impl MailServer {
     /// Returns a handle on the mailbox of that (plain, not UTF-7) name, which need not exist yet.
     #[must_use]
     pub fn mailbox(&self, name: &str) -> MailboxHandle {
-        MailboxHandle {
-            shared: Arc::clone(&self.shared),
-            name: name.to_owned(),
-        }
+        MailboxHandle { shared: Arc::clone(&self.shared), name: name.to_owned() }
     }
 
     /// Creates a mailbox; false if it exists.
@@ -95,8 +83,7 @@ impl MailServer {
 
     /// Deletes a mailbox with its messages; false if it does not exist.
     pub fn delete_mailbox(&self, name: &str) -> bool {
-        self.shared
-            .update(|state| state.mailboxes.remove(name).is_some())
+        self.shared.update(|state| state.mailboxes.remove(name).is_some())
     }
 
     /// Renames a mailbox and those below it; false if it does not exist or the target does.
@@ -165,14 +152,12 @@ impl MailServer {
 
     /// Ends all connections of both servers that are open now.
     pub fn disconnect_all(&self) {
-        self.shared
-            .update(|state| state.cut_below = state.fresh_id());
+        self.shared.update(|state| state.cut_below = state.fresh_id());
     }
 
     /// Makes each open IMAP connection send these bytes: at once in IDLE, else with the next reply.
     pub fn inject(&self, raw: &[u8]) {
-        self.shared
-            .update(|state| state.injections.push(raw.to_vec()));
+        self.shared.update(|state| state.injections.push(raw.to_vec()));
     }
 
     /// Looks at the state while it stands still.
@@ -271,17 +256,13 @@ impl MailboxHandle {
         };
         self.shared.update(|state| {
             state.create(&self.name);
-            state
-                .mailboxes
-                .get_mut(&self.name)
-                .map_or(0, |mailbox| mailbox.append(new))
+            state.mailboxes.get_mut(&self.name).map_or(0, |mailbox| mailbox.append(new))
         })
     }
 
     /// Replaces the flags; false if the message does not exist.
     pub fn set_flags(&self, uid: u32, flags: &[&str]) -> bool {
-        self.change(|mailbox| mailbox.set_flags(uid, canonical(flags)))
-            .unwrap_or(false)
+        self.change(|mailbox| mailbox.set_flags(uid, canonical(flags))).unwrap_or(false)
     }
 
     /// Adds flags; false if the message does not exist.
@@ -297,8 +278,7 @@ impl MailboxHandle {
 
     /// Expunges a message; false if it does not exist.
     pub fn expunge(&self, uid: u32) -> bool {
-        self.change(|mailbox| mailbox.expunge(uid).is_some())
-            .unwrap_or(false)
+        self.change(|mailbox| mailbox.expunge(uid).is_some()).unwrap_or(false)
     }
 
     /// Returns the messages in UID order; empty if the mailbox does not exist.
@@ -310,26 +290,19 @@ impl MailboxHandle {
     /// Returns one message.
     #[must_use]
     pub fn message(&self, uid: u32) -> Option<Message> {
-        self.shared
-            .read(|state| View(state).message(&self.name, uid).cloned())
+        self.shared.read(|state| View(state).message(&self.name, uid).cloned())
     }
 
     /// Returns the UIDVALIDITY, 0 if the mailbox does not exist.
     #[must_use]
     pub fn uid_validity(&self) -> u32 {
-        self.shared.read(|state| {
-            state
-                .mailboxes
-                .get(&self.name)
-                .map_or(0, |m| m.uid_validity)
-        })
+        self.shared.read(|state| state.mailboxes.get(&self.name).map_or(0, |m| m.uid_validity))
     }
 
     /// Starts a new life of the mailbox: same messages, new UIDs from 1. Sessions that have it
     /// selected are told goodbye.
     pub fn set_uid_validity(&self, value: u32) -> bool {
-        self.shared
-            .update(|state| state.reset_mailbox(&self.name, value))
+        self.shared.update(|state| state.reset_mailbox(&self.name, value))
     }
 
     /// Sets the next UID; going back makes UIDs that are used twice.
@@ -339,25 +312,19 @@ impl MailboxHandle {
 
     /// Sets the SPECIAL-USE attribute, such as `\Sent`.
     pub fn set_special_use(&self, attribute: Option<&str>) -> bool {
-        self.change(|mailbox| mailbox.special_use = attribute.map(str::to_owned))
-            .is_some()
+        self.change(|mailbox| mailbox.special_use = attribute.map(str::to_owned)).is_some()
     }
 
     /// Subscribes or unsubscribes.
     pub fn set_subscribed(&self, subscribed: bool) -> bool {
-        self.change(|mailbox| mailbox.subscribed = subscribed)
-            .is_some()
+        self.change(|mailbox| mailbox.subscribed = subscribed).is_some()
     }
 
     fn change<T>(&self, f: impl FnOnce(&mut mailbox::Mailbox) -> T) -> Option<T> {
-        self.shared
-            .update(|state| state.mailboxes.get_mut(&self.name).map(f))
+        self.shared.update(|state| state.mailboxes.get_mut(&self.name).map(f))
     }
 }
 
 fn canonical(flags: &[&str]) -> BTreeSet<String> {
-    flags
-        .iter()
-        .filter_map(|flag| mailbox::canonical_flag(flag))
-        .collect()
+    flags.iter().filter_map(|flag| mailbox::canonical_flag(flag)).collect()
 }

@@ -90,9 +90,7 @@ impl View<'_> {
     #[must_use]
     pub fn messages(&self, mailbox: &str) -> Vec<Message> {
         let found = self.0.mailboxes.get(mailbox);
-        found
-            .map(|m| m.messages.values().cloned().collect())
-            .unwrap_or_default()
+        found.map(|m| m.messages.values().cloned().collect()).unwrap_or_default()
     }
 
     /// Returns one message.
@@ -127,21 +125,13 @@ impl View<'_> {
     /// Returns how many connections wait in IDLE for something to happen in the mailbox.
     #[must_use]
     pub fn idling(&self, mailbox: &str) -> usize {
-        self.0
-            .idling
-            .values()
-            .filter(|name| *name == mailbox)
-            .count()
+        self.0.idling.values().filter(|name| *name == mailbox).count()
     }
 
     /// Returns how many connections of the protocol are open.
     #[must_use]
     pub fn connections(&self, protocol: Protocol) -> usize {
-        self.0
-            .open
-            .values()
-            .filter(|open| **open == protocol)
-            .count()
+        self.0.open.values().filter(|open| **open == protocol).count()
     }
 
     /// Returns how many connections hang in the rule.
@@ -208,10 +198,9 @@ impl State {
         }
         let parents: Vec<String> = match self.config.delimiter {
             None => Vec::new(),
-            Some(d) => name
-                .match_indices(d)
-                .map(|(at, _)| name.split_at(at).0.to_owned())
-                .collect(),
+            Some(d) => {
+                name.match_indices(d).map(|(at, _)| name.split_at(at).0.to_owned()).collect()
+            }
         };
         for parent in parents {
             if !parent.is_empty() && !self.mailboxes.contains_key(&parent) {
@@ -239,17 +228,9 @@ impl State {
         }
         let below = self.config.delimiter.map(|d| format!("{from}{d}"));
         let moved = |name: &String| {
-            name == from
-                || below
-                    .as_ref()
-                    .is_some_and(|below| name.starts_with(below.as_str()))
+            name == from || below.as_ref().is_some_and(|below| name.starts_with(below.as_str()))
         };
-        let names: Vec<String> = self
-            .mailboxes
-            .keys()
-            .filter(|n| moved(n))
-            .cloned()
-            .collect();
+        let names: Vec<String> = self.mailboxes.keys().filter(|n| moved(n)).cloned().collect();
         self.create(to);
         for name in names {
             let tail = name.strip_prefix(from).unwrap_or("").to_owned();
@@ -265,18 +246,13 @@ impl State {
 
     /// Returns the current name of the mailbox with this identity.
     pub(crate) fn name_of(&self, id: u64) -> Option<&str> {
-        self.mailboxes
-            .iter()
-            .find(|(_, m)| m.id == id)
-            .map(|(name, _)| name.as_str())
+        self.mailboxes.iter().find(|(_, m)| m.id == id).map(|(name, _)| name.as_str())
     }
 
     pub(crate) fn reset_mailbox(&mut self, name: &str, uid_validity: u32) -> bool {
         let id = self.fresh_id();
         let found = self.mailboxes.get_mut(name);
-        found
-            .map(|mailbox| mailbox.reset(id, uid_validity))
-            .is_some()
+        found.map(|mailbox| mailbox.reset(id, uid_validity)).is_some()
     }
 
     /// Collects what the rules do to a command.
@@ -303,11 +279,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(config: Config) -> Self {
         let (version, _) = watch::channel(0);
-        Self {
-            state: Mutex::new(State::new(config)),
-            changed: Condvar::new(),
-            version,
-        }
+        Self { state: Mutex::new(State::new(config)), changed: Condvar::new(), version }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -31,12 +31,7 @@ impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Self {
         let writer = BufWriter::with_capacity(64 * 1024, Stream::Plain(stream));
         let stream = BufReader::with_capacity(64 * 1024, writer);
-        Self {
-            stream,
-            partial: Vec::new(),
-            budget: None,
-            reset: false,
-        }
+        Self { stream, partial: Vec::new(), budget: None, reset: false }
     }
 
     /// Returns whether the connection is encrypted.
@@ -94,10 +89,7 @@ impl Wire {
     pub(crate) async fn bytes(&mut self, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let limit = u64::try_from(length).unwrap_or(u64::MAX);
-        (&mut self.stream)
-            .take(limit)
-            .read_to_end(&mut bytes)
-            .await?;
+        (&mut self.stream).take(limit).read_to_end(&mut bytes).await?;
         if bytes.len() < length {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

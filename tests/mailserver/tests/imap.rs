@@ -36,15 +36,9 @@ fn login_list_and_status_answer() {
         listed.contains("* LIST (\\Noselect \\HasChildren) \"/\" \"Entw&APw-rfe\"\r\n"),
         "{listed}"
     );
-    assert!(
-        listed.contains("* LIST (\\HasNoChildren \\Sent) \"/\" \"Sent\"\r\n"),
-        "{listed}"
-    );
+    assert!(listed.contains("* LIST (\\HasNoChildren \\Sent) \"/\" \"Sent\"\r\n"), "{listed}");
     let listed = client.run("LIST \"\" \"*\" RETURN (STATUS (MESSAGES UNSEEN))");
-    assert!(
-        listed.contains("* STATUS \"Sent\" (MESSAGES 1 UNSEEN 0)\r\n"),
-        "{listed}"
-    );
+    assert!(listed.contains("* STATUS \"Sent\" (MESSAGES 1 UNSEEN 0)\r\n"), "{listed}");
     let status = client.run("STATUS \"Entw&APw-rfe/Alt\" (MESSAGES UIDNEXT)");
     assert!(status.contains("(MESSAGES 1 UIDNEXT 2)"), "{status}");
     assert!(client.run("FROBNICATE").contains(" BAD "));
@@ -54,11 +48,7 @@ fn login_list_and_status_answer() {
 fn authenticate_plain_works_with_and_without_initial_response() {
     let server = server();
     let mut client = Client::imap(&server);
-    assert!(
-        client
-            .run("AUTHENTICATE PLAIN AHVzZXIAc2VjcmV0")
-            .contains(" OK ")
-    );
+    assert!(client.run("AUTHENTICATE PLAIN AHVzZXIAc2VjcmV0").contains(" OK "));
     let mut client = Client::imap(&server);
     client.send("a AUTHENTICATE LOGIN\r\n");
     assert_eq!(client.line(), "+ VXNlcm5hbWU6\r\n");
@@ -76,16 +66,9 @@ fn append_then_fetch_gives_the_same_bytes() {
     assert!(client.line().starts_with("+ "));
     client.send("A: b\r\n\r\nc\r\n");
     let uid_validity = server.mailbox("INBOX").uid_validity();
-    assert!(
-        client
-            .line()
-            .starts_with(&format!("a OK [APPENDUID {uid_validity} 1]"))
-    );
+    assert!(client.line().starts_with(&format!("a OK [APPENDUID {uid_validity} 1]")));
     let message = server.mailbox("INBOX").message(1).unwrap();
-    assert_eq!(
-        (message.internal_date, &message.bytes[..]),
-        (1_706_778_000, &b"A: b\r\n\r\nc"[..])
-    );
+    assert_eq!((message.internal_date, &message.bytes[..]), (1_706_778_000, &b"A: b\r\n\r\nc"[..]));
     client.run("SELECT INBOX");
     let fetched = client.run("UID FETCH 1:* (FLAGS INTERNALDATE RFC822.SIZE BODY.PEEK[]<2.3> BODY.PEEK[HEADER.FIELDS (A)])");
     let expected = "* 1 FETCH (UID 1 FLAGS ($Work \\Seen \\Recent) INTERNALDATE \" 1-Feb-2024 10:00:00 +0100\" \
@@ -94,11 +77,7 @@ fn append_then_fetch_gives_the_same_bytes() {
     client.send("b APPEND INBOX {3+}\r\nabc {3+}\r\ndef\r\n");
     assert_eq!(client.line(), "* 3 EXISTS\r\n");
     assert_eq!(client.line(), "* 3 RECENT\r\n");
-    assert!(
-        client
-            .line()
-            .starts_with(&format!("b OK [APPENDUID {uid_validity} 2:3]"))
-    );
+    assert!(client.line().starts_with(&format!("b OK [APPENDUID {uid_validity} 2:3]")));
 }
 
 #[test]
@@ -112,21 +91,13 @@ fn store_copy_move_and_expunge_change_the_mailboxes() {
     let validity = server.mailbox("Trash").uid_validity();
     let mut client = Client::logged_in(&server);
     client.run("SELECT INBOX");
-    assert!(
-        client
-            .run("STORE 1 +FLAGS.SILENT (\\Deleted)")
-            .starts_with('t')
-    );
+    assert!(client.run("STORE 1 +FLAGS.SILENT (\\Deleted)").starts_with('t'));
     assert!(
         client
             .run("UID STORE 2 FLAGS (\\Flagged)")
             .contains("* 2 FETCH (UID 2 FLAGS (\\Flagged \\Recent))")
     );
-    assert!(
-        client
-            .run("UID COPY 2 Trash")
-            .contains(&format!("OK [COPYUID {validity} 2 1]"))
-    );
+    assert!(client.run("UID COPY 2 Trash").contains(&format!("OK [COPYUID {validity} 2 1]")));
     let moved = client.run("UID MOVE 3:4 Trash");
     let expected =
         format!("* OK [COPYUID {validity} 3:4 2:3] moved\r\n* 4 EXPUNGE\r\n* 3 EXPUNGE\r\n");
@@ -170,16 +141,11 @@ fn idle_tells_what_another_session_does() {
     watcher.run("SELECT INBOX");
     watcher.send("i IDLE\r\n");
     assert_eq!(watcher.line(), "+ idling\r\n");
-    server
-        .wait_until(LONG, |view| (view.idling("INBOX") == 1).then_some(()))
-        .unwrap();
+    server.wait_until(LONG, |view| (view.idling("INBOX") == 1).then_some(())).unwrap();
     let mut other = Client::logged_in(&server);
     other.run("SELECT INBOX");
     other.run("STORE 1 +FLAGS (\\Flagged)");
-    assert_eq!(
-        watcher.line(),
-        "* 1 FETCH (FLAGS (\\Flagged \\Seen \\Recent))\r\n"
-    );
+    assert_eq!(watcher.line(), "* 1 FETCH (FLAGS (\\Flagged \\Seen \\Recent))\r\n");
     inbox.append(&mail("two"), &[], None);
     assert_eq!(watcher.line(), "* 2 EXISTS\r\n");
     assert_eq!(watcher.line(), "* 2 RECENT\r\n");
@@ -199,10 +165,7 @@ fn expunge_is_held_back_until_sequence_numbers_are_safe() {
     client.run("SELECT INBOX");
     inbox.expunge(1);
     let fetched = client.run("FETCH 1:2 (UID)");
-    assert!(
-        !fetched.contains("EXPUNGE") && fetched.contains("* 2 FETCH (UID 2)"),
-        "{fetched}"
-    );
+    assert!(!fetched.contains("EXPUNGE") && fetched.contains("* 2 FETCH (UID 2)"), "{fetched}");
     assert!(client.run("NOOP").starts_with("* 1 EXPUNGE\r\n"));
 }
 
@@ -213,11 +176,7 @@ fn condstore_tells_only_what_changed() {
     inbox.append(&mail("one"), &[], None);
     inbox.append(&mail("two"), &[], None);
     let mut client = Client::logged_in(&server);
-    assert!(
-        client
-            .run("SELECT INBOX (CONDSTORE)")
-            .contains("[HIGHESTMODSEQ 3]")
-    );
+    assert!(client.run("SELECT INBOX (CONDSTORE)").contains("[HIGHESTMODSEQ 3]"));
     inbox.set_flags(1, &["\\Seen"]);
     let fetched = client.run("UID FETCH 1:* (FLAGS) (CHANGEDSINCE 3)");
     assert!(
@@ -225,10 +184,7 @@ fn condstore_tells_only_what_changed() {
         "{fetched}"
     );
     let stored = client.run("UID STORE 1:2 (UNCHANGEDSINCE 3) +FLAGS.SILENT (\\Flagged)");
-    assert!(
-        stored.contains("* 2 FETCH (UID 2 MODSEQ (5))\r\n"),
-        "{stored}"
-    );
+    assert!(stored.contains("* 2 FETCH (UID 2 MODSEQ (5))\r\n"), "{stored}");
     assert!(stored.contains("OK [MODIFIED 1]"), "{stored}");
 }
 
@@ -244,26 +200,16 @@ fn qresync_tells_the_vanished() {
     inbox.expunge(3);
     inbox.set_flags(4, &["\\Seen"]);
     let mut client = Client::logged_in(&server);
-    assert!(
-        client
-            .run(&format!("SELECT INBOX (QRESYNC ({validity} 5))"))
-            .contains(" BAD ")
-    );
+    assert!(client.run(&format!("SELECT INBOX (QRESYNC ({validity} 5))")).contains(" BAD "));
     client.run("ENABLE QRESYNC");
     let selected = client.run(&format!("SELECT INBOX (QRESYNC ({validity} 5 1:4))"));
-    assert!(
-        selected.contains("* VANISHED (EARLIER) 2:3\r\n"),
-        "{selected}"
-    );
+    assert!(selected.contains("* VANISHED (EARLIER) 2:3\r\n"), "{selected}");
     assert!(
         selected.contains("* 2 FETCH (UID 4 FLAGS (\\Seen \\Recent) MODSEQ (8))\r\n"),
         "{selected}"
     );
     let fetched = client.run("UID FETCH 1:2 (FLAGS) (CHANGEDSINCE 5 VANISHED)");
-    assert!(
-        fetched.starts_with("* VANISHED (EARLIER) 2\r\nt"),
-        "{fetched}"
-    );
+    assert!(fetched.starts_with("* VANISHED (EARLIER) 2\r\nt"), "{fetched}");
     inbox.expunge(1);
     assert!(client.run("NOOP").starts_with("* VANISHED 1\r\n"));
 }
@@ -276,14 +222,8 @@ fn capability_switched_off_is_not_honoured() {
         .without(Capability::CondStore)
         .without(Capability::UidPlus)
         .claiming("XSTRANGE");
-    let server = MailServer::start(Config {
-        capabilities,
-        ..Config::default()
-    })
-    .unwrap();
-    server
-        .mailbox("INBOX")
-        .append(&mail("x"), &["\\Deleted"], None);
+    let server = MailServer::start(Config { capabilities, ..Config::default() }).unwrap();
+    server.mailbox("INBOX").append(&mail("x"), &["\\Deleted"], None);
     let mut client = Client::logged_in(&server);
     let line = client.run("CAPABILITY");
     assert!(
@@ -291,12 +231,7 @@ fn capability_switched_off_is_not_honoured() {
         "{line}"
     );
     assert!(!client.run("SELECT INBOX").contains("MODSEQ"));
-    for refused in [
-        "IDLE",
-        "UID MOVE 1 INBOX",
-        "UID EXPUNGE 1",
-        "FETCH 1 (MODSEQ)",
-    ] {
+    for refused in ["IDLE", "UID MOVE 1 INBOX", "UID EXPUNGE 1", "FETCH 1 (MODSEQ)"] {
         assert!(client.run(refused).contains(" BAD "), "{refused}");
     }
     assert_eq!(server.mailbox("INBOX").messages().len(), 1);

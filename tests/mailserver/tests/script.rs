@@ -24,36 +24,16 @@ fn rules_refuse_lie_and_cut() {
     for text in ["one", "two", "three"] {
         inbox.append(&mail(text), &[], None);
     }
-    server.script(
-        Rule::imap("UID STORE")
-            .nth(2)
-            .then(Action::refuse("NO [INUSE] later")),
-    );
-    server.script(
-        Rule::imap("UID FETCH")
-            .containing("flags")
-            .first(1)
-            .then(Action::drop_uids(&[2])),
-    );
+    server.script(Rule::imap("UID STORE").nth(2).then(Action::refuse("NO [INUSE] later")));
+    server
+        .script(Rule::imap("UID FETCH").containing("flags").first(1).then(Action::drop_uids(&[2])));
     server.script(Rule::imap("SELECT").then(Action::Exists(7)));
     server.script(Rule::imap("NOOP").then(Action::reply("* 9 RECENT\r\n{tag} NO [ALERT] no\r\n")));
     let mut client = Client::logged_in(&server);
     assert!(client.run("SELECT INBOX").contains("* 7 EXISTS"));
-    assert!(
-        client
-            .run("UID STORE 1 +FLAGS.SILENT \\Seen")
-            .contains(" OK ")
-    );
-    assert!(
-        client
-            .run("UID STORE 2 +FLAGS.SILENT \\Seen")
-            .contains("NO [INUSE] later")
-    );
-    assert!(
-        client
-            .run("UID STORE 3 +FLAGS.SILENT \\Seen")
-            .contains(" OK ")
-    );
+    assert!(client.run("UID STORE 1 +FLAGS.SILENT \\Seen").contains(" OK "));
+    assert!(client.run("UID STORE 2 +FLAGS.SILENT \\Seen").contains("NO [INUSE] later"));
+    assert!(client.run("UID STORE 3 +FLAGS.SILENT \\Seen").contains(" OK "));
     assert!(!client.run("UID FETCH 1:* (FLAGS)").contains("UID 2"));
     assert!(client.run("UID FETCH 1:* (FLAGS)").contains("UID 2"));
     assert!(client.run("NOOP").starts_with("* 9 RECENT\r\n"));
@@ -69,9 +49,7 @@ fn append_cut_after_execution_leaves_the_message() {
     let server = server();
     server.script(Rule::imap("APPEND").first(1).then(Action::CutAfter));
     server.script(
-        Rule::imap("APPEND")
-            .nth(2)
-            .then(Action::RefuseEarly("NO [OVERQUOTA] full".into())),
+        Rule::imap("APPEND").nth(2).then(Action::RefuseEarly("NO [OVERQUOTA] full".into())),
     );
     let mut client = Client::logged_in(&server);
     client.send("a APPEND INBOX {3+}\r\nabc\r\n");
@@ -89,16 +67,12 @@ fn hanging_command_goes_on_when_released() {
     let rule = server.script(Rule::imap("NOOP").then(Action::HangBefore));
     let mut client = Client::logged_in(&server);
     client.send("n NOOP\r\n");
-    server
-        .wait_until(LONG, |view| (view.hanging(rule) == 1).then_some(()))
-        .unwrap();
+    server.wait_until(LONG, |view| (view.hanging(rule) == 1).then_some(())).unwrap();
     server.release(rule);
     assert!(client.line().starts_with("n OK"));
     server.disconnect_all();
     assert_eq!(client.rest(), b"");
-    server
-        .wait_until(LONG, |v| (v.connections(Protocol::Imap) == 0).then_some(()))
-        .unwrap();
+    server.wait_until(LONG, |v| (v.connections(Protocol::Imap) == 0).then_some(())).unwrap();
 }
 
 #[test]
@@ -124,32 +98,16 @@ fn read_only_session_sends_no_mutating_command() {
     let mut client = Client::logged_in(&server);
     client.run("EXAMINE INBOX");
     client.run("UID FETCH 1 (BODY.PEEK[])");
-    assert!(
-        !server
-            .commands()
-            .iter()
-            .any(|command| command.is_mutating())
-    );
-    assert!(
-        client
-            .run("UID STORE 1 +FLAGS \\Seen")
-            .contains("NO [READ-ONLY]")
-    );
-    assert!(
-        server
-            .commands()
-            .iter()
-            .any(|command| command.is_mutating())
-    );
+    assert!(!server.commands().iter().any(|command| command.is_mutating()));
+    assert!(client.run("UID STORE 1 +FLAGS \\Seen").contains("NO [READ-ONLY]"));
+    assert!(server.commands().iter().any(|command| command.is_mutating()));
 }
 
 #[tokio::test]
 async fn waiting_is_woken_in_async_tests_too() {
     let server = server();
     let inbox = server.mailbox("INBOX");
-    let wait = server.wait_for(LONG, |view| {
-        Some(view.messages("INBOX").len()).filter(|n| *n == 1)
-    });
+    let wait = server.wait_for(LONG, |view| Some(view.messages("INBOX").len()).filter(|n| *n == 1));
     let (count, _) = tokio::join!(wait, async { inbox.append(b"x", &[], None) });
     assert_eq!(count, Some(1));
 }

@@ -11,30 +11,14 @@ fn server(mode: TlsMode) -> (MailServer, TlsConnector) {
     let certificate_pem = made.cert.pem().into_bytes();
     let key_pem = made.signing_key.serialize_pem().into_bytes();
     let root = Certificate::from_pem(&certificate_pem).unwrap();
-    let connector = TlsConnector::builder()
-        .add_root_certificate(root)
-        .build()
-        .unwrap();
-    let tls = Some(Tls {
-        mode,
-        certificate_pem,
-        key_pem,
-    });
-    (
-        MailServer::start(Config {
-            tls,
-            ..Config::default()
-        })
-        .unwrap(),
-        connector,
-    )
+    let connector = TlsConnector::builder().add_root_certificate(root).build().unwrap();
+    let tls = Some(Tls { mode, certificate_pem, key_pem });
+    (MailServer::start(Config { tls, ..Config::default() }).unwrap(), connector)
 }
 
 fn line(stream: &mut impl Read) -> String {
     let mut line = String::new();
-    BufReader::with_capacity(1, stream)
-        .read_line(&mut line)
-        .unwrap();
+    BufReader::with_capacity(1, stream).read_line(&mut line).unwrap();
     line
 }
 
@@ -68,15 +52,8 @@ fn starttls_drops_what_was_injected_before_the_handshake() {
     let mut imap = upgraded(server.imap_addr(), &connector, commands, 2);
     imap.write_all(b"c LOGIN user secret\r\n").unwrap();
     let reply = line(&mut imap);
-    assert!(
-        reply.starts_with("c OK ") && !reply.contains("STARTTLS"),
-        "{reply}"
-    );
-    let names: Vec<String> = server
-        .commands()
-        .into_iter()
-        .map(|command| command.name)
-        .collect();
+    assert!(reply.starts_with("c OK ") && !reply.contains("STARTTLS"), "{reply}");
+    let names: Vec<String> = server.commands().into_iter().map(|command| command.name).collect();
     assert_eq!(names, ["STARTTLS", "LOGIN"]);
 }
 

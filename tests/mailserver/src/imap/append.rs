@@ -37,15 +37,7 @@ fn message(tokens: &[Token]) -> Option<(NewMessage, &[Token])> {
         return None;
     };
     let bytes = Arc::from(bytes.as_slice());
-    Some((
-        NewMessage {
-            flags,
-            internal_date,
-            zone_offset,
-            bytes,
-        },
-        tail,
-    ))
+    Some((NewMessage { flags, internal_date, zone_offset, bytes }, tail))
 }
 
 impl Session {
@@ -74,10 +66,7 @@ impl Session {
         let uid_plus = self.has(Capability::UidPlus);
         self.shared.update(|state| {
             let keywords = state.config.keywords;
-            let mailbox = state
-                .mailboxes
-                .get_mut(&name)
-                .filter(|mailbox| !mailbox.no_select);
+            let mailbox = state.mailboxes.get_mut(&name).filter(|mailbox| !mailbox.no_select);
             let Some(mailbox) = mailbox else {
                 return Done::no("[TRYCREATE] no such mailbox");
             };

@@ -25,9 +25,7 @@ impl Session {
         if self.user.is_some() {
             return Done::bad("logged in already");
         }
-        let accepted = self
-            .shared
-            .read(|state| state.config.accepts(user, password));
+        let accepted = self.shared.read(|state| state.config.accepts(user, password));
         let capabilities = self.capability_line();
         if !accepted {
             return Done::no("[AUTHENTICATIONFAILED] wrong user or password");
@@ -61,9 +59,7 @@ impl Session {
                 let Some(password) = password else {
                     return Ok(Done::bad("cancelled"));
                 };
-                String::from_utf8(user)
-                    .ok()
-                    .zip(String::from_utf8(password).ok())
+                String::from_utf8(user).ok().zip(String::from_utf8(password).ok())
             }
             _ => return Ok(Done::no("[CANNOT] no such mechanism")),
         };
@@ -80,11 +76,7 @@ impl Session {
         }
         self.wire.send(ask.as_bytes()).await?;
         self.wire.flush().await?;
-        let mut line = self
-            .wire
-            .line()
-            .await?
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut line = self.wire.line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
         line.extend_from_slice(b"\r\n");
         Ok(match AuthenticateDataCodec::default().decode(&line) {
             Ok((_, AuthenticateData::Continue(secret))) => Some(secret.declassify().to_vec()),

@@ -47,11 +47,7 @@ impl Job {
         if uid && !names.contains(&MessageDataItemName::Uid) {
             names.insert(0, MessageDataItemName::Uid);
         }
-        let mut job = Self {
-            names,
-            changed_since: None,
-            vanished: false,
-        };
+        let mut job = Self { names, changed_since: None, vanished: false };
         for modifier in modifiers {
             match modifier {
                 FetchModifier::ChangedSince(modseq) => job.changed_since = Some(modseq.get()),
@@ -84,9 +80,7 @@ impl Session {
             self.condstore = true;
         }
         if job.vanished && !(uid && self.qresync && job.changed_since.is_some()) {
-            return Ok(Done::bad(
-                "VANISHED needs UID FETCH, QRESYNC and CHANGEDSINCE",
-            ));
+            return Ok(Done::bad("VANISHED needs UID FETCH, QRESYNC and CHANGEDSINCE"));
         }
         let Some(mut selected) = self.selected.take() else {
             return Ok(Done::bad("no mailbox is selected"));
@@ -144,11 +138,7 @@ impl Session {
                     continue;
                 };
                 let tell_flags = message.modseq > before;
-                let fetched = Fetched {
-                    message,
-                    selected,
-                    condstore: self.condstore,
-                };
+                let fetched = Fetched { message, selected, condstore: self.condstore };
                 items.push(fetched.response(position + 1, &job.names, tell_flags));
                 if tell_flags || job.names.contains(&MessageDataItemName::Flags) {
                     selected.know(*position, message.modseq);

@@ -69,25 +69,12 @@ fn section(bytes: &[u8], section: Option<&Section<'_>>) -> (String, Vec<u8>) {
 
 fn fields<T: AsRef<[u8]>>(bytes: &[u8], names: &[T], wanted: bool) -> (String, Vec<u8>) {
     let is_named = |field: &&[u8]| {
-        let key = field
-            .split(|b| *b == b':')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii_end();
-        names
-            .iter()
-            .any(|name| name.as_ref().eq_ignore_ascii_case(key))
-            == wanted
+        let key = field.split(|b| *b == b':').next().unwrap_or_default().trim_ascii_end();
+        names.iter().any(|name| name.as_ref().eq_ignore_ascii_case(key)) == wanted
     };
-    let mut found = header_fields(bytes)
-        .into_iter()
-        .filter(is_named)
-        .collect::<Vec<_>>()
-        .concat();
+    let mut found = header_fields(bytes).into_iter().filter(is_named).collect::<Vec<_>>().concat();
     found.extend_from_slice(b"\r\n");
-    let list = names
-        .iter()
-        .map(|name| String::from_utf8_lossy(name.as_ref()));
+    let list = names.iter().map(|name| String::from_utf8_lossy(name.as_ref()));
     let list = list.collect::<Vec<_>>().join(" ");
     let not = if wanted { "" } else { ".NOT" };
     (format!("HEADER.FIELDS{not} ({list})"), found)
@@ -138,9 +125,7 @@ impl Fetched<'_> {
                 out.extend_from_slice(b"RFC822.TEXT ");
                 return literal(out, split_header(&message.bytes).1);
             }
-            MessageDataItemName::BodyExt {
-                section, partial, ..
-            } => {
+            MessageDataItemName::BodyExt { section, partial, .. } => {
                 return self.body(out, section.as_ref(), *partial);
             }
             _ => String::new(),

@@ -6,15 +6,7 @@ use crate::config::Capability;
 impl Session {
     /// Refuses what the state or a missing capability forbids.
     pub(super) fn refusal(&self, name: &str) -> Option<Done> {
-        let anywhere = [
-            "CAPABILITY",
-            "NOOP",
-            "LOGOUT",
-            "ID",
-            "LOGIN",
-            "AUTHENTICATE",
-            "STARTTLS",
-        ];
+        let anywhere = ["CAPABILITY", "NOOP", "LOGOUT", "ID", "LOGIN", "AUTHENTICATE", "STARTTLS"];
         let authenticated = [
             "ENABLE",
             "LIST",

@@ -37,10 +37,7 @@ impl Session {
         line.extend_from_slice(b"\r\n");
         let refused = self.effects.refuse.take();
         Ok(match (refused, IdleDoneCodec::default().decode(&line)) {
-            (Some(status), _) => Done {
-                status,
-                updates: Updates::Nothing,
-            },
+            (Some(status), _) => Done { status, updates: Updates::Nothing },
             (None, Ok(_)) => Done::ok("idle done"),
             (None, Err(_)) => Done::bad("expected DONE"),
         })

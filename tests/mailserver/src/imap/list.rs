@@ -85,9 +85,7 @@ fn matches(pattern: &str, name: &str, delimiter: Option<char>) -> bool {
     };
     let rest = chars.as_str();
     if first != '*' && first != '%' {
-        return name
-            .strip_prefix(first)
-            .is_some_and(|name| matches(rest, name, delimiter));
+        return name.strip_prefix(first).is_some_and(|name| matches(rest, name, delimiter));
     }
     let mut tail = name;
     loop {
@@ -110,11 +108,7 @@ fn attributes(state: &State, name: &str, mailbox: &Mailbox, listing: &Listing) -
     }
     let below = state.config.delimiter.map(|d| format!("{name}{d}"));
     let children = below.is_some_and(|b| state.mailboxes.keys().any(|other| other.starts_with(&b)));
-    attributes.push(if children {
-        "\\HasChildren"
-    } else {
-        "\\HasNoChildren"
-    });
+    attributes.push(if children { "\\HasChildren" } else { "\\HasNoChildren" });
     if state.config.capabilities.has(Capability::SpecialUse) {
         attributes.extend(mailbox.special_use.as_deref());
     }
@@ -141,10 +135,7 @@ impl Session {
         }
         if listing.patterns == [""] {
             let delimiter = self.shared.read(|state| state.config.delimiter);
-            self.push(format!(
-                "* {command} (\\Noselect) {} \"\"",
-                quoted_delimiter(delimiter)
-            ));
+            self.push(format!("* {command} (\\Noselect) {} \"\"", quoted_delimiter(delimiter)));
             return Done::ok("done");
         }
         listing.subscribed |= command == "LSUB";
@@ -161,11 +152,7 @@ impl Session {
                 && (!listing.special_only || mailbox.special_use.is_some())
                 && patterns.any(|p| matches(p, name, delimiter) || p.eq_ignore_ascii_case(name))
         };
-        for (name, mailbox) in state
-            .mailboxes
-            .iter()
-            .filter(|(name, m)| is_wanted(name, m))
-        {
+        for (name, mailbox) in state.mailboxes.iter().filter(|(name, m)| is_wanted(name, m)) {
             let attributes = attributes(state, name, mailbox, listing);
             let (delimiter, quoted) = (quoted_delimiter(delimiter), quoted_name(name));
             self.push(format!("* {command} ({attributes}) {delimiter} {quoted}"));
@@ -184,11 +171,7 @@ mod tests {
     #[test]
     fn percent_stops_at_the_delimiter() {
         let check = |pattern, name, expected| {
-            assert_eq!(
-                matches(pattern, name, Some('/')),
-                expected,
-                "{pattern} {name}"
-            );
+            assert_eq!(matches(pattern, name, Some('/')), expected, "{pattern} {name}");
         };
         check("*", "a/b", true);
         check("%", "a/b", false);

@@ -25,12 +25,7 @@ pub(super) fn decode_name(bytes: &[u8]) -> Option<String> {
 
 /// Returns the name as a quoted string in modified UTF-7.
 pub(super) fn quoted_name(name: &str) -> String {
-    format!(
-        "\"{}\"",
-        utf7::encode(name)
-            .replace('\\', "\\\\")
-            .replace('"', "\\\"")
-    )
+    format!("\"{}\"", utf7::encode(name).replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Returns the STATUS items of a mailbox; `None` for an item that is not known.
@@ -69,11 +64,7 @@ impl Session {
         }
         let shared = std::sync::Arc::clone(&self.shared);
         shared.read(|state| {
-            if state
-                .mailboxes
-                .get(&name)
-                .is_none_or(|mailbox| mailbox.no_select)
-            {
+            if state.mailboxes.get(&name).is_none_or(|mailbox| mailbox.no_select) {
                 return Done::no("[NONEXISTENT] no such mailbox");
             }
             match status_items(state, &name, items) {
@@ -87,17 +78,11 @@ impl Session {
     }
 
     pub(super) fn namespace(&mut self) -> Done {
-        let (prefix, delimiter) = self.shared.read(|state| {
-            (
-                state.config.namespace_prefix.clone(),
-                state.config.delimiter,
-            )
-        });
+        let (prefix, delimiter) = self
+            .shared
+            .read(|state| (state.config.namespace_prefix.clone(), state.config.delimiter));
         let delimiter = quoted_delimiter(delimiter);
-        self.push(format!(
-            "* NAMESPACE (({} {delimiter})) NIL NIL",
-            quoted_name(&prefix)
-        ));
+        self.push(format!("* NAMESPACE (({} {delimiter})) NIL NIL", quoted_name(&prefix)));
         Done::ok("done")
     }
 
@@ -111,11 +96,7 @@ impl Session {
             }
             state.create(&name)
         });
-        if created {
-            Done::ok("created")
-        } else {
-            Done::no("[ALREADYEXISTS] mailbox exists")
-        }
+        if created { Done::ok("created") } else { Done::no("[ALREADYEXISTS] mailbox exists") }
     }
 
     pub(super) fn delete(&mut self, name: &MailboxName<'_>) -> Done {
@@ -125,12 +106,8 @@ impl Session {
         self.shared.update(|state| {
             let delimiter = state.config.delimiter;
             let below = delimiter.map(|d| format!("{name}{d}"));
-            let parent = below.is_some_and(|below| {
-                state
-                    .mailboxes
-                    .keys()
-                    .any(|other| other.starts_with(&below))
-            });
+            let parent = below
+                .is_some_and(|below| state.mailboxes.keys().any(|other| other.starts_with(&below)));
             match state.mailboxes.get(&name) {
                 None => Done::no("[NONEXISTENT] no such mailbox"),
                 Some(mailbox) if parent && mailbox.no_select => {
@@ -169,14 +146,13 @@ impl Session {
 
     pub(super) fn subscribe(&mut self, name: &MailboxName<'_>, subscribed: bool) -> Done {
         let name = plain_name(name).unwrap_or_default();
-        self.shared
-            .update(|state| match state.mailboxes.get_mut(&name) {
-                Some(mailbox) => {
-                    mailbox.subscribed = subscribed;
-                    Done::ok("done")
-                }
-                None => Done::no("[NONEXISTENT] no such mailbox"),
-            })
+        self.shared.update(|state| match state.mailboxes.get_mut(&name) {
+            Some(mailbox) => {
+                mailbox.subscribed = subscribed;
+                Done::ok("done")
+            }
+            None => Done::no("[NONEXISTENT] no such mailbox"),
+        })
     }
 }
 

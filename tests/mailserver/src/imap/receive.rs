@@ -24,10 +24,7 @@ fn head(line: &[u8]) -> Option<(String, String, usize)> {
     let text = String::from_utf8_lossy(line);
     let mut words = text.split(' ');
     let tag = words.next().filter(|tag| !tag.is_empty())?.to_owned();
-    let mut name = words
-        .next()
-        .filter(|name| !name.is_empty())?
-        .to_ascii_uppercase();
+    let mut name = words.next().filter(|name| !name.is_empty())?.to_ascii_uppercase();
     if name == "UID" {
         name.push(' ');
         name.push_str(&words.next().unwrap_or_default().to_ascii_uppercase());
@@ -62,32 +59,16 @@ impl Session {
             raw.append(&mut line);
             raw.extend_from_slice(b"\r\n");
             self.literal(size as usize, &mut raw).await?;
-            line = self
-                .wire
-                .line()
-                .await?
-                .ok_or(io::ErrorKind::UnexpectedEof)?;
+            line = self.wire.line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
         }
         if let Some(status) = early {
-            self.finish(
-                &tag,
-                Done {
-                    status,
-                    ..Done::ok("").without_updates()
-                },
-            )
-            .await?;
+            self.finish(&tag, Done { status, ..Done::ok("").without_updates() }).await?;
             return Ok(None);
         }
         raw.append(&mut line);
         raw.extend_from_slice(b"\r\n");
         let arguments = raw.get(length..).unwrap_or_default().to_vec();
-        Ok(Some(Received {
-            tag,
-            name,
-            raw,
-            arguments,
-        }))
+        Ok(Some(Received { tag, name, raw, arguments }))
     }
 
     pub(super) fn record(&mut self, tag: &str, name: &str, line: &[u8]) {
@@ -98,10 +79,7 @@ impl Session {
             name: name.to_owned(),
             line: String::from_utf8_lossy(line).into_owned(),
             selected: self.selected.as_ref().map(|selected| selected.name.clone()),
-            read_only: self
-                .selected
-                .as_ref()
-                .is_some_and(|selected| selected.read_only),
+            read_only: self.selected.as_ref().is_some_and(|selected| selected.read_only),
         };
         self.effects = self.shared.update(|state| {
             state.commands.push(record);
@@ -111,10 +89,7 @@ impl Session {
 
     fn literal_refusal(&self, early: Option<&str>, size: u32, waits: bool) -> Option<Done> {
         if let Some(text) = early.filter(|_| waits) {
-            return Some(Done {
-                status: text.to_owned(),
-                ..Done::ok("").without_updates()
-            });
+            return Some(Done { status: text.to_owned(), ..Done::ok("").without_updates() });
         }
         let accepted = waits
             || self.has(Capability::LiteralPlus)

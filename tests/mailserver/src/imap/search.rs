@@ -24,25 +24,15 @@ impl Session {
                 let Some(message) = mailbox.messages.get(number) else {
                     continue;
                 };
-                let seen = Looked {
-                    message,
-                    position,
-                    selected: &selected,
-                };
+                let seen = Looked { message, position, selected: &selected };
                 if criteria.iter().all(|key| seen.matches(key)) {
-                    numbers.push(if uid {
-                        message.uid
-                    } else {
-                        sequence_number(position)
-                    });
+                    numbers.push(if uid { message.uid } else { sequence_number(position) });
                     modseq = modseq.max(message.modseq);
                 }
             }
         });
         self.selected = Some(selected);
-        let by_modseq = criteria
-            .iter()
-            .any(|key| matches!(key, SearchKey::ModSequence { .. }));
+        let by_modseq = criteria.iter().any(|key| matches!(key, SearchKey::ModSequence { .. }));
         let numbers: String = numbers.iter().map(|number| format!(" {number}")).collect();
         if by_modseq && modseq > 0 {
             self.condstore = true;
@@ -102,18 +92,14 @@ impl Looked<'_> {
     fn matches_content(&self, key: &SearchKey<'_>) -> bool {
         let message = self.message;
         let header = |name: &str, part: &[u8]| {
-            message
-                .header(name)
-                .is_some_and(|value| contains(value.as_bytes(), part))
+            message.header(name).is_some_and(|value| contains(value.as_bytes(), part))
         };
         match key {
             SearchKey::SequenceSet(set) => positions(set, &self.selected.uids, false)
                 .is_some_and(|p| p.contains(&self.position)),
             SearchKey::Uid(set) => {
                 let largest = self.selected.uids.last().copied().unwrap_or(0);
-                ranges(set, largest)
-                    .iter()
-                    .any(|(a, b)| (*a..=*b).contains(&message.uid))
+                ranges(set, largest).iter().any(|(a, b)| (*a..=*b).contains(&message.uid))
             }
             SearchKey::Larger(size) => message.bytes.len() > *size as usize,
             SearchKey::Smaller(size) => message.bytes.len() < *size as usize,

@@ -43,19 +43,12 @@ impl Session {
         for parameter in parameters {
             self.condstore = true;
             if let SelectParameter::QResync {
-                uid_validity,
-                mod_sequence_value,
-                known_uids,
-                ..
+                uid_validity, mod_sequence_value, known_uids, ..
             } = parameter
             {
                 let uids = known_uids.as_ref();
                 let (uid_validity, modseq) = (uid_validity.get(), mod_sequence_value.get());
-                known = Some(Known {
-                    uid_validity,
-                    modseq,
-                    uids,
-                });
+                known = Some(Known { uid_validity, modseq, uids });
             }
         }
         if known.is_some() && !self.qresync {
@@ -74,10 +67,7 @@ impl Session {
                 modseq: state.config.capabilities.has(Capability::CondStore),
                 read_only,
             };
-            let mailbox = state
-                .mailboxes
-                .get_mut(&name)
-                .filter(|mailbox| !mailbox.no_select)?;
+            let mailbox = state.mailboxes.get_mut(&name).filter(|mailbox| !mailbox.no_select)?;
             Some(self.open(&name, mailbox, offer, known.as_ref()))
         });
         done.unwrap_or_else(|| Done::no("[NONEXISTENT] no such mailbox").without_updates())
@@ -103,21 +93,13 @@ impl Session {
             seen: mailbox.modseq,
         };
         selected.extend(mailbox);
-        let exists = self
-            .effects
-            .exists
-            .map_or(selected.uids.len(), |n| n as usize);
+        let exists = self.effects.exists.map_or(selected.uids.len(), |n| n as usize);
         self.push(format!("* {exists} EXISTS"));
         self.push(format!("* {} RECENT", selected.recent.len()));
         self.push(flags_line(&selected.keywords));
         let permanent = permanent_flags(&selected, offer.keywords);
-        self.push(format!(
-            "* OK [PERMANENTFLAGS ({permanent})] flags that stay"
-        ));
-        let first_unseen = mailbox
-            .messages
-            .values()
-            .position(|m| !m.flags.contains("\\Seen"));
+        self.push(format!("* OK [PERMANENTFLAGS ({permanent})] flags that stay"));
+        let first_unseen = mailbox.messages.values().position(|m| !m.flags.contains("\\Seen"));
         if let Some(position) = first_unseen {
             self.push(format!("* OK [UNSEEN {}] first unseen", position + 1));
         }
@@ -131,10 +113,7 @@ impl Session {
         }
         self.selected = Some(selected);
         let access = if read_only { "READ-ONLY" } else { "READ-WRITE" };
-        Done {
-            updates: Updates::Nothing,
-            ..Done::ok(&format!("[{access}] selected"))
-        }
+        Done { updates: Updates::Nothing, ..Done::ok(&format!("[{access}] selected")) }
     }
 
     fn catch_up(&mut self, selected: &Selected, mailbox: &Mailbox, known: &Known<'_>) {
@@ -147,10 +126,7 @@ impl Session {
             self.push(format!("* VANISHED (EARLIER) {vanished}"));
         }
         for (position, uid) in selected.uids.iter().enumerate() {
-            let changed = mailbox
-                .messages
-                .get(uid)
-                .filter(|m| m.modseq > known.modseq);
+            let changed = mailbox.messages.get(uid).filter(|m| m.modseq > known.modseq);
             if let Some(message) = changed.filter(|m| is_known(m.uid)) {
                 let flags = selected.flags_text(message);
                 let modseq = message.modseq;
@@ -205,10 +181,7 @@ impl Session {
 }
 
 fn expunge_deleted(mailbox: &mut Mailbox, wanted: impl Fn(u32) -> bool) {
-    let deleted = mailbox
-        .messages
-        .values()
-        .filter(|m| m.flags.contains("\\Deleted"));
+    let deleted = mailbox.messages.values().filter(|m| m.flags.contains("\\Deleted"));
     let uids: Vec<u32> = deleted.map(|m| m.uid).filter(|uid| wanted(*uid)).collect();
     for uid in uids {
         mailbox.expunge(uid);
@@ -221,18 +194,11 @@ fn permanent_flags(selected: &Selected, keywords: bool) -> String {
     }
     let known = selected.keywords.iter().map(String::as_str);
     let any = keywords.then_some("\\*");
-    SYSTEM_FLAGS
-        .into_iter()
-        .chain(known)
-        .chain(any)
-        .collect::<Vec<_>>()
-        .join(" ")
+    SYSTEM_FLAGS.into_iter().chain(known).chain(any).collect::<Vec<_>>().join(" ")
 }
 
 /// Returns the UIDs that were expunged after that mod-sequence, and do not live again.
 pub(super) fn vanished_since(mailbox: &Mailbox, modseq: u64) -> impl Iterator<Item = u32> + '_ {
     let since = mailbox.vanished.iter().filter(move |(_, at)| *at > modseq);
-    since
-        .map(|(uid, _)| *uid)
-        .filter(|uid| !mailbox.messages.contains_key(uid))
+    since.map(|(uid, _)| *uid).filter(|uid| !mailbox.messages.contains_key(uid))
 }

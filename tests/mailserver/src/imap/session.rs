@@ -26,24 +26,15 @@ pub(super) struct Done {
 
 impl Done {
     pub(super) fn ok(text: &str) -> Self {
-        Self {
-            status: format!("OK {text}"),
-            updates: Updates::All,
-        }
+        Self { status: format!("OK {text}"), updates: Updates::All }
     }
 
     pub(super) fn no(text: &str) -> Self {
-        Self {
-            status: format!("NO {text}"),
-            updates: Updates::All,
-        }
+        Self { status: format!("NO {text}"), updates: Updates::All }
     }
 
     pub(super) fn bad(text: &str) -> Self {
-        Self {
-            status: format!("BAD {text}"),
-            updates: Updates::All,
-        }
+        Self { status: format!("BAD {text}"), updates: Updates::All }
     }
 
     /// Holds EXPUNGE back: the client may have sent sequence numbers already.
@@ -97,8 +88,7 @@ impl Session {
     }
 
     pub(super) fn has(&self, capability: Capability) -> bool {
-        self.shared
-            .read(|state| state.config.capabilities.has(capability))
+        self.shared.read(|state| state.config.capabilities.has(capability))
     }
 
     pub(super) fn push(&mut self, line: String) {
@@ -127,15 +117,10 @@ impl Session {
     }
 
     async fn greet(&mut self) -> io::Result<()> {
-        if let Some(tls) = self
-            .shared
-            .read(|state| state.config.tls(TlsMode::Implicit))
-        {
+        if let Some(tls) = self.shared.read(|state| state.config.tls(TlsMode::Implicit)) {
             self.wire.start_tls(&tls).await?;
         }
-        self.effects = self
-            .shared
-            .update(|s| s.effects(Protocol::Imap, "GREETING", b""));
+        self.effects = self.shared.update(|s| s.effects(Protocol::Imap, "GREETING", b""));
         dispatch::before(&self.shared, self.id, &mut self.wire, &self.effects).await?;
         let text = self.capability_line();
         let refusal = self.effects.refuse.take();
@@ -144,11 +129,7 @@ impl Session {
         let greeting = self.effects.reply.take().unwrap_or(greeting);
         self.send(greeting).await?;
         self.wire.flush().await?;
-        if self.effects.cut_after {
-            Err(cut())
-        } else {
-            Ok(())
-        }
+        if self.effects.cut_after { Err(cut()) } else { Ok(()) }
     }
 
     async fn command(&mut self, received: Received) -> io::Result<()> {
@@ -158,10 +139,7 @@ impl Session {
             return self.send(raw).await;
         }
         let done = match self.effects.refuse.take() {
-            Some(text) => Done {
-                status: text,
-                updates: Updates::Nothing,
-            },
+            Some(text) => Done { status: text, updates: Updates::Nothing },
             None => self.execute(&received).await?,
         };
         self.finish(&received.tag, done).await
@@ -184,8 +162,7 @@ impl Session {
             return self.send(replace(&raw, b"{tag}", tag.as_bytes())).await;
         }
         let status = self.effects.tagged.take().unwrap_or(done.status);
-        self.send(format!("{tag} {status}\r\n").into_bytes())
-            .await?;
+        self.send(format!("{tag} {status}\r\n").into_bytes()).await?;
         match handshake.filter(|_| status.starts_with("OK")) {
             Some(tls) => self.wire.start_tls(&tls).await,
             None => Ok(()),
@@ -196,11 +173,7 @@ impl Session {
     pub(super) async fn send_items(&mut self) -> io::Result<()> {
         let from = self.injected;
         let injected = self.shared.read(|state| {
-            state
-                .injections
-                .get(from..)
-                .map(<[Vec<u8>]>::to_vec)
-                .unwrap_or_default()
+            state.injections.get(from..).map(<[Vec<u8>]>::to_vec).unwrap_or_default()
         });
         self.injected += injected.len();
         for item in std::mem::take(&mut self.items) {
@@ -250,19 +223,16 @@ impl Session {
             CommandBody::Login { username, password } => {
                 self.login(username.as_ref(), password.declassify().as_ref())
             }
-            CommandBody::Authenticate {
-                mechanism,
-                initial_response,
-            } => self.authenticate(&mechanism, initial_response).await?,
+            CommandBody::Authenticate { mechanism, initial_response } => {
+                self.authenticate(&mechanism, initial_response).await?
+            }
             CommandBody::Enable { capabilities } => self.enable(capabilities.as_ref()),
-            CommandBody::Select {
-                mailbox,
-                parameters,
-            } => self.select(&mailbox, &parameters, false),
-            CommandBody::Examine {
-                mailbox,
-                parameters,
-            } => self.select(&mailbox, &parameters, true),
+            CommandBody::Select { mailbox, parameters } => {
+                self.select(&mailbox, &parameters, false)
+            }
+            CommandBody::Examine { mailbox, parameters } => {
+                self.select(&mailbox, &parameters, true)
+            }
             CommandBody::Unselect => self.unselect(),
             CommandBody::Close => self.close(),
             CommandBody::Create { mailbox } => self.create(&mailbox),
@@ -273,41 +243,19 @@ impl Session {
             CommandBody::Expunge => self.expunge(None),
             CommandBody::ExpungeUid { sequence_set } => self.expunge(Some(&sequence_set)),
             CommandBody::Search { criteria, uid, .. } => self.search(criteria.as_ref(), uid),
-            CommandBody::Fetch {
-                sequence_set,
-                macro_or_item_names,
-                uid,
-                modifiers,
-            } => {
-                self.fetch(&sequence_set, macro_or_item_names, uid, &modifiers)
-                    .await?
+            CommandBody::Fetch { sequence_set, macro_or_item_names, uid, modifiers } => {
+                self.fetch(&sequence_set, macro_or_item_names, uid, &modifiers).await?
             }
-            CommandBody::Store {
-                sequence_set,
-                kind,
-                response,
-                flags,
-                uid,
-                modifiers,
-            } => {
-                let change = super::store::Change {
-                    kind,
-                    response,
-                    flags,
-                    modifiers,
-                };
+            CommandBody::Store { sequence_set, kind, response, flags, uid, modifiers } => {
+                let change = super::store::Change { kind, response, flags, modifiers };
                 self.store(&sequence_set, &change, uid)
             }
-            CommandBody::Copy {
-                sequence_set,
-                mailbox,
-                uid,
-            } => self.copy(&sequence_set, &mailbox, uid, super::store::Source::Keep),
-            CommandBody::Move {
-                sequence_set,
-                mailbox,
-                uid,
-            } => self.copy(&sequence_set, &mailbox, uid, super::store::Source::Remove),
+            CommandBody::Copy { sequence_set, mailbox, uid } => {
+                self.copy(&sequence_set, &mailbox, uid, super::store::Source::Keep)
+            }
+            CommandBody::Move { sequence_set, mailbox, uid } => {
+                self.copy(&sequence_set, &mailbox, uid, super::store::Source::Remove)
+            }
             _ => Done::bad("unknown command"),
         })
     }
@@ -330,9 +278,7 @@ impl Session {
     }
 
     fn start_tls(&mut self) -> Done {
-        self.handshake = self
-            .shared
-            .read(|state| state.config.tls(TlsMode::StartTls));
+        self.handshake = self.shared.read(|state| state.config.tls(TlsMode::StartTls));
         if self.handshake.is_none() || self.wire.is_tls() || self.user.is_some() {
             self.handshake = None;
             return Done::bad("STARTTLS is not offered");

@@ -27,20 +27,13 @@ pub(super) struct Change {
 
 impl Change {
     fn unchanged_since(&self) -> Option<u64> {
-        self.modifiers
-            .iter()
-            .map(|StoreModifier::UnchangedSince(modseq)| *modseq)
-            .next()
+        self.modifiers.iter().map(|StoreModifier::UnchangedSince(modseq)| *modseq).next()
     }
 
     fn apply(&self, old: &BTreeSet<String>, keywords: bool) -> BTreeSet<String> {
-        let given = self
-            .flags
-            .iter()
-            .filter_map(|flag| canonical_flag(&flag.to_string()));
-        let given: BTreeSet<String> = given
-            .filter(|flag| keywords || flag.starts_with('\\'))
-            .collect();
+        let given = self.flags.iter().filter_map(|flag| canonical_flag(&flag.to_string()));
+        let given: BTreeSet<String> =
+            given.filter(|flag| keywords || flag.starts_with('\\')).collect();
         match self.kind {
             StoreType::Replace => given,
             StoreType::Add => old.union(&given).cloned().collect(),
@@ -76,12 +69,7 @@ impl Session {
                 let Some(mailbox) = selected.mailbox(state) else {
                     return Done::no("the mailbox is gone");
                 };
-                let mut store = Store {
-                    session: self,
-                    selected: &mut selected,
-                    change,
-                    uid,
-                };
+                let mut store = Store { session: self, selected: &mut selected, change, uid };
                 modified(&store.run(mailbox, &positions, keywords))
             }),
         };
@@ -125,11 +113,7 @@ impl Session {
             }
         };
         self.selected = Some(selected);
-        if uid || source == Source::Remove {
-            done
-        } else {
-            done.without_expunge()
-        }
+        if uid || source == Source::Remove { done } else { done.without_expunge() }
     }
 }
 
@@ -137,10 +121,7 @@ fn modified(failed: &[u32]) -> Done {
     if failed.is_empty() {
         return Done::ok("stored");
     }
-    Done::ok(&format!(
-        "[MODIFIED {}] some had changed",
-        compact(failed.iter().copied())
-    ))
+    Done::ok(&format!("[MODIFIED {}] some had changed", compact(failed.iter().copied())))
 }
 
 struct Store<'a> {
@@ -160,11 +141,7 @@ impl Store<'_> {
                 continue;
             };
             let before = message.modseq;
-            if self
-                .change
-                .unchanged_since()
-                .is_some_and(|limit| before > limit)
-            {
+            if self.change.unchanged_since().is_some_and(|limit| before > limit) {
                 let number = u32::try_from(position + 1).unwrap_or(u32::MAX);
                 failed.push(if self.uid { uid } else { number });
                 continue;
@@ -195,8 +172,7 @@ impl Store<'_> {
         }
         self.selected.know(position, message.modseq);
         if !silent || stale || self.session.condstore {
-            self.session
-                .push(format!("* {} FETCH ({})", position + 1, items.join(" ")));
+            self.session.push(format!("* {} FETCH ({})", position + 1, items.join(" ")));
         }
     }
 }
@@ -211,33 +187,14 @@ fn copy(
 ) -> Option<String> {
     let messages: Vec<Message> = {
         let mailbox = selected.mailbox(state)?;
-        let uids = positions
-            .iter()
-            .filter_map(|position| selected.uids.get(*position));
-        uids.filter_map(|uid| mailbox.messages.get(uid).cloned())
-            .collect()
+        let uids = positions.iter().filter_map(|position| selected.uids.get(*position));
+        uids.filter_map(|uid| mailbox.messages.get(uid).cloned()).collect()
     };
-    let into = state
-        .mailboxes
-        .get_mut(target)
-        .filter(|mailbox| !mailbox.no_select)?;
+    let into = state.mailboxes.get_mut(target).filter(|mailbox| !mailbox.no_select)?;
     let (mut from_uids, mut to_uids) = (Vec::new(), Vec::new());
-    for Message {
-        uid,
-        flags,
-        internal_date,
-        zone_offset,
-        bytes,
-        ..
-    } in messages
-    {
+    for Message { uid, flags, internal_date, zone_offset, bytes, .. } in messages {
         from_uids.push(uid);
-        to_uids.push(into.append(NewMessage {
-            flags,
-            internal_date,
-            zone_offset,
-            bytes,
-        }));
+        to_uids.push(into.append(NewMessage { flags, internal_date, zone_offset, bytes }));
     }
     let validity = into.uid_validity;
     if source == Source::Remove {
@@ -249,9 +206,5 @@ fn copy(
     if from_uids.is_empty() {
         return Some(String::new());
     }
-    Some(format!(
-        "COPYUID {validity} {} {}",
-        compact(from_uids),
-        compact(to_uids)
-    ))
+    Some(format!("COPYUID {validity} {} {}", compact(from_uids), compact(to_uids)))
 }

@@ -36,11 +36,7 @@ pub(super) struct Selected {
 impl Selected {
     /// Returns the mailbox, following a rename; `None` when it is gone or was reset.
     pub(super) fn mailbox<'a>(&mut self, state: &'a mut State) -> Option<&'a mut Mailbox> {
-        if state
-            .mailboxes
-            .get(&self.name)
-            .is_none_or(|m| m.id != self.id)
-        {
+        if state.mailboxes.get(&self.name).is_none_or(|m| m.id != self.id) {
             self.name = state.name_of(self.id)?.to_owned();
         }
         state.mailboxes.get_mut(&self.name)
@@ -99,10 +95,7 @@ impl Selected {
 
 /// Returns the FLAGS response for the keywords.
 pub(super) fn flags_line(keywords: &BTreeSet<String>) -> String {
-    let flags = SYSTEM_FLAGS
-        .iter()
-        .copied()
-        .chain(keywords.iter().map(String::as_str));
+    let flags = SYSTEM_FLAGS.iter().copied().chain(keywords.iter().map(String::as_str));
     format!("* FLAGS ({})", flags.collect::<Vec<_>>().join(" "))
 }
 
@@ -138,9 +131,7 @@ impl Session {
     }
 
     fn tell(&mut self, selected: &mut Selected, mailbox: &mut Mailbox, updates: Updates) {
-        let start = mailbox
-            .vanished
-            .partition_point(|(_, modseq)| *modseq <= selected.seen);
+        let start = mailbox.vanished.partition_point(|(_, modseq)| *modseq <= selected.seen);
         let vanished = mailbox.vanished.iter().skip(start).map(|(uid, _)| *uid);
         let known = vanished.filter(|uid| selected.uids.binary_search(uid).is_ok());
         let known: Vec<u32> = known.collect();
@@ -155,11 +146,8 @@ impl Session {
                 }
             }
         }
-        let changed: Vec<u32> = mailbox
-            .changed
-            .range(selected.seen + 1..)
-            .map(|(_, uid)| *uid)
-            .collect();
+        let changed: Vec<u32> =
+            mailbox.changed.range(selected.seen + 1..).map(|(_, uid)| *uid).collect();
         self.tell_keywords(selected, mailbox, &changed);
         for uid in changed {
             if let Ok(position) = selected.uids.binary_search(&uid) {
@@ -177,9 +165,7 @@ impl Session {
         let messages = changed.iter().filter_map(|uid| mailbox.messages.get(uid));
         let flags = messages.flat_map(|message| message.flags.iter());
         let before = selected.keywords.len();
-        selected
-            .keywords
-            .extend(flags.filter(|flag| !flag.starts_with('\\')).cloned());
+        selected.keywords.extend(flags.filter(|flag| !flag.starts_with('\\')).cloned());
         if selected.keywords.len() > before {
             let line = flags_line(&selected.keywords);
             self.push(line);
@@ -192,21 +178,11 @@ impl Session {
         let Some(message) = mailbox.messages.get(&uid).filter(|m| m.modseq > told) else {
             return;
         };
-        let uid = if self.qresync {
-            format!("UID {uid} ")
-        } else {
-            String::new()
-        };
+        let uid = if self.qresync { format!("UID {uid} ") } else { String::new() };
         let flags = selected.flags_text(message);
-        let modseq = if self.condstore {
-            format!(" MODSEQ ({})", message.modseq)
-        } else {
-            String::new()
-        };
-        self.push(format!(
-            "* {} FETCH ({uid}FLAGS ({flags}){modseq})",
-            position + 1
-        ));
+        let modseq =
+            if self.condstore { format!(" MODSEQ ({})", message.modseq) } else { String::new() };
+        self.push(format!("* {} FETCH ({uid}FLAGS ({flags}){modseq})", position + 1));
         selected.know(position, message.modseq);
     }
 }

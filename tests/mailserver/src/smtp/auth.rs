@@ -33,14 +33,9 @@ impl Session {
             _ => return self.reply("504 5.5.4 no such mechanism").await,
         };
         let Some((user, password)) = credentials else {
-            return self
-                .reply("501 5.5.2 malformed response, or cancelled")
-                .await;
+            return self.reply("501 5.5.2 malformed response, or cancelled").await;
         };
-        if self
-            .shared
-            .read(|state| state.config.accepts(&user, &password))
-        {
+        if self.shared.read(|state| state.config.accepts(&user, &password)) {
             self.user = Some(user);
             self.reply("235 2.7.0 welcome").await
         } else {
@@ -57,10 +52,7 @@ impl Session {
             None => {
                 self.wire.send(format!("{ask}\r\n").as_bytes()).await?;
                 self.wire.flush().await?;
-                self.wire
-                    .line()
-                    .await?
-                    .ok_or(io::ErrorKind::UnexpectedEof)?
+                self.wire.line().await?.ok_or(io::ErrorKind::UnexpectedEof)?
             }
         };
         Ok(STANDARD.decode(line).ok())

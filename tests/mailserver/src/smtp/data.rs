@@ -9,20 +9,13 @@ use crate::wire::cut;
 
 impl Session {
     pub(super) async fn data(&mut self) -> io::Result<()> {
-        let recipients = self
-            .transaction
-            .as_ref()
-            .map(|transaction| transaction.recipients.len());
+        let recipients = self.transaction.as_ref().map(|transaction| transaction.recipients.len());
         match recipients {
             None => return self.reply("503 5.5.1 MAIL first").await,
             Some(0) => return self.reply("554 5.5.1 no valid recipients").await,
             Some(_) => {}
         }
-        let refused = self
-            .effects
-            .tagged
-            .as_ref()
-            .is_some_and(|text| !text.starts_with('3'));
+        let refused = self.effects.tagged.as_ref().is_some_and(|text| !text.starts_with('3'));
         let cut_receiving = self.effects.cut_receiving;
         self.reply("354 end with a dot").await?;
         if refused {
@@ -67,11 +60,7 @@ impl Session {
         let mut received = 0;
         let mut after_crlf = true;
         loop {
-            let line = self
-                .wire
-                .raw_line()
-                .await?
-                .ok_or(io::ErrorKind::UnexpectedEof)?;
+            let line = self.wire.raw_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
             received += line.len();
             if cut_receiving.is_some_and(|limit| received >= limit) {
                 return Err(cut());

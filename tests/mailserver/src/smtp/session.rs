@@ -49,26 +49,18 @@ impl Session {
     /// Returns whether the extension is on, and the client said EHLO.
     pub(super) fn has(&self, extension: SmtpExtension) -> bool {
         self.extended == Some(true)
-            && self
-                .shared
-                .read(|state| state.config.smtp_extensions.has(extension))
+            && self.shared.read(|state| state.config.smtp_extensions.has(extension))
     }
 
     /// Runs the dialogue to its end.
     pub(super) async fn run(&mut self) -> io::Result<()> {
-        if let Some(tls) = self
-            .shared
-            .read(|state| state.config.tls(TlsMode::Implicit))
-        {
+        if let Some(tls) = self.shared.read(|state| state.config.tls(TlsMode::Implicit)) {
             self.wire.start_tls(&tls).await?;
         }
-        self.effects = self
-            .shared
-            .update(|s| s.effects(Protocol::Smtp, "GREETING", b""));
+        self.effects = self.shared.update(|s| s.effects(Protocol::Smtp, "GREETING", b""));
         dispatch::before(&self.shared, self.id, &mut self.wire, &self.effects).await?;
         let refusal = self.effects.refuse.take();
-        self.reply(refusal.as_deref().unwrap_or("220 localhost ESMTP ready"))
-            .await?;
+        self.reply(refusal.as_deref().unwrap_or("220 localhost ESMTP ready")).await?;
         while !self.ended {
             self.wire.limit(None);
             if !self.wire.has_input() {
@@ -144,11 +136,7 @@ impl Session {
             self.wire.flush().await?;
             return Err(cut());
         }
-        let raw = self
-            .effects
-            .reply
-            .take()
-            .or_else(|| self.effects.tagged_raw.take());
+        let raw = self.effects.reply.take().or_else(|| self.effects.tagged_raw.take());
         if let Some(raw) = raw {
             return self.wire.send(&raw).await;
         }
@@ -184,10 +172,7 @@ impl Session {
             (SmtpExtension::Pipelining, "PIPELINING".to_owned()),
             (SmtpExtension::Size, format!("SIZE {max}")),
             (SmtpExtension::EightBitMime, "8BITMIME".to_owned()),
-            (
-                SmtpExtension::EnhancedStatusCodes,
-                "ENHANCEDSTATUSCODES".to_owned(),
-            ),
+            (SmtpExtension::EnhancedStatusCodes, "ENHANCEDSTATUSCODES".to_owned()),
             (SmtpExtension::SmtpUtf8, "SMTPUTF8".to_owned()),
             (SmtpExtension::Dsn, "DSN".to_owned()),
         ] {
@@ -201,9 +186,7 @@ impl Session {
         if !mechanisms.is_empty() {
             lines.push(format!("AUTH {}", mechanisms.join(" ")));
         }
-        let offered = self
-            .shared
-            .read(|state| state.config.tls(TlsMode::StartTls));
+        let offered = self.shared.read(|state| state.config.tls(TlsMode::StartTls));
         if offered.is_some() && !self.wire.is_tls() {
             lines.push("STARTTLS".to_owned());
         }
@@ -211,19 +194,12 @@ impl Session {
         let line = |(at, line): (usize, &String)| {
             format!("250{}{line}", if at == last { " " } else { "-" })
         };
-        let text = lines
-            .iter()
-            .enumerate()
-            .map(line)
-            .collect::<Vec<_>>()
-            .join("\r\n");
+        let text = lines.iter().enumerate().map(line).collect::<Vec<_>>().join("\r\n");
         self.reply(&text).await
     }
 
     async fn start_tls(&mut self) -> io::Result<()> {
-        let tls = self
-            .shared
-            .read(|state| state.config.tls(TlsMode::StartTls));
+        let tls = self.shared.read(|state| state.config.tls(TlsMode::StartTls));
         let Some(tls) = tls.filter(|_| !self.wire.is_tls()) else {
             return self.reply("502 5.5.1 STARTTLS is not offered").await;
         };
@@ -251,11 +227,7 @@ impl Session {
         if let Some((code, parameter)) = self.parameter_refusal(&parameters) {
             return self.reply(&format!("{code} {parameter}")).await;
         }
-        self.transaction = Some(Transaction {
-            sender,
-            parameters,
-            recipients: Vec::new(),
-        });
+        self.transaction = Some(Transaction { sender, parameters, recipients: Vec::new() });
         self.reply("250 2.1.0 sender ok").await
     }
 
@@ -283,12 +255,7 @@ impl Session {
 
     async fn recipient(&mut self, rest: &str) -> io::Result<()> {
         let parsed = path(rest, "TO:").filter(|(address, _)| !address.is_empty());
-        let scripted = self
-            .effects
-            .tagged
-            .as_ref()
-            .filter(|text| !text.starts_with('2'))
-            .is_some();
+        let scripted = self.effects.tagged.as_ref().filter(|text| !text.starts_with('2')).is_some();
         let Some(transaction) = self.transaction.as_mut() else {
             return self.reply("503 5.5.1 MAIL first").await;
         };
@@ -305,10 +272,7 @@ impl Session {
 /// Parses `FROM:<address> parameters`.
 fn path(text: &str, prefix: &str) -> Option<(String, String)> {
     let (head, rest) = text.trim_start().split_at_checked(prefix.len())?;
-    let rest = rest
-        .trim_start()
-        .strip_prefix('<')
-        .filter(|_| head.eq_ignore_ascii_case(prefix))?;
+    let rest = rest.trim_start().strip_prefix('<').filter(|_| head.eq_ignore_ascii_case(prefix))?;
     let (address, parameters) = rest.split_once('>')?;
     Some((address.to_owned(), parameters.trim().to_owned()))
 }

@@ -17,13 +17,8 @@ pub struct Client {
 impl Client {
     fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        let mut client = Self {
-            stream: BufReader::new(stream),
-            next_tag: 0,
-        };
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut client = Self { stream: BufReader::new(stream), next_tag: 0 };
         client.line();
         client
     }

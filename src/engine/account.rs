@@ -1,0 +1,409 @@
+//! The loop of one account: one task, one select. Floor 4.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::board::{micros_now, trouble};
+use crate::engine::jobs::{Jobs, report_error};
+use crate::engine::mailbox::Reason;
+use crate::engine::pass::{Pass, Worker};
+use crate::engine::push::wait_for_changes;
+use crate::model::event::{AccountReport, Hint, JobId};
+use crate::model::failure::{Failure, Kind, Remedy};
+use crate::model::ids::MailboxName;
+use crate::model::status::{AccountState, Push};
+use crate::ports::hints::HintBox;
+use crate::ports::local::{Ledger, Local};
+use crate::ports::remote::{Connector, Remote};
+use crate::rules::schedule::{LOGIN_ATTEMPTS_MAX, backoff};
+
+/// What a person asks of an account's loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Sync these mailboxes now; none means all.
+    Sync(JobId, Vec<MailboxName>),
+    /// Stop working; 0 seconds means until resumed.
+    Pause(u64),
+    /// Go on.
+    Resume,
+}
+
+/// What drives a loop from outside.
+pub struct Drive {
+    /// Orders.
+    pub orders: mpsc::Receiver<Order>,
+    /// Where results go.
+    pub jobs: Jobs,
+    /// How often mailboxes are looked at that push does not cover.
+    pub poll_interval: Duration,
+    /// Whether the server is waited for at all.
+    pub push: Vec<MailboxName>,
+    /// Most connections at one time.
+    pub max_connections: u32,
+    /// Ends the loop.
+    pub stop: CancellationToken,
+}
+
+/// Why a stretch of work ended.
+enum Ended {
+    Stop,
+    Pause(u64),
+    /// The connection is spoilt.
+    Failed(Failure),
+}
+
+/// The loop's own state.
+struct Loop<L: Local, G: Ledger, C: Connector> {
+    worker: Worker<L, G, C>,
+    drive: Drive,
+    hints: Arc<HintBox>,
+    waiting: Vec<(JobId, Vec<MailboxName>)>,
+    n_failures: u32,
+    n_refused: u32,
+}
+
+/// Runs an account until it is told to stop.
+pub async fn run<L: Local, G: Ledger, C: Connector>(mut worker: Worker<L, G, C>, drive: Drive) {
+    let hints = Arc::new(HintBox::default());
+    worker.watcher = Some(worker.local.watch(Arc::clone(&hints)));
+    let mut this = Loop { worker, drive, hints, waiting: Vec::new(), n_failures: 0, n_refused: 0 };
+    loop {
+        let stop = this.drive.stop.clone();
+        let ended = tokio::select! {
+            biased;
+            () = stop.cancelled() => Ended::Stop,
+            ended = this.work() => ended,
+        };
+        match ended {
+            Ended::Stop => return,
+            Ended::Pause(seconds) => {
+                if this.paused(seconds).await.is_none() {
+                    return;
+                }
+            }
+            Ended::Failed(failure) => {
+                if this.failed(failure).await.is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
+    fn set_state(&self, state: AccountState) {
+        self.worker.board.account(&self.worker.account.name, |a| a.state = state);
+    }
+
+    /// From connecting to the end of the connection.
+    async fn work(&mut self) -> Ended {
+        self.set_state(AccountState::Connecting);
+        let mut remote = match self.worker.connector.connect().await {
+            Ok(remote) => remote,
+            Err(failure) => return Ended::Failed(failure),
+        };
+        self.n_refused = 0;
+        let push_stop = CancellationToken::new();
+        let guard = push_stop.clone().drop_guard();
+        let push = self.start_push(&remote, &push_stop);
+        self.worker.board.account(&self.worker.account.name, |a| a.push = push);
+        let ended = self.connected(&mut remote).await;
+        drop(guard);
+        if !matches!(ended, Ended::Failed(_)) {
+            remote.logout().await;
+        }
+        ended
+    }
+
+    fn start_push(&mut self, remote: &C::Remote, stop: &CancellationToken) -> Push {
+        // One connection is for work; the mailboxes that find no place are polled.
+        let places = usize::try_from(self.drive.max_connections).unwrap_or(1).saturating_sub(1);
+        let can_push = remote.can_push() && places > 0 && !self.drive.push.is_empty();
+        self.worker.pushed.clear();
+        if !can_push {
+            return Push::Poll;
+        }
+        for mailbox in self.drive.push.iter().take(places) {
+            self.worker.pushed.insert(mailbox.clone());
+            tokio::spawn(wait_for_changes(
+                Arc::clone(&self.worker.connector),
+                mailbox.clone(),
+                Arc::clone(&self.hints),
+                stop.clone(),
+            ));
+        }
+        Push::Idle
+    }
+
+    /// Works on one connection: a full pass, then whatever hints, orders and the clock ask for.
+    async fn connected(&mut self, remote: &mut C::Remote) -> Ended {
+        let mut rechecks: BTreeMap<MailboxName, Instant> = BTreeMap::new();
+        let mut next_poll = Instant::now();
+        loop {
+            if Instant::now() >= next_poll || !self.waiting.is_empty() {
+                let jobs = std::mem::take(&mut self.waiting);
+                let (pass, is_full) = self.scheduled(remote, &jobs).await;
+                if is_full {
+                    next_poll = Instant::now() + self.poll_interval();
+                }
+                if let Some(ended) = self.after(pass, &jobs, &mut rechecks) {
+                    return ended;
+                }
+                continue;
+            }
+            let due = rechecks.values().min().copied().unwrap_or(next_poll).min(next_poll);
+            tokio::select! {
+                biased;
+                order = self.drive.orders.recv() => match order {
+                    None => return Ended::Stop,
+                    Some(Order::Pause(seconds)) => return Ended::Pause(seconds),
+                    Some(Order::Resume) => {}
+                    Some(Order::Sync(job, mailboxes)) => self.waiting.push((job, mailboxes)),
+                },
+                () = self.hints.rung() => {
+                    let pass = self.hinted(remote).await;
+                    if let Some(ended) = self.after(pass, &[], &mut rechecks) {
+                        return ended;
+                    }
+                }
+                () = sleep_until(due) => {
+                    let pass = self.due(remote, &mut rechecks).await;
+                    if let Some(ended) = self.after(pass, &[], &mut rechecks) {
+                        return ended;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Without a working watcher, the local side is polled as well.
+    fn poll_interval(&self) -> Duration {
+        let watch = self.worker.watcher.as_ref().map(|w| w.state()).unwrap_or_default();
+        self.worker.board.account(&self.worker.account.name, |a| a.watch = watch);
+        match watch {
+            crate::model::status::Watch::Inotify => self.drive.poll_interval,
+            crate::model::status::Watch::Poll => self.drive.poll_interval.min(BLIND_POLL),
+        }
+    }
+
+    /// A poll, or a pass that somebody waits for.
+    async fn scheduled(
+        &mut self,
+        remote: &mut C::Remote,
+        jobs: &[(JobId, Vec<MailboxName>)],
+    ) -> (Pass, bool) {
+        self.set_state(AccountState::Syncing);
+        let is_full = jobs.is_empty() || jobs.iter().any(|(_, names)| names.is_empty());
+        let mut targets = Vec::new();
+        if !is_full {
+            targets = jobs.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
+        }
+        let mut pass = self.worker.full_pass(remote, &targets).await;
+        // Whoever waits for a sync wants the deletions as well.
+        while !jobs.is_empty() && !pass.is_spoilt() && !pass.recheck.is_empty() {
+            let until = pass.recheck.values().max().copied().unwrap_or_else(Instant::now);
+            sleep_until(until).await;
+            for name in std::mem::take(&mut pass.recheck).into_keys() {
+                self.worker.look_into(remote, &name, Reason::Any, &mut pass).await;
+            }
+            if Instant::now() > until + RECHECK_PATIENCE {
+                break;
+            }
+        }
+        (pass, is_full)
+    }
+
+    /// A pass over what hints point at.
+    async fn hinted(&mut self, remote: &mut C::Remote) -> Pass {
+        // Writers touch a file several times; one look serves them all.
+        sleep(DEBOUNCE).await;
+        let hints = self.hints.take();
+        if hints.contains(&Hint::Everything) {
+            self.set_state(AccountState::Syncing);
+            return self.worker.full_pass(remote, &[]).await;
+        }
+        let remote_names: BTreeSet<MailboxName> = hints
+            .iter()
+            .filter_map(|h| match h {
+                Hint::Remote(name) => Some(name.clone()),
+                Hint::Local(_) | Hint::Everything => None,
+            })
+            .collect();
+        let mut pass = Pass::default();
+        for hint in hints {
+            let (name, reason) = match hint {
+                Hint::Remote(name) => (name, Reason::Any),
+                Hint::Local(name) if remote_names.contains(&name) => continue,
+                Hint::Local(name) => (name, Reason::Local),
+                Hint::Everything => continue,
+            };
+            self.worker.look_into(remote, &name, reason, &mut pass).await;
+            if pass.is_spoilt() {
+                break;
+            }
+        }
+        pass
+    }
+
+    /// Looks again where something was missing.
+    async fn due(
+        &mut self,
+        remote: &mut C::Remote,
+        rechecks: &mut BTreeMap<MailboxName, Instant>,
+    ) -> Pass {
+        let now = Instant::now();
+        let due: Vec<_> =
+            rechecks.iter().filter(|(_, at)| **at <= now).map(|(n, _)| n.clone()).collect();
+        let mut pass = Pass::default();
+        for name in due {
+            rechecks.remove(&name);
+            self.worker.look_into(remote, &name, Reason::Any, &mut pass).await;
+            if pass.is_spoilt() {
+                break;
+            }
+        }
+        pass
+    }
+
+    /// Reports a pass and decides whether the connection goes on.
+    fn after(
+        &mut self,
+        pass: Pass,
+        jobs: &[(JobId, Vec<MailboxName>)],
+        rechecks: &mut BTreeMap<MailboxName, Instant>,
+    ) -> Option<Ended> {
+        let is_spoilt = pass.is_spoilt();
+        for (job, _) in jobs {
+            self.drive.jobs.report(*job, &self.worker.account.name, pass.report.clone());
+        }
+        rechecks.extend(pass.recheck);
+        if is_spoilt {
+            return pass.failure.map(Ended::Failed);
+        }
+        self.n_failures = 0;
+        let next_retry = micros_now().saturating_add(self.drive.poll_interval.as_micros() as u64);
+        self.worker.board.account(&self.worker.account.name, |a| {
+            a.state = AccountState::Idle;
+            a.trouble = pass.failure.as_ref().map(|f| trouble(f, a.trouble.as_ref(), next_retry));
+        });
+        if let Some(failure) = &pass.failure {
+            tracing::warn!(account = %self.worker.account.name, %failure, "a mailbox failed");
+        }
+        None
+    }
+
+    /// Waits until resumed, or until the time is over; `None` means stop.
+    async fn paused(&mut self, seconds: u64) -> Option<()> {
+        self.set_state(AccountState::Paused);
+        let until = (seconds > 0).then(|| Instant::now() + Duration::from_secs(seconds));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.drive.stop.cancelled() => return None,
+                () = sleep_until(until.unwrap_or_else(far_away)), if until.is_some() => {
+                    return Some(());
+                }
+                order = self.drive.orders.recv() => match order? {
+                    Order::Resume => return Some(()),
+                    Order::Pause(seconds) => return Box::pin(self.paused(seconds)).await,
+                    Order::Sync(job, _) => self.refuse(job),
+                },
+            }
+        }
+    }
+
+    fn refuse(&self, job: JobId) {
+        let failure = Failure::new(
+            crate::model::failure::Scope::Account,
+            Remedy::Later,
+            Kind::Busy,
+            "sync a paused account",
+        )
+        .cure("postrider resume");
+        let error = Some(report_error(&failure));
+        let report = AccountReport { error, ..AccountReport::default() };
+        self.drive.jobs.report(job, &self.worker.account.name, report);
+    }
+
+    /// Shows the failure and waits for the next try; `None` means stop.
+    async fn failed(&mut self, failure: Failure) -> Option<()> {
+        for (job, _) in std::mem::take(&mut self.waiting) {
+            let error = Some(report_error(&failure));
+            let report = AccountReport { error, ..AccountReport::default() };
+            self.drive.jobs.report(job, &self.worker.account.name, report);
+        }
+        if failure.kind == Kind::AuthFailed {
+            self.n_refused = self.n_refused.saturating_add(1);
+        }
+        let is_parked = failure.remedy == Remedy::Never || self.n_refused >= LOGIN_ATTEMPTS_MAX;
+        let delay = match failure.remedy {
+            Remedy::Now => Duration::from_millis(200),
+            Remedy::Later | Remedy::Never => backoff(self.n_failures, fastrand::f64()),
+        };
+        self.n_failures = self.n_failures.saturating_add(1);
+        let next =
+            if is_parked { 0 } else { micros_now().saturating_add(delay.as_micros() as u64) };
+        tracing::warn!(
+            account = %self.worker.account.name, %failure, is_parked, ?delay, "sync failed"
+        );
+        self.worker.board.account(&self.worker.account.name, |a| {
+            a.state = state_of(&failure);
+            a.progress = None;
+            a.last_sync = micros_now();
+            a.trouble = Some(trouble(&failure, a.trouble.as_ref(), next));
+        });
+        self.wait_out((!is_parked).then(|| Instant::now() + delay)).await
+    }
+
+    /// Waits for the time, or for a person.
+    async fn wait_out(&mut self, until: Option<Instant>) -> Option<()> {
+        tokio::select! {
+            biased;
+            () = self.drive.stop.cancelled() => None,
+            () = sleep_until(until.unwrap_or_else(far_away)), if until.is_some() => Some(()),
+            order = self.drive.orders.recv() => match order? {
+                Order::Pause(seconds) => Box::pin(self.paused(seconds)).await,
+                Order::Resume => {
+                    self.n_refused = 0;
+                    Some(())
+                }
+                Order::Sync(job, mailboxes) => {
+                    self.n_refused = 0;
+                    self.waiting.push((job, mailboxes));
+                    Some(())
+                }
+            },
+        }
+    }
+}
+
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
+}
+
+/// The state that a failure of account scope leads to.
+fn state_of(failure: &Failure) -> AccountState {
+    match failure.kind {
+        Kind::Offline | Kind::Timeout => AccountState::Offline,
+        Kind::TlsUntrusted => AccountState::CertProblem,
+        Kind::AuthFailed | Kind::NeedsLogin => AccountState::NeedsLogin,
+        Kind::StoreMissing => AccountState::StoreMissing,
+        Kind::Throttled | Kind::Refused | Kind::Protocol | Kind::Busy => AccountState::Backoff,
+        Kind::LocalIo
+        | Kind::Config
+        | Kind::NotFound
+        | Kind::Address
+        | Kind::TooBig
+        | Kind::NotSupported => AccountState::Error,
+    }
+}
+
+const DEBOUNCE: Duration = Duration::from_millis(25);
+/// How often everything is looked at where the system cannot watch.
+const BLIND_POLL: Duration = Duration::from_secs(20);
+const RECHECK_PATIENCE: Duration = Duration::from_secs(10);

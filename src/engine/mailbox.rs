@@ -1,0 +1,346 @@
+//! One pass over one mailbox: observe, plan, guard, execute. Floor 4.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::engine::board::micros_now;
+use crate::engine::download::{Target, Twins, download};
+use crate::engine::execute::{Site, count};
+use crate::engine::observe::{self, Adopted};
+use crate::engine::offload::offload;
+use crate::engine::pass::Worker;
+use crate::engine::upload::upload;
+use crate::model::account::{DeletePolicy, Role};
+use crate::model::failure::Failure;
+use crate::model::flags::Flag;
+use crate::model::ids::{MailboxName, Uid};
+use crate::model::status::{Counters, MailboxStatus, Progress};
+use crate::model::view::{BaseView, LocalView, RemoteView, Stamp};
+use crate::ports::local::{Change, Ledger, Local, MailboxRow, Scan};
+use crate::ports::remote::{Connector, Known, Remote, Removal, Wanted};
+use crate::rules::guard::guard;
+use crate::rules::plan::{Plan, Policy, plan};
+
+/// Why a mailbox is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Its directory may have changed, and nothing else.
+    Local,
+    /// Anything may have changed.
+    Any,
+}
+
+/// What a pass over a mailbox came to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct MailboxPass {
+    pub(super) counters: Counters,
+    /// Look again then: something is missing and not yet proven gone.
+    pub(super) recheck: Option<Instant>,
+}
+
+/// What was seen of a mailbox.
+struct Sight {
+    row: MailboxRow,
+    base: BaseView,
+    scan: Arc<Scan>,
+}
+
+impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
+    /// Makes both sides of one mailbox agree.
+    pub(super) async fn mailbox_pass(
+        &mut self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        reason: Reason,
+    ) -> Result<MailboxPass, Failure> {
+        let sight = self.sight(name).await?;
+        if reason == Reason::Local && !observe::differs(&sight.base, &sight.scan) {
+            self.count(name, &sight.scan, sight.row.held);
+            return Ok(MailboxPass::default());
+        }
+        let uids: BTreeSet<Uid> = sight.base.rows.iter().filter_map(|r| r.uid).collect();
+        let cursor = sight.row.cursor;
+        let known = cursor.map(|cursor| Known { cursor, uids: &uids });
+        let view = Arc::new(remote.changes(name, known).await?);
+        let mut sight = self.check_validity(name, sight, &view).await?;
+        let adopted = self.adopt(remote, name, &mut sight, &view).await?;
+        let missing = observe::missing(&sight.base, &sight.scan);
+        let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
+        let local = LocalView { messages: sight.scan.messages.clone(), absent };
+        let mut plan = plan(&sight.base, &view, &local, &self.policy());
+        let brake = self.account.sync.brake;
+        let held = guard(&mut plan, sight.base.rows.len(), brake, sight.row.held).total();
+        for bases in adopted.twins.values() {
+            plan.upload.retain(|base| !bases.contains(base));
+        }
+        let mut pass = MailboxPass { recheck, ..MailboxPass::default() };
+        pass.counters.held = held;
+        if self.is_dry {
+            self.foretell(name, &plan, &mut pass.counters);
+            return Ok(pass);
+        }
+        let is_local_quiet = plan.is_quiet() && adopted.pairs.is_empty();
+        let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
+        self.conclude(name, &sight, &view, (held, is_local_quiet && recheck.is_none()), &result)
+            .await?;
+        result.map(|()| pass)
+    }
+
+    fn policy(&self) -> Policy {
+        Policy { direction: self.account.sync.direction, delete: self.account.sync.delete }
+    }
+
+    /// Settles what a crash left, then looks at ledger and Maildir.
+    async fn sight(&self, name: &MailboxName) -> Result<Sight, Failure> {
+        let row = {
+            let (ledger, name) = (Arc::clone(&self.ledger), name.clone());
+            offload(move || ledger.mailbox(&name)).await?
+        };
+        observe::settle_landings(&self.local, &self.ledger, name, row.id).await?;
+        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
+        let (name, is_dry) = (name.clone(), self.is_dry);
+        offload(move || {
+            let base = ledger.base(row.id)?;
+            // In a dry run the directory may not have been made.
+            let scan = match local.scan(&name) {
+                Err(_) if is_dry && !row.is_known => Scan::default(),
+                scan => scan?,
+            };
+            Ok(Sight { row, base, scan: Arc::new(scan) })
+        })
+        .await
+    }
+
+    /// A new UIDVALIDITY voids what the ledger knows of the server: this pass pairs again, adds,
+    /// and removes nothing.
+    async fn check_validity(
+        &self,
+        name: &MailboxName,
+        sight: Sight,
+        view: &RemoteView,
+    ) -> Result<Sight, Failure> {
+        let now = view.cursor().uidvalidity;
+        if sight.base.uidvalidity == Some(now) || self.is_dry {
+            return Ok(sight);
+        }
+        let mut changes = vec![Change::Validity(now)];
+        if let Some(before) = sight.base.uidvalidity {
+            tracing::warn!(
+                account = %self.account.name, mailbox = %name, before = %before, now = %now,
+                "the server numbered this mailbox anew (UIDVALIDITY); messages are paired again"
+            );
+            changes.insert(0, Change::Void);
+        }
+        let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
+        let base = offload(move || {
+            ledger.apply(id, &changes)?;
+            ledger.base(id)
+        })
+        .await?;
+        Ok(Sight { base, ..sight })
+    }
+
+    async fn adopt(
+        &self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        sight: &mut Sight,
+        view: &RemoteView,
+    ) -> Result<Adopted, Failure> {
+        let strangers = observe::strangers(&sight.base, view, &sight.scan);
+        let adopted =
+            observe::adopt(&self.local, remote, name, view, &sight.scan, &strangers).await?;
+        if self.is_dry {
+            let base = std::mem::take(&mut sight.base);
+            sight.base = observe::with_pairs(base, &adopted);
+            return Ok(adopted);
+        }
+        let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
+        let mut changes = observe::pair_changes(&adopted);
+        let is_changed = !changes.is_empty();
+        sight.base = offload(move || {
+            // What was looked for is found by now, or known not to be there.
+            changes.extend(ledger.appends(id)?.into_iter().map(|a| Change::DropAppend(a.base)));
+            ledger.apply(id, &changes)?;
+            ledger.base(id)
+        })
+        .await
+        .map(|base| if is_changed { base } else { std::mem::take(&mut sight.base) })?;
+        Ok(adopted)
+    }
+
+    fn foretell(&self, name: &MailboxName, plan: &Plan, counters: &mut Counters) {
+        counters.downloaded = count(plan.download.len());
+        counters.uploaded = count(plan.upload.len());
+        counters.flags_local = count(plan.flags_local.len());
+        counters.flags_remote = count(plan.flags_remote.values().map(Vec::len).sum());
+        counters.deleted_local = count(plan.remove_local.len());
+        counters.deleted_remote = count(plan.remove_remote.len());
+        for line in plan.to_string().lines() {
+            tracing::info!(account = %self.account.name, mailbox = %name, "would {line}");
+        }
+    }
+
+    /// The one safe order: add first, destroy last.
+    async fn execute(
+        &mut self,
+        remote: &mut C::Remote,
+        (name, sight, view): (&MailboxName, &Sight, &Arc<RemoteView>),
+        plan: &Plan,
+        adopted: Adopted,
+        pass: &mut MailboxPass,
+    ) -> Result<(), Failure> {
+        let site = Site {
+            local: &Arc::clone(&self.local),
+            ledger: &Arc::clone(&self.ledger),
+            mailbox: name,
+            id: sight.row.id,
+            validity: view.cursor().uidvalidity,
+            scan: &sight.scan,
+        };
+        self.download(remote, (name, sight, view), plan, adopted, pass).await?;
+        if !plan.upload.is_empty() {
+            let seen = site.seen(plan.upload.iter());
+            let uidnext = view.cursor().uidnext;
+            let sides = (site.local, site.ledger);
+            let (uploaded, result) = upload(remote, sides, (name, site.id), uidnext, seen).await;
+            pass.counters.uploaded = uploaded.n_done + uploaded.n_unknown;
+            pass.counters.failed += uploaded.n_failed;
+            if uploaded.n_unknown > 0 {
+                // The server keeps their UIDs to itself: the next look pairs them.
+                pass.recheck = Some(Instant::now());
+            }
+            result?;
+        }
+        site.flags(remote, plan, &mut pass.counters).await?;
+        let removal = self.removal(remote, name, plan).await?;
+        site.removals(remote, plan, &removal, &mut pass.counters).await
+    }
+
+    async fn download(
+        &self,
+        remote: &mut C::Remote,
+        (name, sight, view): (&MailboxName, &Sight, &Arc<RemoteView>),
+        plan: &Plan,
+        adopted: Adopted,
+        pass: &mut MailboxPass,
+    ) -> Result<(), Failure> {
+        if plan.download.is_empty() {
+            return Ok(());
+        }
+        let wanted: Vec<Wanted> =
+            plan.download.iter().map(|(uid, size)| Wanted { uid: *uid, size: *size }).collect();
+        let target = Target {
+            local: Arc::clone(&self.local),
+            ledger: Arc::clone(&self.ledger),
+            mailbox: name.clone(),
+            id: sight.row.id,
+        };
+        let twins =
+            Twins { by_uid: adopted.twins, scan: Arc::clone(&sight.scan), view: Arc::clone(view) };
+        let on_batch = self.progress(name, &wanted);
+        let (done, result) = download(remote, target, &wanted, twins, on_batch).await;
+        pass.counters.downloaded = done.n_done;
+        pass.counters.failed += done.n_failed;
+        if done.n_twins > 0 {
+            pass.recheck = Some(Instant::now());
+        }
+        self.board.account(&self.account.name, |a| a.progress = None);
+        result
+    }
+
+    /// Reports progress to the board, batch by batch.
+    fn progress(&self, name: &MailboxName, wanted: &[Wanted]) -> Box<dyn FnMut(u64, u64) + Send> {
+        let mut progress = Progress {
+            mailbox: name.to_string(),
+            done: 0,
+            total: wanted.len() as u64,
+            bytes_done: 0,
+            bytes_total: wanted.iter().map(|w| u64::from(w.size.unwrap_or(0))).sum(),
+        };
+        let (board, account) = (self.board.clone(), self.account.name.clone());
+        board.account(&account, |a| a.progress = Some(progress.clone()));
+        Box::new(move |n, bytes| {
+            progress.done = progress.done.saturating_add(n);
+            progress.bytes_done = progress.bytes_done.saturating_add(bytes);
+            board.account(&account, |a| a.progress = Some(progress.clone()));
+        })
+    }
+
+    /// How a local deletion reaches the server; makes sure that there is a Trash when it is needed.
+    async fn removal(
+        &mut self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        plan: &Plan,
+    ) -> Result<Removal, Failure> {
+        let trash = self.roles.get(&Role::Trash).cloned();
+        let wants_trash = self.account.sync.delete == DeletePolicy::Trash;
+        if plan.remove_remote.is_empty() || !wants_trash || trash.as_ref() == Some(name) {
+            return Ok(Removal::Expunge);
+        }
+        let trash = match trash {
+            Some(trash) => trash,
+            None => {
+                let trash = MailboxName("Trash".to_owned());
+                remote.create(&trash).await?;
+                self.roles.insert(Role::Trash, trash.clone());
+                trash
+            }
+        };
+        Ok(Removal::MoveTo(trash))
+    }
+
+    /// Records how far this pass came, and shows the mailbox on the board.
+    async fn conclude(
+        &mut self,
+        name: &MailboxName,
+        sight: &Sight,
+        view: &RemoteView,
+        (held, is_quiet): (u32, bool),
+        result: &Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        if result.is_err() {
+            return Ok(());
+        }
+        // Changes of our own move both sides on, so only a quiet pass is one to resume from.
+        let stamp: Option<Stamp> = (is_quiet && sight.scan.steady).then_some(sight.scan.stamp);
+        let mut changes = vec![Change::Cursor(Some(view.cursor()), stamp)];
+        if held > 0 || sight.row.unsettled > 0 {
+            changes.push(Change::Held(held));
+        }
+        let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
+        let (local, mailbox) = (Arc::clone(&self.local), name.clone());
+        let scan = Arc::clone(&sight.scan);
+        let now = offload(move || {
+            ledger.apply(id, &changes)?;
+            if is_quiet { Ok(scan) } else { local.scan(&mailbox).map(Arc::new) }
+        })
+        .await?;
+        self.count(name, &now, held);
+        Ok(())
+    }
+
+    /// Shows a mailbox's numbers on the board.
+    pub(super) fn count(&mut self, name: &MailboxName, scan: &Scan, held: u32) {
+        let unread = scan.messages.values().filter(|m| !m.flags.has(Flag::Seen)).count();
+        let role = self.roles.iter().find(|(_, n)| *n == name).map(|(r, _)| r.as_str());
+        let status = MailboxStatus {
+            path: self.local.path(name).display().to_string(),
+            role: role.unwrap_or_default().to_owned(),
+            total: count(scan.messages.len()),
+            unread: count(unread),
+            last_sync: micros_now(),
+            push: self.push_of(name),
+            held,
+            skipped: 0,
+            failed: 0,
+        };
+        self.counted.insert(name.clone());
+        self.board.account(&self.account.name, |a| {
+            a.mailboxes.insert(name.clone(), status);
+        });
+    }
+}

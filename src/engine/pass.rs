@@ -1,0 +1,353 @@
+//! One pass over an account: which mailboxes there are, which need a look, and the look. Floor 4.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::engine::board::{Board, micros_now};
+use crate::engine::jobs::report_error;
+use crate::engine::looks::Looks;
+use crate::engine::mailbox::Reason;
+use crate::engine::offload::offload;
+use crate::model::account::{Account, CreatePolicy, Direction, Role};
+use crate::model::event::AccountReport;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::MailboxName;
+use crate::model::status::{Counters, Push};
+use crate::model::view::{RemoteMailbox, Stamp};
+use crate::ports::local::{Ledger, Local, LocalWatcher, MailboxRow};
+use crate::ports::remote::{Connector, Remote};
+use crate::rules::mailboxes::{is_chosen, roles};
+
+/// Works for one account. Owns nothing that cannot be made again from server, Maildir and ledger.
+pub struct Worker<L: Local, G: Ledger, C: Connector> {
+    pub(super) account: Arc<Account>,
+    pub(super) local: Arc<L>,
+    pub(super) ledger: Arc<G>,
+    pub(super) connector: Arc<C>,
+    pub(super) board: Board,
+    pub(super) is_dry: bool,
+    pub(super) looks: Looks,
+    pub(super) roles: BTreeMap<Role, MailboxName>,
+    /// Mailboxes whose numbers are on the board.
+    pub(super) counted: BTreeSet<MailboxName>,
+    /// Mailboxes that a connection waits for.
+    pub(super) pushed: BTreeSet<MailboxName>,
+    pub(super) watcher: Option<Box<dyn LocalWatcher>>,
+}
+
+/// What a pass came to.
+#[derive(Debug, Default)]
+pub(super) struct Pass {
+    pub(super) report: AccountReport,
+    /// Mailboxes to look at again, and when.
+    pub(super) recheck: BTreeMap<MailboxName, Instant>,
+    /// The worst failure. With account scope the connection is spoilt.
+    pub(super) failure: Option<Failure>,
+}
+
+/// A mailbox that exists on either side, before it is looked into.
+struct Candidate {
+    name: MailboxName,
+    remote: Option<RemoteMailbox>,
+    is_local: bool,
+    row: Option<MailboxRow>,
+    stamp: Option<Stamp>,
+}
+
+impl Pass {
+    pub(super) fn fail(&mut self, failure: Failure) {
+        let is_worse = self.failure.as_ref().is_none_or(|f| f.scope < failure.scope);
+        if is_worse {
+            self.report.error = Some(report_error(&failure));
+            self.failure = Some(failure);
+        }
+    }
+
+    fn add(&mut self, name: &MailboxName, counters: Counters) {
+        let total = self.report.mailboxes.entry(name.clone()).or_default();
+        let sum = |a: u32, b: u32| a.saturating_add(b);
+        *total = Counters {
+            downloaded: sum(total.downloaded, counters.downloaded),
+            uploaded: sum(total.uploaded, counters.uploaded),
+            flags_local: sum(total.flags_local, counters.flags_local),
+            flags_remote: sum(total.flags_remote, counters.flags_remote),
+            moved_local: sum(total.moved_local, counters.moved_local),
+            moved_remote: sum(total.moved_remote, counters.moved_remote),
+            deleted_local: sum(total.deleted_local, counters.deleted_local),
+            deleted_remote: sum(total.deleted_remote, counters.deleted_remote),
+            held: counters.held,
+            skipped: counters.skipped,
+            failed: counters.failed,
+        };
+    }
+
+    /// Whether the connection can go on.
+    pub(super) fn is_spoilt(&self) -> bool {
+        self.failure.as_ref().is_some_and(|f| f.scope >= Scope::Account)
+    }
+}
+
+impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
+    /// A worker that has done nothing yet.
+    pub fn new(
+        account: Arc<Account>,
+        local: Arc<L>,
+        ledger: Arc<G>,
+        connector: Arc<C>,
+        board: Board,
+    ) -> Self {
+        Self {
+            account,
+            local,
+            ledger,
+            connector,
+            board,
+            is_dry: false,
+            looks: Looks::default(),
+            roles: BTreeMap::new(),
+            counted: BTreeSet::new(),
+            pushed: BTreeSet::new(),
+            watcher: None,
+        }
+    }
+
+    /// A worker that only tells what it would do.
+    #[must_use]
+    pub fn dry(mut self) -> Self {
+        self.is_dry = true;
+        self
+    }
+
+    /// One complete pass, with the waiting that proofs of absence need. No targets means all.
+    pub async fn once(&mut self, targets: &[MailboxName]) -> AccountReport {
+        let mut remote = match self.connector.connect().await {
+            Ok(remote) => remote,
+            Err(failure) => {
+                let error = Some(report_error(&failure));
+                return AccountReport { error, ..AccountReport::default() };
+            }
+        };
+        let mut pass = self.full_pass(&mut remote, targets).await;
+        for _ in 0..RECHECK_ROUNDS_MAX {
+            let Some(until) = pass.recheck.values().max().copied() else { break };
+            if pass.is_spoilt() || self.is_dry {
+                break;
+            }
+            sleep_until(until).await;
+            let names: Vec<_> = std::mem::take(&mut pass.recheck).into_keys().collect();
+            for name in names {
+                self.look_into(&mut remote, &name, Reason::Any, &mut pass).await;
+            }
+        }
+        remote.logout().await;
+        pass.report
+    }
+
+    /// Looks at every mailbox that is chosen; those where nothing changed cost nothing.
+    pub(super) async fn full_pass(
+        &mut self,
+        remote: &mut C::Remote,
+        targets: &[MailboxName],
+    ) -> Pass {
+        let mut pass = Pass::default();
+        let candidates = match self.candidates(remote, targets).await {
+            Ok(candidates) => candidates,
+            Err(failure) => {
+                pass.fail(failure);
+                return pass;
+            }
+        };
+        for candidate in candidates {
+            let name = candidate.name.clone();
+            pass.add(&name, Counters::default());
+            match self.prepare(remote, &candidate).await {
+                Ok(true) => {
+                    if let Some(watcher) = &mut self.watcher {
+                        watcher.add(&name);
+                    }
+                    if !self.is_unchanged(&candidate) {
+                        self.look_into(remote, &name, Reason::Any, &mut pass).await;
+                    }
+                }
+                Ok(false) => {
+                    pass.report.mailboxes.remove(&name);
+                }
+                Err(failure) => pass.fail(failure),
+            }
+            if pass.is_spoilt() {
+                break;
+            }
+        }
+        let (is_ok, now) = (pass.failure.is_none(), micros_now());
+        self.board.account(&self.account.name, |a| {
+            a.last_sync = now;
+            a.last_success = if is_ok { now } else { a.last_success };
+        });
+        pass
+    }
+
+    /// One look into one mailbox, added to the pass.
+    pub(super) async fn look_into(
+        &mut self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        reason: Reason,
+        pass: &mut Pass,
+    ) {
+        match self.mailbox_pass(remote, name, reason).await {
+            Ok(done) => {
+                if done.counters != Counters::default() {
+                    let c = done.counters;
+                    tracing::info!(
+                        account = %self.account.name, mailbox = %name,
+                        downloaded = c.downloaded, uploaded = c.uploaded,
+                        flags_local = c.flags_local, flags_remote = c.flags_remote,
+                        deleted_local = c.deleted_local, deleted_remote = c.deleted_remote,
+                        held = c.held, failed = c.failed, "synced"
+                    );
+                }
+                pass.add(name, done.counters);
+                if let Some(at) = done.recheck {
+                    pass.recheck.insert(name.clone(), at);
+                }
+            }
+            Err(failure) => {
+                let what = format!("{} (mailbox {name:?})", failure.what, name = name.as_str());
+                pass.fail(Failure { what, ..failure });
+            }
+        }
+    }
+
+    /// All mailboxes of both sides that are chosen, INBOX first.
+    async fn candidates(
+        &mut self,
+        remote: &mut C::Remote,
+        targets: &[MailboxName],
+    ) -> Result<Vec<Candidate>, Failure> {
+        self.open_root().await?;
+        let listed = remote.mailboxes().await?;
+        self.roles = roles(&self.account.roles, &listed);
+        let local = Arc::clone(&self.local);
+        let ledger = Arc::clone(&self.ledger);
+        let (on_disk, rows, stamps) = offload(move || {
+            let on_disk: BTreeSet<MailboxName> = local.mailboxes()?.into_iter().collect();
+            let stamps: BTreeMap<_, _> = on_disk
+                .iter()
+                .filter_map(|name| local.stamp(name).ok().map(|stamp| (name.clone(), stamp)))
+                .collect();
+            Ok((on_disk, ledger.mailboxes()?, stamps))
+        })
+        .await?;
+        let mut by_name: BTreeMap<MailboxName, Option<RemoteMailbox>> = BTreeMap::new();
+        by_name.extend(on_disk.iter().map(|name| (name.clone(), None)));
+        by_name.extend(listed.into_iter().map(|m| (m.name.clone(), Some(m))));
+        by_name.entry(MailboxName::inbox()).or_default();
+        if let Some(unknown) = targets.iter().find(|t| !by_name.contains_key(*t)) {
+            let what = format!("find mailbox {:?}", unknown.as_str());
+            return Err(Failure::new(Scope::Mailbox, Remedy::Never, Kind::NotFound, what)
+                .cure(format!("postrider mailboxes {}", self.account.name)));
+        }
+        let mut candidates: Vec<Candidate> = by_name
+            .into_iter()
+            .filter(|(name, _)| is_chosen(&self.account.sync.mailboxes, name))
+            .filter(|(name, _)| targets.is_empty() || targets.contains(name))
+            .map(|(name, remote)| Candidate {
+                is_local: on_disk.contains(&name),
+                row: rows.iter().find(|r| r.name == name).cloned(),
+                stamp: stamps.get(&name).copied(),
+                name,
+                remote,
+            })
+            .collect();
+        candidates.sort_by_key(|c| !c.name.is_inbox());
+        Ok(candidates)
+    }
+
+    /// Makes sure that the Maildir is the one that the ledger belongs to.
+    async fn open_root(&self) -> Result<(), Failure> {
+        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
+        let is_dry = self.is_dry;
+        offload(move || {
+            let expected = ledger.root()?;
+            if is_dry && expected.is_none() {
+                return Ok(());
+            }
+            let id = local.open_root(expected.as_deref())?;
+            if expected.is_none() { ledger.set_root(&id) } else { Ok(()) }
+        })
+        .await
+    }
+
+    /// Makes the mailbox exist on both sides where the policy says so; whether it can be synced.
+    async fn prepare(
+        &self,
+        remote: &mut C::Remote,
+        candidate: &Candidate,
+    ) -> Result<bool, Failure> {
+        let (name, policy) = (&candidate.name, self.account.sync.create);
+        let was_synced = candidate.row.as_ref().is_some_and(|r| r.is_known);
+        let is_remote = match &candidate.remote {
+            Some(mailbox) if !mailbox.selectable => return Ok(false),
+            Some(_) => true,
+            None => name.is_inbox(),
+        };
+        if !candidate.is_local {
+            if was_synced && !self.is_dry {
+                return Err(Failure::new(
+                    Scope::Mailbox,
+                    Remedy::Later,
+                    Kind::StoreMissing,
+                    format!("open mailbox {:?}", name.as_str()),
+                )
+                .at(self.local.path(name).display().to_string())
+                .detail("its directory is gone; nothing is deleted on the server because of that")
+                .cure("bring the directory back, or exclude the mailbox with \"mailboxes\""));
+            }
+            let may = matches!(policy, CreatePolicy::Both | CreatePolicy::Local);
+            if !(may || name.is_inbox()) {
+                return Ok(false);
+            }
+            if !self.is_dry {
+                let (local, name) = (Arc::clone(&self.local), name.clone());
+                offload(move || local.create(&name)).await?;
+            }
+        }
+        if !is_remote {
+            let may = matches!(policy, CreatePolicy::Both | CreatePolicy::Remote)
+                && self.account.sync.direction != Direction::Pull;
+            // One that was there and is gone was removed by somebody: it is kept here, and left.
+            if !may || was_synced || self.is_dry {
+                return Ok(false);
+            }
+            remote.create(name).await?;
+        }
+        Ok(true)
+    }
+
+    /// Whether neither side moved since the last complete pass.
+    fn is_unchanged(&self, candidate: &Candidate) -> bool {
+        let Some(row) = &candidate.row else { return false };
+        let status = candidate.remote.as_ref().and_then(|r| r.status);
+        // Without a MODSEQ a flag change would not show.
+        let is_remote_same = status.is_some_and(|s| s.modseq.0 > 0) && status == row.cursor;
+        let is_local_same = row.stamp.is_some() && row.stamp == candidate.stamp;
+        let is_shown = self.watcher.is_none() || self.counted.contains(&candidate.name);
+        is_remote_same && is_local_same && row.unsettled == 0 && is_shown
+    }
+
+    /// How changes of a mailbox on the server are noticed.
+    pub(super) fn push_of(&self, name: &MailboxName) -> Push {
+        if self.watcher.is_none() {
+            Push::None
+        } else if self.pushed.contains(name) {
+            Push::Idle
+        } else {
+            Push::Poll
+        }
+    }
+}
+
+/// Rounds of looking again in one command.
+const RECHECK_ROUNDS_MAX: u32 = 5;

@@ -1,0 +1,317 @@
+//! The engine with the real adapters, against the scriptable server: what real servers cannot be
+//! made to show.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postrider::adapters::imap::ImapConnector;
+use postrider::adapters::ledger::SqliteLedger;
+use postrider::adapters::maildir::MaildirStore;
+use postrider::engine::board::Board;
+use postrider::engine::pass::Worker;
+use postrider::model::account::*;
+use postrider::model::event::AccountReport;
+use postrider::model::ids::{AccountName, MailboxName};
+use postrider::model::status::{Counters, Status};
+use postrider_mailserver::{Action, Config, MailServer, Rule};
+
+struct World {
+    dir: tempfile::TempDir,
+    server: MailServer,
+    account: Account,
+}
+
+fn world(change: impl FnOnce(&mut Account)) -> World {
+    world_with(Config::default(), change)
+}
+
+fn world_with(config: Config, change: impl FnOnce(&mut Account)) -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let server = MailServer::start(config).unwrap();
+    let endpoint = Endpoint {
+        host: "127.0.0.1".into(),
+        port: server.imap_addr().port(),
+        tls: Tls::None,
+        user: "user".into(),
+        password: Some(SecretSource::Plain("secret".into())),
+        auth: Vec::new(),
+        ca_file: None,
+        pin_sha256: None,
+        client_cert: None,
+        timeout: Duration::from_secs(10),
+    };
+    let imap = ImapSettings {
+        endpoint,
+        path_prefix: None,
+        push: vec![MailboxName::inbox()],
+        max_connections: 3,
+    };
+    let mut account = Account {
+        name: AccountName("work".into()),
+        address: "user@example.com".into(),
+        enabled: true,
+        aliases: Vec::new(),
+        maildir: dir.path().join("mail"),
+        layout: Layout::Fs,
+        info_separator: ':',
+        roles: BTreeMap::new(),
+        imap: Some(imap),
+        sync: SyncPolicy {
+            direction: Direction::Both,
+            mailboxes: vec!["*".into()],
+            create: CreatePolicy::Both,
+            delete: DeletePolicy::Trash,
+            brake: Brake { min: 25, percent: 20 },
+            quarantine: Duration::from_secs(7 * 86_400),
+        },
+        smtp: None,
+    };
+    change(&mut account);
+    World { dir, server, account }
+}
+
+impl World {
+    async fn sync(&self) -> AccountReport {
+        let account = Arc::new(self.account.clone());
+        let store = MaildirStore::new(
+            account.maildir.clone(),
+            account.layout,
+            account.info_separator,
+            account.sync.quarantine,
+        );
+        let ledger = SqliteLedger::open(&self.dir.path().join("work.sqlite")).unwrap();
+        let connector = ImapConnector::new(account.imap.clone().unwrap(), "work");
+        let (board, _reader) = Board::new(Status::default());
+        let mut worker =
+            Worker::new(account, Arc::new(store), Arc::new(ledger), Arc::new(connector), board);
+        worker.once(&[]).await
+    }
+
+    async fn sync_ok(&self) -> BTreeMap<MailboxName, Counters> {
+        let report = self.sync().await;
+        assert_eq!(report.error, None);
+        report.mailboxes
+    }
+
+    /// A second pass changes nothing and says nothing that could.
+    async fn assert_quiet(&self) {
+        self.server.clear_commands();
+        let counters = self.sync_ok().await;
+        for (mailbox, counters) in counters {
+            assert_eq!(counters, Counters::default(), "{mailbox}");
+        }
+        let mutating: Vec<_> =
+            self.server.commands().into_iter().filter(|c| c.is_mutating()).collect();
+        assert!(mutating.is_empty(), "{mutating:?}");
+    }
+
+    fn files(&self, mailbox: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        for sub in ["new", "cur"] {
+            let dir = self.account.maildir.join(mailbox).join(sub);
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let entry = entry.unwrap();
+                let name = format!("{sub}/{}", entry.file_name().into_string().unwrap());
+                files.insert(name, std::fs::read(entry.path()).unwrap());
+            }
+        }
+        files
+    }
+
+    fn inbox_path(&self) -> std::path::PathBuf {
+        self.account.maildir.join("INBOX")
+    }
+}
+
+fn mail(n: u32) -> Vec<u8> {
+    format!("Message-ID: <{n}@x>\r\nSubject: {n}\r\n\r\nhello {n}\r\n").into_bytes()
+}
+
+fn drop_mail(dir: &Path, name: &str, bytes: &[u8]) {
+    std::fs::write(dir.join("tmp").join(name), bytes).unwrap();
+    std::fs::rename(dir.join("tmp").join(name), dir.join("cur").join(name)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_flags_and_deletions_travel_both_ways() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    for n in 1..=30 {
+        let flags: &[&str] = if n % 2 == 0 { &["\\Seen"] } else { &[] };
+        inbox.append(&mail(n), flags, Some(1_000_000_000));
+    }
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].downloaded, 30);
+    let files = world.files("INBOX");
+    assert_eq!(files.len(), 30);
+    assert_eq!(files.keys().filter(|k| k.starts_with("new/")).count(), 15);
+    assert!(files.values().any(|b| b == b"Message-ID: <7@x>\nSubject: 7\n\nhello 7\n"));
+    world.assert_quiet().await;
+
+    // A flag here, a flag there, a new message here, a deletion here, a deletion there.
+    let seen = files.keys().find(|k| k.ends_with(":2,S")).unwrap().clone();
+    std::fs::rename(
+        world.inbox_path().join(&seen),
+        world.inbox_path().join(seen.replace(":2,S", ":2,FS")),
+    )
+    .unwrap();
+    inbox.set_flags(1, &["\\Answered"]);
+    drop_mail(&world.inbox_path(), "local.1:2,S", b"Message-ID: <l@x>\n\nlocal\n");
+    let doomed = files.keys().filter(|k| k.ends_with(":2,S")).nth(2).unwrap().clone();
+    std::fs::remove_file(world.inbox_path().join(&doomed)).unwrap();
+    inbox.expunge(3);
+    let counters = world.sync_ok().await;
+    let done = counters[&MailboxName::inbox()];
+    assert_eq!(
+        (done.flags_remote, done.flags_local, done.uploaded, done.deleted_remote, done.deleted_local),
+        (1, 1, 1, 1, 1)
+    );
+    let messages = inbox.messages();
+    assert_eq!(messages.len(), 29);
+    assert_eq!(messages.iter().filter(|m| m.flags.iter().any(|f| f == "\\Flagged")).count(), 1);
+    let uploaded = messages.iter().find(|m| m.bytes.starts_with(b"Message-ID: <l@x>")).unwrap();
+    assert_eq!(&*uploaded.bytes, b"Message-ID: <l@x>\r\n\r\nlocal\r\n");
+    assert_eq!(world.server.mailbox("Trash").messages().len(), 1);
+    world.sync_ok().await;
+    world.assert_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_ledger_pairs_again_without_a_transfer() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    for n in 1..=20 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    // Two that only their bytes tell apart, and one pair of true twins.
+    inbox.append(b"Message-ID: <t@x>\r\n\r\naaaa\r\n", &[], None);
+    inbox.append(b"Message-ID: <t@x>\r\n\r\nbbbb\r\n", &[], None);
+    inbox.append(b"\r\nno id\r\n", &[], None);
+    world.sync_ok().await;
+    let before = world.files("INBOX");
+    assert_eq!(before.len(), 23);
+    for file in ["work.sqlite", "work.sqlite-wal", "work.sqlite-shm"] {
+        drop(std::fs::remove_file(world.dir.path().join(file)));
+    }
+    let counters = world.sync_ok().await;
+    let done = counters[&MailboxName::inbox()];
+    assert_eq!((done.downloaded, done.uploaded), (0, 0));
+    assert_eq!(world.files("INBOX"), before);
+    assert_eq!(inbox.messages().len(), 23);
+    world.assert_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_uidvalidity_deletes_and_transfers_nothing() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    for n in 1..=20 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    world.sync_ok().await;
+    let before = world.files("INBOX");
+    inbox.set_uid_validity(4711);
+    let counters = world.sync_ok().await;
+    let done = counters[&MailboxName::inbox()];
+    assert_eq!((done.downloaded, done.uploaded, done.deleted_local), (0, 0, 0));
+    assert_eq!(world.files("INBOX"), before);
+    assert_eq!(inbox.messages().len(), 20);
+    world.assert_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_and_cuts_are_never_an_empty_mailbox() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    for n in 1..=12 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    world.sync_ok().await;
+    let before = world.files("INBOX");
+    let lies: Vec<(&str, Action)> = vec![
+        ("SELECT", Action::refuse("NO [UNAVAILABLE] later")),
+        ("SELECT", Action::CutBefore),
+        ("SELECT", Action::Exists(0)),
+        ("SELECT", Action::Exists(5)),
+        ("LIST", Action::refuse("NO not now")),
+        ("LIST", Action::CutAfter),
+        ("UID FETCH", Action::refuse("BAD what")),
+        ("UID FETCH", Action::CutAt(60)),
+        ("UID FETCH", Action::drop_uids(&[1, 2, 3])),
+    ];
+    for (command, action) in lies {
+        // Something changed, so that the mailbox is looked into.
+        let uid = inbox.append(&mail(1000), &["\\Seen"], None);
+        let rule = world.server.script(Rule::imap(command).then(action.clone()));
+        let report = world.sync().await;
+        let deleted: u32 = report.mailboxes.values().map(|c| c.deleted_local).sum();
+        assert_eq!(deleted, 0, "{command} {action:?}");
+        for (name, bytes) in &before {
+            assert_eq!(world.files("INBOX").get(name), Some(bytes), "{command} {action:?}");
+        }
+        world.server.unscript(rule);
+        inbox.expunge(uid);
+    }
+    world.sync_ok().await;
+    world.assert_quiet().await;
+    assert_eq!(world.files("INBOX"), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_whose_answer_was_lost_is_found_and_not_repeated() {
+    let world = world(|_| {});
+    world.sync_ok().await;
+    let inbox = world.server.mailbox("INBOX");
+    for n in 0..5 {
+        let body = format!("Message-ID: <up{n}@x>\n\n{n}\n");
+        drop_mail(&world.inbox_path(), &format!("up.{n}:2,S"), body.as_bytes());
+    }
+    world.server.script(Rule::imap("APPEND").nth(3).then(Action::CutAfter));
+    let report = world.sync().await;
+    assert!(report.error.is_some());
+    world.server.clear_script();
+    world.sync_ok().await;
+    assert_eq!(inbox.messages().len(), 5);
+    assert_eq!(world.files("INBOX").len(), 5);
+    world.sync_ok().await;
+    world.assert_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_maildir_or_server_waits_for_consent() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    for n in 1..=12 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    world.sync_ok().await;
+    for file in world.files("INBOX").keys() {
+        std::fs::remove_file(world.inbox_path().join(file)).unwrap();
+    }
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].held, 12);
+    assert_eq!(inbox.messages().len(), 12);
+    // New mail still comes.
+    inbox.append(&mail(99), &[], None);
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].downloaded, 1);
+    assert_eq!(inbox.messages().len(), 13);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_marker_nothing_reaches_the_server() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    inbox.append(&mail(1), &[], None);
+    world.sync_ok().await;
+    std::fs::rename(&world.account.maildir, world.dir.path().join("away")).unwrap();
+    std::fs::create_dir(&world.account.maildir).unwrap();
+    world.server.clear_commands();
+    let report = world.sync().await;
+    let error = report.error.unwrap();
+    assert!(error.text.contains("marker"), "{}", error.text);
+    assert_eq!(inbox.messages().len(), 1);
+    assert!(world.server.commands().iter().all(|c| !c.is_mutating()));
+}
