@@ -165,7 +165,13 @@ async fn mail_flags_and_deletions_travel_both_ways() {
     let counters = world.sync_ok().await;
     let done = counters[&MailboxName::inbox()];
     assert_eq!(
-        (done.flags_remote, done.flags_local, done.uploaded, done.deleted_remote, done.deleted_local),
+        (
+            done.flags_remote,
+            done.flags_local,
+            done.uploaded,
+            done.deleted_remote,
+            done.deleted_local
+        ),
         (1, 1, 1, 1, 1)
     );
     let messages = inbox.messages();

@@ -50,7 +50,8 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
         cursor,
         stamp,
         unsettled: row.get(8)?,
-        is_known: row.get(9)?, held: row.get(10)?,
+        is_known: row.get(9)?,
+        held: row.get(10)?,
     })
 }
 
