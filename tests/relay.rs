@@ -256,6 +256,9 @@ async fn an_unknown_fate_waits_for_a_person() {
     world.server.seen.lock().unwrap().push(Default::default());
     drop(world.ask(Ask::Resolve(id.clone(), first)).await);
     assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    while !world.ask(Ask::List).await.is_empty() {
+        // Each answer takes a turn of the loop, so this ends when the copy is settled.
+    }
     let (reply, answer) = oneshot::channel();
     let what = Ask::Resolve(id, second);
     world.requests.send(Request { what, reply }).await.unwrap();
