@@ -96,10 +96,8 @@ impl Fleet {
         };
         let join = tokio::spawn(account::run(worker, drive));
         let settings = account.clone();
-        self.running.insert(
-            account.name.clone(),
-            Running { settings, poll_interval, orders, stop, join },
-        );
+        self.running
+            .insert(account.name.clone(), Running { settings, poll_interval, orders, stop, join });
     }
 
     /// Starts accounts again whose task died: a bug in one must not silence it.

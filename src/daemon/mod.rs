@@ -3,8 +3,12 @@
 pub mod bus;
 pub mod check;
 pub mod document;
+mod fleet;
+mod outbox;
 pub mod paths;
 pub mod proxy;
+mod ready;
+pub mod run;
 pub mod settings;
 pub mod spool;
 pub mod wiring;

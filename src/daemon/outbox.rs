@@ -155,10 +155,8 @@ async fn find_sent(
 }
 
 fn sent_place(account: &Account, status: &Status) -> Option<SentMaildir> {
-    let place = |path: std::path::PathBuf| SentMaildir {
-        path,
-        info_separator: account.info_separator,
-    };
+    let place =
+        |path: std::path::PathBuf| SentMaildir { path, info_separator: account.info_separator };
     if account.imap.is_none() {
         return Some(place(account.maildir.join("Sent")));
     }
@@ -171,9 +169,7 @@ fn sent_place(account: &Account, status: &Status) -> Option<SentMaildir> {
     match known {
         Some(mailbox) => Some(place(mailbox.path.clone().into())),
         // The server has none: a new one is made here, and the sync makes it there.
-        None if shown.last_success > 0 => {
-            Some(place(store.path(&MailboxName("Sent".to_owned()))))
-        }
+        None if shown.last_success > 0 => Some(place(store.path(&MailboxName("Sent".to_owned())))),
         None => None,
     }
 }

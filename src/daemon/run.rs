@@ -137,9 +137,8 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, Failure> {
         let listen = |kind| {
-            signal(kind).map_err(|e| {
-                Failure::local_io("listen for signals", &e).scoped(Scope::Daemon)
-            })
+            signal(kind)
+                .map_err(|e| Failure::local_io("listen for signals", &e).scoped(Scope::Daemon))
         };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
@@ -274,7 +273,12 @@ impl Daemon {
                 Ok(Err(failure)) => Some(report_error(&failure)),
                 Err(_) => {
                     let what = "try the outbox";
-                    Some(report_error(&Failure::new(Scope::Daemon, Remedy::Later, Kind::Busy, what)))
+                    Some(report_error(&Failure::new(
+                        Scope::Daemon,
+                        Remedy::Later,
+                        Kind::Busy,
+                        what,
+                    )))
                 }
             };
             jobs.report(job, &name, AccountReport { error, ..AccountReport::default() });
