@@ -1,7 +1,16 @@
-//! The program: hands its arguments to the commands.
+//! The program: hands its arguments and the wiring to the commands.
 
 use std::process::ExitCode;
 
+use postrider::cli::{self, Entry};
+use postrider::daemon::run;
+
 fn main() -> ExitCode {
-    postrider::cli::main(std::env::args_os())
+    let entry = Entry {
+        run: |settings| Box::pin(run::run(settings)),
+        sync_once: |settings, targets, dry_run| {
+            Box::pin(run::sync_once(settings, targets, dry_run))
+        },
+    };
+    cli::main(std::env::args_os(), &entry)
 }

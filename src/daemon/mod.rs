@@ -6,3 +6,4 @@ pub mod document;
 pub mod paths;
 pub mod proxy;
 pub mod settings;
+pub mod wiring;

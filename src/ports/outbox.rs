@@ -79,6 +79,12 @@ pub trait Spool: Send + Sync + 'static {
     /// When it cannot be written; the message is unchanged then.
     fn insert(&self, kept: &Kept, at: u64, bytes: &[u8]) -> Result<Kept, Failure>;
 
+    /// Takes the flags of a message away: it is neither held nor cancelled by its name.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    fn unflag(&self, id: &OutboxId, kept: &Kept) -> Result<Kept, Failure>;
+
     /// Moves a message to `failed/` and writes the reason beside it, durably.
     ///
     /// # Errors

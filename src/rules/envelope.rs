@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::model::account::OnUncertain;
+use crate::model::account::{OnUncertain, Settings};
 use crate::model::ids::AccountName;
 use crate::model::outbox::{Address, Envelope, Submitted};
 use crate::model::status::Micros;
@@ -289,6 +289,17 @@ impl Header {
         let at = self.mbox_line.as_ref().map_or(0, |line| line.end);
         (!text.is_empty()).then_some((at, text))
     }
+}
+
+/// The accounts of the settings that can send.
+pub fn sending(settings: &Settings) -> Vec<Sending> {
+    let able = settings.accounts.values().filter(|one| one.enabled && one.smtp.is_some());
+    able.map(|one| Sending {
+        name: one.name.clone(),
+        address: one.address.clone(),
+        aliases: one.aliases.clone(),
+    })
+    .collect()
 }
 
 /// Returns the account that sends as this address.

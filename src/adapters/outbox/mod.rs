@@ -196,6 +196,15 @@ impl Spool for OutboxDir {
         Ok(Kept { size, ..kept.clone() })
     }
 
+    fn unflag(&self, id: &OutboxId, kept: &Kept) -> Result<Kept, Failure> {
+        let cur = self.dir("cur");
+        let path = cur.join(format!("{id}:2,"));
+        fs::rename(&kept.path, &path)
+            .and_then(|()| sync_dir(&cur))
+            .map_err(|err| io_failure("release the message", &kept.path, &err))?;
+        Ok(Kept { path, draft: false, trashed: false, size: kept.size })
+    }
+
     fn park(&self, id: &OutboxId, kept: &Kept, reason: &str) -> Result<(), Failure> {
         let dir = self.dir("failed");
         let failed = |err: io::Error| io_failure("park the message", &dir, &err);

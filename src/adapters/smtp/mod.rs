@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::model::account::Endpoint;
+use crate::model::account::{Endpoint, Settings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
 use crate::model::outbox::{Broken, Outcome};
@@ -39,6 +39,14 @@ impl SmtpRelay {
     /// Makes a relay for these servers; nothing is dialled yet.
     pub fn new(endpoints: BTreeMap<AccountName, Endpoint>) -> Self {
         Self { endpoints, idle: Arc::default() }
+    }
+
+    /// Makes a relay for the outgoing servers of the settings.
+    pub fn of(settings: &Settings) -> Self {
+        let accounts = settings.accounts.iter();
+        let endpoints = accounts
+            .filter_map(|(name, one)| Some((name.clone(), one.smtp.as_ref()?.endpoint.clone())));
+        Self::new(endpoints.collect())
     }
 
     /// Connects, logs in and says goodbye: what `postrider check` does.
