@@ -91,7 +91,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>, entry: &Entry) -> ExitCode
         Err(asked) => {
             // Help and version are asked for, the rest is a usage error (EX_USAGE).
             let code = if asked.use_stderr() { 64 } else { 0 };
-            return asked.print().map_or(ExitCode::from(74), |()| ExitCode::from(code));
+            return asked.print().map_or_else(|_| ExitCode::from(74), |()| ExitCode::from(code));
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -3,7 +3,11 @@
 pub mod bus;
 pub mod check;
 pub mod document;
+mod fleet;
+mod outbox;
 pub mod paths;
 pub mod proxy;
+mod ready;
+pub mod run;
 pub mod settings;
 pub mod wiring;

@@ -8,7 +8,7 @@ use zbus::object_server::SignalEmitter;
 
 use super::desk::Desk;
 use super::error::Error;
-use super::values::{mailbox_values, no_options, progress_values, some_names};
+use super::values::{Options, mailbox_values, no_options, progress_values, some_names};
 use crate::model::event::{Command, Target};
 use crate::model::ids::{AccountName, MailboxName};
 use crate::model::status::{AccountStatus, Micros, Trouble};
@@ -126,12 +126,8 @@ impl Account {
     }
 
     #[zbus(out_args("job"))]
-    fn sync(
-        &self,
-        mailboxes: Vec<String>,
-        options: HashMap<String, Variant<'_>>,
-    ) -> Result<u32, Error> {
-        no_options(&options)?;
+    fn sync(&self, mailboxes: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
+        no_options(options)?;
         let target = |mailbox| Target { account: self.name.clone(), mailbox };
         let mut targets: Vec<Target> = some_names(mailboxes)?
             .iter()

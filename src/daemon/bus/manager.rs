@@ -1,14 +1,12 @@
 //! The object `org.postrider.Postrider1.Manager`. Floor 5.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use zbus::Variant;
 use zbus::object_server::SignalEmitter;
 
 use super::desk::Desk;
 use super::error::Error;
-use super::values::{JobValues, job_values, no_options, some_names};
+use super::values::{JobValues, Options, job_values, no_options, some_names};
 use crate::daemon::document;
 use crate::model::event::{Command, Target};
 use crate::model::status::Micros;
@@ -59,12 +57,8 @@ impl Manager {
     }
 
     #[zbus(out_args("job"))]
-    fn sync(
-        &self,
-        targets: Vec<String>,
-        options: HashMap<String, Variant<'_>>,
-    ) -> Result<u32, Error> {
-        no_options(&options)?;
+    fn sync(&self, targets: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
+        no_options(options)?;
         let targets = some_names(targets)?;
         self.0.sync(targets.iter().map(|text| Target::parse(text)).collect())
     }

@@ -53,11 +53,10 @@ async fn connect(
 }
 
 fn reason(err: &zbus::Error) -> String {
-    match err {
-        zbus::Error::NameTaken => {
-            format!("another process owns {NAME}; to find it: busctl --user status {NAME}")
-        }
-        other => other.to_string(),
+    if matches!(err, zbus::Error::NameTaken) {
+        format!("another process owns {NAME}; to find it: busctl --user status {NAME}")
+    } else {
+        err.to_string()
     }
 }
 
