@@ -48,7 +48,9 @@ async fn connect(
     address: Option<&str>,
 ) -> zbus::Result<Connection> {
     let builder = address.map_or_else(Builder::session, Builder::address);
-    // zbus asks for the name with DO_NOT_QUEUE, after the objects are in place.
+    // zbus asks for the name when the objects are in place, and never queues for it. Left alone it
+    // would take the name from its owner, and give it away to whoever asks.
+    let builder = builder.allow_name_replacements(false).replace_existing_names(false);
     start.furnish(builder, desk).name(NAME).build().await
 }
 
