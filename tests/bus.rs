@@ -1,4 +1,11 @@
 //! The D-Bus surface as clients see it: over the private socket, and over a real session bus.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    reason = "a test may stop at what it does not expect"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
