@@ -30,11 +30,8 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/run",
             "daemon/check",
             "daemon/document",
-            // Mail is queued without a daemon as well.
-            "adapters/outbox",
-            "adapters/outbox_ledger",
-            "ports",
-            "rules",
+            "daemon/spool",
+            "daemon/queued",
         ],
     ),
 ];

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use super::spool::{Answer, Spooling, spool};
+use crate::daemon::spool::{Answer, Spooling, spool};
 use crate::model::outbox::Submitted;
 
 /// Queues the message of a file, or of `input` without one. Its envelope is that of its header.

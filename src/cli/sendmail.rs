@@ -5,10 +5,9 @@
 
 use std::io::Read;
 
-use super::spool::{Answer, Spooling, local_name, spool};
+use crate::daemon::spool::{Answer, Spooling, recipients, spool};
 use crate::model::ids::OutboxId;
-use crate::model::outbox::{Address, Submitted};
-use crate::rules::addresses::addresses;
+use crate::model::outbox::Submitted;
 
 /// What the arguments ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,28 +69,15 @@ fn submitted(parsed: &Parsed) -> Result<Submitted, Answer> {
     let sender = match parsed.sender.as_deref().map(str::trim) {
         None => None,
         Some("" | "<>") => Some(None),
-        Some(text) => Some(Some(checked(text)?.into_iter().next().ok_or_else(|| {
+        Some(text) => Some(Some(recipients(text)?.into_iter().next().ok_or_else(|| {
             Answer::refused(65, &format!("sender {text:?} is no address: correct -f"))
         })?)),
     };
-    let mut recipients = Vec::new();
+    let mut all = Vec::new();
     for text in &parsed.recipients {
-        recipients.extend(checked(text)?);
+        all.extend(recipients(text)?);
     }
-    Ok(Submitted { sender, recipients, from_header: parsed.from_header })
-}
-
-fn checked(text: &str) -> Result<Vec<Address>, Answer> {
-    let all = addresses(text).into_iter().map(|found| {
-        found.map_err(|bad| {
-            if bad.contains('@') {
-                Answer::refused(65, &format!("address {bad:?} cannot be used: correct it"))
-            } else {
-                Answer::refused(67, &local_name(&bad))
-            }
-        })
-    });
-    all.collect()
+    Ok(Submitted { sender, recipients: all, from_header: parsed.from_header })
 }
 
 fn parse(args: &[String]) -> Result<Parsed, String> {

@@ -7,6 +7,7 @@ use super::*;
 use crate::adapters::outbox_ledger::SqliteOutbox;
 use crate::model::account::*;
 use crate::model::ids::AccountName;
+use crate::model::outbox::Address;
 use crate::ports::outbox::OutboxLedger;
 
 fn settings(dir: &Path) -> Settings {

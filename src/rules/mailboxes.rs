@@ -138,7 +138,7 @@ fn decode_component(component: &str) -> Option<String> {
                 bytes.extend_from_slice(b"%2F");
                 rest = rest.get(3..)?;
             }
-            Some(b'%') if rest.get(3..).is_some_and(|r| is_name_escape(r)) => {
+            Some(b'%') if rest.get(3..).is_some_and(is_name_escape) => {
                 bytes.extend_from_slice(b"%25");
                 rest = rest.get(3..)?;
             }

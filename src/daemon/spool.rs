@@ -1,9 +1,10 @@
-//! What `send` and `sendmail` share: check a message, record its envelope, spool it durably. Floor 5.
+//! Takes a message into the outbox for a command: check it, record its envelope, spool it. Floor 5.
 //!
 //! Works with and without a daemon: the row in the outbox ledger comes first, the file second, and a
 //! daemon finds both.
 
 use std::io::{Cursor, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use crate::adapters::outbox::OutboxDir;
@@ -11,9 +12,10 @@ use crate::adapters::outbox_ledger::SqliteOutbox;
 use crate::model::account::Settings;
 use crate::model::failure::Failure;
 use crate::model::ids::OutboxId;
-use crate::model::outbox::Submitted;
+use crate::model::outbox::{Address, Submitted};
 use crate::model::status::Micros;
 use crate::ports::outbox::OutboxLedger;
+use crate::rules::addresses::addresses;
 use crate::rules::envelope::{Header, Unsendable, account_for, sending};
 use crate::rules::relay::new_id;
 
@@ -44,7 +46,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(super) fn refused(code: u8, why: &str) -> Self {
+    /// A refusal: a code and what to say.
+    pub fn refused(code: u8, why: &str) -> Self {
         Self { code, out: String::new(), err: format!("postrider: {why}\n") }
     }
 }
@@ -54,7 +57,7 @@ impl Answer {
 /// # Errors
 ///
 /// The answer that says why it is not spooled.
-pub(super) fn spool(
+pub fn spool(
     how: &Spooling<'_>,
     submitted: &Submitted,
     account: Option<&str>,
@@ -69,7 +72,10 @@ pub(super) fn spool(
     check(how, submitted, &Header::parse(&head))?;
     let id = new_id(how.now, how.random);
     let store = || -> Result<(), Failure> {
-        std::fs::create_dir_all(how.state_dir)
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(how.state_dir)
             .map_err(|err| Failure::local_io("make the state directory", &err))?;
         let spool = OutboxDir::open(&how.settings.outbox.dir)?;
         let ledger = SqliteOutbox::open(how.state_dir)?;
@@ -92,6 +98,24 @@ pub(super) fn spool(
     Ok((id, note))
 }
 
+/// Returns the addresses of an argument.
+///
+/// # Errors
+///
+/// The answer that says why one cannot be used; 67 for a local name.
+pub fn recipients(text: &str) -> Result<Vec<Address>, Answer> {
+    let all = addresses(text).into_iter().map(|found| {
+        found.map_err(|bad| {
+            if bad.contains('@') {
+                Answer::refused(65, &format!("address {bad:?} cannot be used: correct it"))
+            } else {
+                Answer::refused(67, &local_name(&bad))
+            }
+        })
+    });
+    all.collect()
+}
+
 /// Refuses now what the daemon would refuse later, while somebody still listens.
 fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(), Answer> {
     let refuse = |why: &Unsendable| {
@@ -105,7 +129,11 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
         };
         let why = match why {
             Unsendable::BadAddress(text) if code == 67 => local_name(text),
-            other => other.explain(),
+            Unsendable::NoHeader
+            | Unsendable::NoSender
+            | Unsendable::NoRecipients
+            | Unsendable::NoAccount(_)
+            | Unsendable::BadAddress(_) => why.explain(),
         };
         Answer::refused(code, &why)
     };
@@ -128,7 +156,7 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
     Err(refuse(&Unsendable::NoAccount(from)))
 }
 
-pub(super) fn local_name(text: &str) -> String {
+fn local_name(text: &str) -> String {
     format!(
         "{text:?} is a local name, and postrider delivers nothing on this machine: \
          write the whole address, name@domain"
