@@ -1,4 +1,4 @@
-//! The program: hands its arguments and the wiring to the commands.
+//! The program: hands its arguments to the commands, and them the daemon.
 
 use std::process::ExitCode;
 
@@ -8,9 +8,7 @@ use postrider::daemon::run;
 fn main() -> ExitCode {
     let entry = Entry {
         run: |settings| Box::pin(run::run(settings)),
-        sync_once: |settings, targets, dry_run| {
-            Box::pin(run::sync_once(settings, targets, dry_run))
-        },
+        sync_once: |settings, targets, dry| Box::pin(run::sync_once(settings, targets, dry)),
     };
     cli::main(std::env::args_os(), &entry)
 }

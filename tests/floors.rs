@@ -31,11 +31,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/check",
             "daemon/document",
             "daemon/spool",
-            // Mail is queued without a daemon as well.
-            "adapters/outbox",
-            "adapters/outbox_ledger",
-            "ports",
-            "rules",
+            "daemon/queued",
         ],
     ),
 ];

@@ -16,7 +16,6 @@ mod resume;
 mod run;
 pub mod send;
 pub mod sendmail;
-pub mod spool;
 mod status;
 mod submit;
 mod sync;

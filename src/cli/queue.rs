@@ -5,20 +5,14 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 
 use super::print::columns;
-use super::spool::Answer;
-use crate::adapters::outbox_ledger::SqliteOutbox;
-use crate::model::failure::Failure;
+use crate::daemon::queued;
+use crate::daemon::spool::Answer;
 use crate::model::outbox::Item;
 use crate::model::status::Micros;
-use crate::ports::outbox::OutboxLedger;
 
 /// One line per message that is not done: id, state, size, age, recipients, why it waits.
 pub(super) fn queued(state_dir: &Path, now: DateTime<Utc>) -> Answer {
-    let items = || -> Result<Vec<Item>, Failure> {
-        // Looking at an outbox that was never used must not make one.
-        if state_dir.is_dir() { SqliteOutbox::open(state_dir)?.items() } else { Ok(Vec::new()) }
-    };
-    match items() {
+    match queued::items(state_dir) {
         Ok(items) if items.is_empty() => {
             Answer { out: "the outbox is empty\n".to_owned(), ..Answer::default() }
         }

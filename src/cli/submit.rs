@@ -12,7 +12,7 @@ use super::print;
 use super::queue::queued;
 use super::send::send as queue;
 use super::sendmail::{Sendmail, sendmail as obey};
-use super::spool::{Answer, Spooling};
+use crate::daemon::spool::{Answer, Spooling};
 use crate::daemon::{paths, settings};
 use crate::model::account::Settings;
 
