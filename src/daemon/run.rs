@@ -25,6 +25,7 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, MailboxName, OutboxId};
 use crate::model::outbox::OutboxEvent;
 use crate::model::status::Status;
+use crate::ports::remote::Connector as _;
 
 /// One complete pass in this process: what `sync` does where no daemon runs.
 ///
@@ -46,10 +47,22 @@ pub async fn sync_once(
     for (name, mailboxes) in wanted {
         let Some(account) = settings.accounts.get(&name) else { continue };
         let ledger = paths::ledger(&state_dir, &name);
+        // Dialled while the ledger is being opened: a pass with nothing to do is mostly this.
+        let connecting =
+            wiring::connector(account).map(|c| tokio::spawn(async move { c.connect().await }));
         match wiring::worker(account, &ledger, board.clone()) {
             Ok(Some(worker)) => {
                 let mut worker = if dry_run { worker.dry() } else { worker };
-                passes.spawn(async move { (name, worker.once(&mailboxes).await) });
+                passes.spawn(async move {
+                    let report = match connecting {
+                        Some(connecting) => match connecting.await {
+                            Ok(connected) => worker.once_on(connected, &mailboxes).await,
+                            Err(_) => worker.once(&mailboxes).await,
+                        },
+                        None => worker.once(&mailboxes).await,
+                    };
+                    (name, report)
+                });
             }
             Ok(None) => {}
             Err(failure) => {
