@@ -1,1 +1,15 @@
-fn main() {}
+//! The program: hands its arguments to the commands, and them the daemon.
+
+use std::process::ExitCode;
+
+use postrider::cli::{self, Entry};
+use postrider::daemon::run;
+
+fn main() -> ExitCode {
+    let entry = Entry {
+        run: |settings| Box::pin(run::run(settings)),
+        sync_once: |settings, targets, dry| Box::pin(run::sync_once(settings, targets, dry)),
+        sendmail: None,
+    };
+    cli::main(std::env::args_os(), &entry)
+}

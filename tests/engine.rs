@@ -1,5 +1,10 @@
 //! The engine with the real adapters, against the scriptable server: what real servers cannot be
 //! made to show.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test ends where it cannot go on"
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;

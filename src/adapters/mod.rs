@@ -4,5 +4,8 @@ pub mod imap;
 pub mod ledger;
 pub mod maildir;
 pub mod net;
+pub mod outbox;
+pub mod outbox_ledger;
 pub mod sasl;
 pub mod secrets;
+pub mod smtp;

@@ -85,6 +85,15 @@ impl Stream {
         }
     }
 
+    /// The address of this end.
+    pub fn local_ip(&self) -> Option<IpAddr> {
+        let address = match &self.inner {
+            Inner::Plain(tcp) => tcp.local_addr(),
+            Inner::Tls(tls) => tls.get_ref().local_addr(),
+        };
+        address.ok().map(|address| address.ip())
+    }
+
     fn encrypted(stream: TlsStream<TcpStream>) -> Self {
         Self { inner: Inner::Tls(Box::new(stream)) }
     }

@@ -1,1 +1,142 @@
-//! cli
+//! The commands: each reads its arguments, asks the daemon over the private socket or works alone,
+//! and prints. Beside floor 5.
+//!
+//! Text goes to stdout, trouble to stderr; exit codes are those of sysexits.
+
+mod check;
+mod client;
+mod complaint;
+mod log;
+mod mailboxes;
+mod pause;
+mod print;
+mod reload;
+mod resume;
+mod run;
+pub mod send;
+pub mod sendmail;
+mod status;
+mod sync;
+mod view;
+
+use std::ffi::{OsStr, OsString};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::complaint::Complaint;
+use crate::daemon::document::JobResult;
+use crate::model::account::Settings;
+use crate::model::event::Target;
+use crate::model::failure::Failure;
+
+/// Work that the commands hand to the wiring.
+pub type Work<T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send>>;
+
+/// What the commands need of the wiring beside what they do themselves.
+pub struct Entry {
+    /// The daemon, until it is told to stop.
+    pub run: fn(Settings) -> Work<()>,
+    /// One complete pass in this process; the last argument is a dry run.
+    pub sync_once: fn(Settings, Vec<Target>, bool) -> Work<JobResult>,
+    /// The program when it is called `sendmail`, `postrider-sendmail` or `mailq`: gets all arguments.
+    pub sendmail: Option<fn(Vec<OsString>) -> ExitCode>,
+}
+
+/// Keeps IMAP mailboxes in a local Maildir and relays an outbox through SMTP.
+#[derive(Debug, Parser)]
+#[command(name = "postrider", version, disable_help_subcommand = true)]
+struct Args {
+    /// The configuration file [default: $XDG_CONFIG_HOME/postrider/config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run,
+    /// Sync now: through the daemon, or alone when none runs
+    Sync(sync::Args),
+    /// Show the whole state on one screen
+    Status(status::Args),
+    /// List the mailboxes with their numbers
+    Mailboxes(mailboxes::Args),
+    /// Test configuration, secrets, logins and permissions; changes nothing
+    Check(check::Args),
+    /// Stop syncing and sending for a while
+    Pause(pause::Args),
+    /// Go on after a pause
+    Resume,
+    /// Make the daemon read its configuration again
+    Reload,
+}
+
+/// Runs the program.
+pub fn main(args: impl IntoIterator<Item = OsString>, entry: &Entry) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if is_sendmail(args.first().map(OsString::as_os_str)) {
+        return match entry.sendmail {
+            Some(sendmail) => sendmail(args),
+            None => Complaint::plain(69, "this build has no sendmail").show(),
+        };
+    }
+    let args = match Args::try_parse_from(args) {
+        Ok(args) => args,
+        Err(asked) => {
+            // Help and version are asked for, the rest is a usage error (EX_USAGE).
+            let code = if asked.use_stderr() { 64 } else { 0 };
+            return asked.print().map_or(ExitCode::from(74), |()| ExitCode::from(code));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(err) => return Complaint::plain(74, &format!("start the runtime: {err}")).show(),
+    };
+    let done = runtime.block_on(Box::pin(dispatch(args, entry)));
+    // A command that reads a secret may still be stuck; nobody waits for it any more.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(complaint) => complaint.show(),
+    }
+}
+
+async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
+    let config = args.config.as_deref();
+    match args.command {
+        Command::Run => run::run(config, entry).await,
+        Command::Sync(args) => Box::pin(sync::run(config, &args, entry)).await,
+        Command::Status(args) => status::run(config, &args).await,
+        Command::Mailboxes(args) => mailboxes::run(config, &args).await,
+        Command::Check(args) => Box::pin(check::run(config, &args)).await,
+        Command::Pause(args) => pause::run(config, &args).await,
+        Command::Resume => resume::run(config).await,
+        Command::Reload => reload::run(config).await,
+    }
+}
+
+fn is_sendmail(argv0: Option<&OsStr>) -> bool {
+    let name = argv0.and_then(|argv0| Path::new(argv0).file_name()).and_then(OsStr::to_str);
+    matches!(name, Some("sendmail" | "postrider-sendmail" | "mailq"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound_and_the_program_knows_its_names() {
+        use clap::CommandFactory;
+        Args::command().debug_assert();
+        assert!(is_sendmail(Some(OsStr::new("/usr/sbin/sendmail"))));
+        assert!(is_sendmail(Some(OsStr::new("mailq"))));
+        assert!(!is_sendmail(Some(OsStr::new("/usr/bin/postrider"))));
+        assert!(!is_sendmail(None));
+    }
+}

@@ -1,3 +1,14 @@
 //! Floor 5: the wiring of the service.
 
+pub mod bus;
+pub mod check;
+pub mod document;
+mod fleet;
+mod outbox;
+pub mod paths;
+pub mod proxy;
+mod ready;
+pub mod run;
 pub mod settings;
+pub mod spool;
+pub mod wiring;

@@ -5,6 +5,7 @@
 //! next transaction the ledger says done. One barrier and one transaction per batch.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::mpsc as blocking;
 use std::time::{Duration, Instant};
@@ -250,11 +251,10 @@ impl<L: Local, G: Ledger> Stager<'_, L, G> {
 fn write(file: &mut impl std::io::Write, bytes: &[u8]) -> Result<(), Failure> {
     file.write_all(bytes).map_err(|e| {
         let failure = Failure::local_io("write a fetched message", &e);
-        match e.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                failure.cure("free some space on this file system; the transfer goes on by itself")
-            }
-            _ => failure,
+        if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            failure.cure("free some space on this file system; the transfer goes on by itself")
+        } else {
+            failure
         }
     })
 }

@@ -313,18 +313,22 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         if result.is_err() {
             return Ok(());
         }
-        // Changes of our own move both sides on, so only a quiet pass is one to resume from.
-        let stamp: Option<Stamp> = (is_quiet && sight.scan.steady).then_some(sight.scan.stamp);
-        let mut changes = vec![Change::Cursor(Some(view.cursor()), stamp)];
-        if held > 0 || sight.row.unsettled > 0 {
-            changes.push(Change::Held(held));
-        }
-        let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
-        let (local, mailbox) = (Arc::clone(&self.local), name.clone());
-        let scan = Arc::clone(&sight.scan);
+        let (ledger, local) = (Arc::clone(&self.ledger), Arc::clone(&self.local));
+        let (id, mailbox, scan) = (sight.row.id, name.clone(), Arc::clone(&sight.scan));
+        let cursor = view.cursor();
+        let has_news = held > 0 || sight.row.unsettled > 0;
         let now = offload(move || {
+            let now = if is_quiet { scan } else { Arc::new(local.scan(&mailbox)?) };
+            // The state to resume from is one where the Maildir is what the ledger says; a change
+            // that came meanwhile is then a difference that the next pass sees.
+            let is_known = is_quiet || !observe::differs(&ledger.base(id)?, &now);
+            let stamp: Option<Stamp> = (is_known && now.steady).then_some(now.stamp);
+            let mut changes = vec![Change::Cursor(Some(cursor), stamp)];
+            if has_news {
+                changes.push(Change::Held(held));
+            }
             ledger.apply(id, &changes)?;
-            if is_quiet { Ok(scan) } else { local.scan(&mailbox).map(Arc::new) }
+            Ok(now)
         })
         .await?;
         self.count(name, &now, held);

@@ -13,4 +13,5 @@ mod observe;
 pub mod offload;
 pub mod pass;
 mod push;
+pub mod relay;
 mod upload;

@@ -15,6 +15,43 @@ pub enum Hint {
     Everything,
 }
 
+/// What a person wants synced: an account, or one of its mailboxes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// The account.
+    pub account: AccountName,
+    /// The mailbox; none means all.
+    pub mailbox: Option<MailboxName>,
+}
+
+impl Target {
+    /// Reads `ACCOUNT` or `ACCOUNT/MAILBOX`; an account's name has no `/`.
+    pub fn parse(text: &str) -> Self {
+        match text.split_once('/') {
+            Some((account, mailbox)) if !mailbox.is_empty() => Self {
+                account: AccountName(account.to_owned()),
+                mailbox: Some(MailboxName::parse(mailbox)),
+            },
+            Some((account, _)) => Self { account: AccountName(account.to_owned()), mailbox: None },
+            None => Self { account: AccountName(text.to_owned()), mailbox: None },
+        }
+    }
+}
+
+/// What happened that readers of mail want to hear of at once, beside the status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Unseen mail landed in a mailbox.
+    NewMessages {
+        /// The account.
+        account: AccountName,
+        /// The mailbox.
+        mailbox: MailboxName,
+        /// The new files.
+        paths: Vec<String>,
+    },
+}
+
 /// The number of a job that `WaitJob` can wait for.
 pub type JobId = u32;
 

@@ -47,6 +47,11 @@ impl MailboxName {
         Self("INBOX".to_owned())
     }
 
+    /// The name that a person wrote; `inbox` in any case is `INBOX`.
+    pub fn parse(text: &str) -> Self {
+        if text.eq_ignore_ascii_case("INBOX") { Self::inbox() } else { Self(text.to_owned()) }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -1,1 +1,376 @@
-//! Outgoing messages: envelope, phases and verdicts. Floor 0.
+//! Outgoing messages: envelopes, phases, verdicts. Floor 0.
+
+use std::fmt;
+
+use crate::model::account::OnUncertain;
+pub use crate::model::address::Address;
+use crate::model::failure::{Failure, server_words};
+use crate::model::ids::{AccountName, OutboxId};
+use crate::model::status::Micros;
+
+/// Who a message is from and for, as SMTP sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The return path; none is the null sender `<>`.
+    pub sender: Option<Address>,
+    /// The recipients, each once.
+    pub recipients: Vec<Address>,
+}
+
+/// What the arguments of `sendmail` said about the envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Submitted {
+    /// The return path of `-f`; `Some(None)` is the null sender.
+    pub sender: Option<Option<Address>>,
+    /// The recipients given as arguments.
+    pub recipients: Vec<Address>,
+    /// Whether the recipients of the header count as well (`-t`, or no argument at all).
+    pub from_header: bool,
+}
+
+/// What an SMTP server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The three digits.
+    pub code: u16,
+    /// The enhanced status code (RFC 3463), if there was one.
+    pub enhanced: Option<[u8; 3]>,
+    /// The text, one line, escaped and shortened.
+    pub text: String,
+}
+
+impl Reply {
+    /// A reply; the text is made safe to show.
+    pub fn new(code: u16, enhanced: Option<[u8; 3]>, text: &str) -> Self {
+        Self { code, enhanced, text: server_words(text) }
+    }
+
+    /// Whether trying later may help.
+    pub fn is_transient(&self) -> bool {
+        (400..500).contains(&self.code)
+    }
+
+    /// Whether this looks like greylisting: 450 or 451 with 4.7.x or the word itself.
+    pub fn is_greylisting(&self) -> bool {
+        let policy = matches!(self.enhanced, Some([4, 7, _]));
+        let named = self.text.to_lowercase();
+        matches!(self.code, 450 | 451)
+            && (policy || named.contains("greylist") || named.contains("graylist"))
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if let Some([class, subject, detail]) = self.enhanced {
+            write!(f, " {class}.{subject}.{detail}")?;
+        }
+        write!(f, " {}", self.text)
+    }
+}
+
+/// What became of one recipient in one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// The server took the message for this recipient.
+    Accepted(Reply),
+    /// Not now.
+    Deferred(Reply),
+    /// Never.
+    Refused(Reply),
+}
+
+/// One attempt that came to an end with a word for each recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// A verdict for each recipient of the job, in its order.
+    pub verdicts: Vec<(Address, Verdict)>,
+}
+
+/// One attempt that broke off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// What happened.
+    pub failure: Failure,
+    /// Whether the server may have taken the message: the final dot may have reached it.
+    pub after_dot: bool,
+}
+
+/// How far a message is. Each is durable before the world can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The file is ours; its envelope has not been made.
+    Claimed,
+    /// It waits for an attempt.
+    Queued,
+    /// It waits for a person.
+    Held,
+    /// An attempt runs; a crash here loses nothing and doubles nothing.
+    Sending,
+    /// The final dot may have left.
+    Dot,
+    /// The fate after the final dot is not known.
+    Uncertain,
+    /// All recipients are settled and at least one accepted; what is left is ours.
+    Accepted,
+    /// The copy for the Sent mailbox is being filed.
+    SentCopy,
+    /// It is parked in `failed/`.
+    Failed,
+}
+
+impl Phase {
+    /// All phases.
+    pub const ALL: [Self; 9] = [
+        Self::Claimed,
+        Self::Queued,
+        Self::Held,
+        Self::Sending,
+        Self::Dot,
+        Self::Uncertain,
+        Self::Accepted,
+        Self::SentCopy,
+        Self::Failed,
+    ];
+
+    /// As in the ledger and in listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Queued => "queued",
+            Self::Held => "held",
+            Self::Sending => "sending",
+            Self::Dot => "dot",
+            Self::Uncertain => "uncertain",
+            Self::Accepted => "accepted",
+            Self::SentCopy => "sent_copy",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The phase of a word of the ledger.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.as_str() == word)
+    }
+}
+
+/// How far one recipient is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecipientState {
+    /// Not tried, or tried without a word about it.
+    Pending,
+    /// Accepted; never sent to again.
+    Accepted,
+    /// Refused for now.
+    Deferred,
+    /// Refused for good.
+    Failed,
+}
+
+impl RecipientState {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Pending, Self::Accepted, Self::Deferred, Self::Failed];
+
+    /// As in the ledger and in listings.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Accepted => "accepted",
+            Self::Deferred => "deferred",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// The state of a word of the ledger.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether there is still something to do.
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Pending | Self::Deferred => true,
+            Self::Accepted | Self::Failed => false,
+        }
+    }
+}
+
+/// One recipient of a queued message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The address.
+    pub address: Address,
+    /// How far it is.
+    pub state: RecipientState,
+    /// The server's last word about it.
+    pub reply: Option<String>,
+}
+
+/// Whether a copy for the Sent mailbox is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyState {
+    /// Nothing was accepted yet.
+    NotYet,
+    /// To be filed.
+    Due,
+    /// Filed, or not wanted.
+    Done,
+}
+
+impl CopyState {
+    /// As in the ledger.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotYet => "not_yet",
+            Self::Due => "due",
+            Self::Done => "done",
+        }
+    }
+
+    /// The state of a word of the ledger.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::NotYet, Self::Due, Self::Done].into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// What is known about why a message waits or failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The D-Bus error name, or `Held`.
+    pub name: String,
+    /// One line.
+    pub text: String,
+}
+
+/// A message in the outbox, as the ledger knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its id; the base name of its file in `cur/` as well.
+    pub id: OutboxId,
+    /// The account that sends it; none until the envelope is made.
+    pub account: Option<AccountName>,
+    /// The return path; none is the null sender.
+    pub sender: Option<Address>,
+    /// Its Message-ID, with angle brackets; empty until the envelope is made.
+    pub message_id: String,
+    /// The size of its file in bytes.
+    pub size: u64,
+    /// When it was claimed.
+    pub queued_at: Micros,
+    /// No attempt before this; 0: at once. The undo delay and `X-Postrider-Send-After`.
+    pub hold_until: Micros,
+    /// How far it is.
+    pub phase: Phase,
+    /// Attempts that ended with a word of the server about this message.
+    pub tries: u32,
+    /// When the next attempt is due.
+    pub next_try: Micros,
+    /// Why it waits or failed.
+    pub reason: Option<Reason>,
+    /// The copy for Sent.
+    pub copy: CopyState,
+    /// What its own header says about an unknown fate.
+    pub on_uncertain: Option<OnUncertain>,
+    /// The recipients.
+    pub recipients: Vec<Recipient>,
+}
+
+impl Item {
+    /// A message whose file has just been claimed.
+    pub fn claimed(id: OutboxId, now: Micros) -> Self {
+        Self {
+            id,
+            account: None,
+            sender: None,
+            message_id: String::new(),
+            size: 0,
+            queued_at: now,
+            hold_until: 0,
+            phase: Phase::Claimed,
+            tries: 0,
+            next_try: 0,
+            reason: None,
+            copy: CopyState::NotYet,
+            on_uncertain: None,
+            recipients: Vec::new(),
+        }
+    }
+
+    /// The recipients that still have to be tried.
+    pub fn open(&self) -> Vec<Address> {
+        let open = self.recipients.iter().filter(|one| one.state.is_open());
+        open.map(|one| one.address.clone()).collect()
+    }
+
+    /// Whether any recipient is in this state.
+    pub fn has(&self, state: RecipientState) -> bool {
+        self.recipients.iter().any(|one| one.state == state)
+    }
+}
+
+/// What happened to a queued message, for the bus and for notifications.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutboxEvent {
+    /// It was taken into the queue.
+    Queued {
+        /// The message.
+        id: OutboxId,
+        /// The account that sends it.
+        account: AccountName,
+    },
+    /// The server accepted it for all recipients that were left.
+    Sent {
+        /// The message.
+        id: OutboxId,
+        /// The account that sent it.
+        account: AccountName,
+        /// Its Message-ID.
+        message_id: String,
+        /// The server's word.
+        reply: String,
+    },
+    /// It is tried again later.
+    Deferred {
+        /// The message.
+        id: OutboxId,
+        /// The D-Bus error name.
+        error_name: String,
+        /// When.
+        next_attempt: Micros,
+    },
+    /// It is parked in `failed/`.
+    Failed {
+        /// The message.
+        id: OutboxId,
+        /// Who did not get it, and why.
+        recipients: Vec<(String, String)>,
+    },
+    /// Its fate after the final dot is not known.
+    Uncertain {
+        /// The message.
+        id: OutboxId,
+    },
+}
+
+/// What a person decides about a message of unknown fate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It was delivered.
+    Sent,
+    /// Send it again.
+    Resend,
+    /// Forget it, unsent.
+    Drop,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn greylisting_is_told_from_other_delays() {
+        assert!(Reply::new(450, Some([4, 7, 1]), "try later").is_greylisting());
+        assert!(Reply::new(451, None, "Greylisted").is_greylisting());
+        assert!(!Reply::new(452, Some([4, 3, 1]), "full").is_greylisting());
+    }
+}

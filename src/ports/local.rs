@@ -67,7 +67,7 @@ pub enum Settled {
 }
 
 /// Watches Maildirs and puts hints where they change.
-pub trait LocalWatcher: Send {
+pub trait LocalWatcher: Send + Sync {
     /// Watches one more mailbox; watching one twice is fine.
     fn add(&mut self, mailbox: &MailboxName);
 

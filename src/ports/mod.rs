@@ -2,4 +2,5 @@
 
 pub mod hints;
 pub mod local;
+pub mod outbox;
 pub mod remote;

@@ -121,7 +121,11 @@ fn percent(level: &str, is_bad: impl Fn(char) -> bool) -> String {
 
 fn decode_hex(text: &str) -> Option<u8> {
     let pair = text.strip_prefix('%')?.get(..2)?;
-    pair.bytes().all(|b| b.is_ascii_hexdigit()).then(|| u8::from_str_radix(pair, 16).ok())?
+    if pair.bytes().all(|b| b.is_ascii_hexdigit()) {
+        u8::from_str_radix(pair, 16).ok()
+    } else {
+        None
+    }
 }
 
 fn decode_component(component: &str) -> Option<String> {
@@ -134,7 +138,7 @@ fn decode_component(component: &str) -> Option<String> {
                 bytes.extend_from_slice(b"%2F");
                 rest = rest.get(3..)?;
             }
-            Some(b'%') if rest.get(3..).is_some_and(|r| is_name_escape(r)) => {
+            Some(b'%') if rest.get(3..).is_some_and(is_name_escape) => {
                 bytes.extend_from_slice(b"%25");
                 rest = rest.get(3..)?;
             }
@@ -260,7 +264,7 @@ mod tests {
         #[test]
         fn every_directory_leads_back(levels in prop::collection::vec("[^/]{1,10}", 1..4)) {
             let escaped: Vec<String> =
-                levels.iter().map(|l| crate::rules::names::encode_utf7(l)).collect();
+                levels.iter().map(String::as_str).map(crate::rules::names::encode_utf7).collect();
             let raw = escaped.join("\u{7f}");
             if let Some(name) = crate::rules::names::from_server(&raw, Some('\u{7f}'), None) {
                 for layout in [Layout::Fs, Layout::MaildirPlusPlus] {

@@ -1,9 +1,12 @@
 //! Floor 1: decisions. Total, deterministic, without clock, I/O or async; time is an argument.
 
+pub mod addresses;
+pub mod envelope;
 pub mod guard;
 pub mod header;
 pub mod mailboxes;
 pub mod names;
 pub mod pair;
 pub mod plan;
+pub mod relay;
 pub mod schedule;

@@ -264,7 +264,7 @@ proptest! {
             prop_assert!(!local.messages.contains_key(&name));
         }
         for (_, name) in &first.remove_local {
-            let uid: u32 = name.0[1..].parse().unwrap();
+            let uid: u32 = name.0.strip_prefix('m').unwrap().parse().unwrap();
             prop_assert!(!before_remote.contains(&Uid::new(uid).unwrap()));
         }
         carry_out(&first, &mut base, &mut remote, &mut local);

@@ -6,7 +6,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::ImapRemote;
 use super::encode::{date_time, to_crlf};
-use super::wire::{Code, Done, Item, Next, Verdict};
+use super::item::{Code, Done, Item, Next, Verdict};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{MailboxName, Uid};
 use crate::ports::remote::{Appended, Upload};

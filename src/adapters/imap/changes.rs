@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ImapRemote;
-use super::wire::{Code, FetchItem, Item};
+use super::item::{Code, FetchItem, Item};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::view::{Cursor, Evidence, RemoteMessage, RemoteView};

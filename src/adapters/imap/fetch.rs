@@ -2,7 +2,7 @@
 
 use super::ImapRemote;
 use super::encode::{LfPieces, uid_sets};
-use super::wire::{FetchItem, Item, Next};
+use super::item::{FetchItem, Item, Next};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::Uid;
 use crate::ports::remote::{FetchSink, Fetched, Header, Wanted};

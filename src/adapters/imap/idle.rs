@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::ImapRemote;
-use super::wire::{Item, Next};
+use super::item::{Item, Next};
 use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::ports::remote::Woken;

@@ -1,7 +1,7 @@
 //! Mailboxes: listing, STATUS, creation. Floor 3.
 
 use super::ImapRemote;
-use super::wire::{Item, ListItem, StatusItem};
+use super::item::{Item, ListItem, StatusItem};
 use crate::model::account::Role;
 use crate::model::failure::Failure;
 use crate::model::ids::{MailboxName, ModSeq, UidValidity};

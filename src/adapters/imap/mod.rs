@@ -1,4 +1,8 @@
 //! IMAP (RFC 3501, RFC 9051) behind the `Remote` port. Floor 3.
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "a server may send any response at any time; what was not asked for is passed over"
+)]
 
 mod append;
 mod changes;
@@ -6,6 +10,7 @@ mod encode;
 mod fetch;
 mod guard;
 mod idle;
+mod item;
 mod list;
 mod login;
 mod store;

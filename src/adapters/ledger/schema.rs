@@ -69,14 +69,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     // SQLite would make the file by umask; it is ours alone.
     let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     made.map_err(|e| OpenError::Other(e.to_string()))?;
+    // A ledger that was closed in good order leaves no WAL behind; reading all of it takes time
+    // that grows with the mailbox.
+    let was_interrupted = path.with_extension("sqlite-wal").exists();
     let mut db = Connection::open(path)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     db.pragma_update(None, "cache_size", -4096)?;
-    let check: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if check != "ok" {
-        return Err(OpenError::Corrupt(check));
+    if was_interrupted {
+        let check: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if check != "ok" {
+            return Err(OpenError::Corrupt(check));
+        }
     }
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match version {

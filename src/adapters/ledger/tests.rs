@@ -1,1 +1,102 @@
+use super::*;
+use crate::model::flags::Flags;
+use crate::model::ids::{Base, ModSeq, Uid, UidValidity};
+use crate::model::view::{Cursor, RowState, Stamp, Sub};
+use crate::ports::local::OneSide;
 
+fn ledger() -> (tempfile::TempDir, SqliteLedger) {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = SqliteLedger::open(&dir.path().join("a.sqlite")).unwrap();
+    (dir, ledger)
+}
+
+fn uid(n: u32) -> Uid {
+    Uid::new(n).unwrap()
+}
+
+fn landing(n: u32) -> Landing {
+    let flags = Flags::from_letters("FS");
+    Landing { uid: uid(n), base: Base(format!("b{n}")), sub: Sub::New, flags }
+}
+
+#[test]
+fn a_landing_is_no_part_of_the_base_until_it_landed() {
+    let (_dir, ledger) = ledger();
+    let id = ledger.mailbox(&MailboxName::inbox()).unwrap().id;
+    ledger.apply(id, &[Change::Land(landing(1)), Change::Land(landing(2))]).unwrap();
+    assert!(ledger.base(id).unwrap().rows.is_empty());
+    assert_eq!(ledger.landings(id).unwrap(), [landing(1), landing(2)]);
+    ledger.apply(id, &[Change::Landed(vec![uid(1)]), Change::Unland(uid(2))]).unwrap();
+    let rows = ledger.base(id).unwrap().rows;
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].flags.letters(), "FS");
+    assert!(ledger.landings(id).unwrap().is_empty());
+}
+
+#[test]
+fn a_cursor_comes_back_and_unsettled_rows_are_counted() {
+    let (_dir, ledger) = ledger();
+    let id = ledger.mailbox(&MailboxName::inbox()).unwrap().id;
+    let cursor = Cursor {
+        uidvalidity: UidValidity::new(7).unwrap(),
+        uidnext: 9,
+        modseq: ModSeq(u64::from(u32::MAX) + 5),
+        exists: 3,
+    };
+    let stamp = Stamp { new_ns: -1, cur_ns: i64::MAX };
+    let failed = Change::Failed { uid: Some(uid(4)), base: None, reason: "why".into() };
+    ledger.apply(id, &[Change::Cursor(Some(cursor), Some(stamp)), failed]).unwrap();
+    let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
+    assert_eq!((row.cursor, row.stamp, row.unsettled), (Some(cursor), Some(stamp), 1));
+    assert_eq!(ledger.mailboxes().unwrap(), [row]);
+}
+
+#[test]
+fn a_void_keeps_the_files_known_and_forgets_the_server() {
+    let (_dir, ledger) = ledger();
+    let id = ledger.mailbox(&MailboxName::inbox()).unwrap().id;
+    let pair = Change::Pair { uid: uid(1), base: Base("a".into()), flags: Flags::none() };
+    let validity = Change::Validity(UidValidity::new(1).unwrap());
+    ledger.apply(id, &[validity, pair, Change::Land(landing(2))]).unwrap();
+    ledger.apply(id, &[Change::Void]).unwrap();
+    let base = ledger.base(id).unwrap();
+    assert_eq!(base.uidvalidity, None);
+    assert_eq!(base.rows.len(), 1);
+    assert_eq!((base.rows[0].uid, base.rows[0].state), (None, RowState::Orphan));
+}
+
+#[test]
+fn a_new_pair_replaces_what_knew_one_side() {
+    let (_dir, ledger) = ledger();
+    let id = ledger.mailbox(&MailboxName::inbox()).unwrap().id;
+    let pair =
+        |n, name: &str| Change::Pair { uid: uid(n), base: Base(name.into()), flags: Flags::none() };
+    ledger.apply(id, &[pair(1, "a")]).unwrap();
+    let row = ledger.base(id).unwrap().rows[0].row;
+    ledger.apply(id, &[Change::Orphan(row, OneSide::Local), pair(2, "a")]).unwrap();
+    let rows = ledger.base(id).unwrap().rows;
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0].uid, rows[0].state), (Some(uid(2)), RowState::Paired));
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_a_newer_one_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sqlite");
+    std::fs::write(&path, b"this is not a database, but long enough to look at").unwrap();
+    let ledger = SqliteLedger::open(&path).unwrap();
+    assert!(ledger.mailboxes().unwrap().is_empty());
+    assert!(dir.path().join("a.sqlite.corrupt").exists());
+    ledger.db().pragma_update(None, "user_version", 99).unwrap();
+    drop(ledger);
+    let failure = SqliteLedger::open(&path).unwrap_err();
+    assert!(failure.to_string().contains("newer version"), "{failure}");
+}
+
+#[test]
+fn the_file_is_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (dir, _ledger) = ledger();
+    let mode = std::fs::metadata(dir.path().join("a.sqlite")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}

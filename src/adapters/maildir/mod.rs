@@ -73,20 +73,20 @@ fn sub_name(sub: Sub) -> &'static str {
 /// Turns an I/O error into a failure: the one place where that is decided for this adapter.
 fn classify(what: &str, path: &Path, err: &io::Error) -> Failure {
     let failure = Failure::local_io(what, err).at(path.display().to_string());
-    match err.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            failure.cure("free some space on this file system; the transfer goes on by itself")
-        }
-        io::ErrorKind::PermissionDenied => failure
-            .cure(format!("give yourself access: chmod u+rwX {:?}", path.display().to_string())),
-        io::ErrorKind::ReadOnlyFilesystem => failure.cure("mount the file system writable"),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            let mut failure = failure.scoped(Scope::Mailbox);
-            failure.kind = Kind::StoreMissing;
-            failure.remedy = Remedy::Later;
-            failure.cure("bring the directory back; nothing is deleted on the server meanwhile")
-        }
-        _ => failure,
+    let is = |kinds: &[io::ErrorKind]| kinds.contains(&err.kind());
+    if is(&[io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded]) {
+        failure.cure("free some space on this file system; the transfer goes on by itself")
+    } else if is(&[io::ErrorKind::PermissionDenied]) {
+        failure.cure(format!("give yourself access: chmod u+rwX {:?}", path.display().to_string()))
+    } else if is(&[io::ErrorKind::ReadOnlyFilesystem]) {
+        failure.cure("mount the file system writable")
+    } else if is(&[io::ErrorKind::NotFound, io::ErrorKind::NotADirectory]) {
+        let mut failure = failure.scoped(Scope::Mailbox);
+        failure.kind = Kind::StoreMissing;
+        failure.remedy = Remedy::Later;
+        failure.cure("bring the directory back; nothing is deleted on the server meanwhile")
+    } else {
+        failure
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::btree_map::Entry;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{classify, name, sub_name};
 use crate::model::failure::Failure;
@@ -24,7 +24,12 @@ pub(super) fn stamp(dir: &Path) -> Result<Stamp, Failure> {
 /// Lists `new/` and `cur/`. A file that another program renames meanwhile can be missed
 /// (measured: up to 91 % of scans on tmpfs), so a missing name is a question, never an answer.
 pub(super) fn scan(dir: &Path, separator: char) -> Result<Scan, Failure> {
-    let before = stamp(dir)?;
+    let mut before = stamp(dir)?;
+    if !is_older_than_a_tick(before) {
+        // We may have written ourselves just now: one tick makes this scan one to build on.
+        std::thread::sleep(TICK);
+        before = stamp(dir)?;
+    }
     let mut scan = Scan { stamp: before, steady: true, ..Scan::default() };
     for sub in [Sub::New, Sub::Cur] {
         list(&dir.join(sub_name(sub)), separator, |base, info| {
@@ -79,4 +84,5 @@ fn is_older_than_a_tick(stamp: Stamp) -> bool {
     now_ns.saturating_sub(stamp.new_ns.max(stamp.cur_ns)) > TICK_NS
 }
 
-const TICK_NS: i64 = 20_000_000;
+const TICK_NS: i64 = 10_000_000;
+const TICK: Duration = Duration::from_millis(11);

@@ -22,6 +22,8 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 
 pub use self::error::{ConfigError, Problem};
+pub use self::raw::nearest;
+pub use self::values::duration;
 use crate::model::account::Settings;
 
 /// Finds the configuration file: what the command line says, else `POSTRIDER_CONFIG`, else

@@ -211,10 +211,7 @@ impl<'a> Value<'a> {
 }
 
 /// The word of `valid` that `wrong` is most likely a misspelling of.
-pub(super) fn nearest<'w>(
-    wrong: &str,
-    valid: impl IntoIterator<Item = &'w str>,
-) -> Option<&'w str> {
+pub fn nearest<'w>(wrong: &str, valid: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let wrong = wrong.to_lowercase();
     let slips_max = (wrong.chars().count() / 3).max(1);
     valid

@@ -12,7 +12,7 @@ use super::Surroundings;
 use super::raw::quoted;
 
 /// `30s`, `5m`, `2h`, `7d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("{} is not a duration like \"30s\", \"5m\", \"2h\" or \"7d\"", quoted(text));
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());

@@ -190,7 +190,7 @@ impl Drop for MailServer {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             // Its panic, if any, was printed already; a second one here would abort the test run.
-            let _ = thread.join();
+            drop(thread.join());
         }
     }
 }
@@ -211,7 +211,7 @@ async fn accept(protocol: Protocol, listener: std::net::TcpListener, shared: &Ar
 }
 
 async fn serve(protocol: Protocol, stream: TcpStream, shared: Arc<Shared>) {
-    let _ = stream.set_nodelay(true);
+    drop(stream.set_nodelay(true));
     let id = shared.update(|state| {
         let id = state.fresh_id();
         state.open.insert(id, protocol);

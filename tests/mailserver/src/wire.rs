@@ -133,7 +133,7 @@ impl Wire {
             return;
         }
         let drain = async {
-            let _ = self.stream.shutdown().await;
+            drop(self.stream.shutdown().await);
             let mut sink = [0_u8; 4096];
             while matches!(self.stream.read(&mut sink).await, Ok(n) if n > 0) {}
         };

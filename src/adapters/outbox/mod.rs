@@ -1,0 +1,275 @@
+//! The outbox directory behind [`Spool`]: `new/`, `cur/`, `failed/`, `tmp/`, and files dropped flat.
+//! Floor 3.
+//!
+//! Files change their directory by rename only, and each change is durable (file, then directory)
+//! before it is reported. Nothing here decides what becomes of a message.
+
+mod files;
+mod writers;
+
+pub mod sent;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::OutboxId;
+use crate::ports::outbox::{Dropped, Kept, Scan, Spool};
+
+use files::{Info, names, open_message, sync_dir};
+
+/// The outbox directory.
+#[derive(Debug, Clone)]
+pub struct OutboxDir {
+    root: PathBuf,
+}
+
+impl OutboxDir {
+    /// Opens the outbox and makes what is missing of it, each directory with mode 0700.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made, is not ours, or others may write to it.
+    pub fn open(root: &Path) -> Result<Self, Failure> {
+        let spool = Self { root: root.to_owned() };
+        for dir in ["", "tmp", "new", "cur", "failed"] {
+            let path = if dir.is_empty() { root.to_owned() } else { root.join(dir) };
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&path)
+                .map_err(|err| io_failure("make the outbox", &path, &err))?;
+            check_private(&path)?;
+        }
+        Ok(spool)
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Puts a complete message into `new/` under a name of the caller's, durably.
+    ///
+    /// `ready` is called when the bytes are safe in `tmp/` and before the file appears in `new/`: the
+    /// moment to record what belongs to it. An error of it drops the message.
+    ///
+    /// # Errors
+    ///
+    /// When reading or writing fails; nothing appears in `new/` then.
+    pub fn drop_message(
+        &self,
+        id: &OutboxId,
+        content: &mut dyn Read,
+        ready: &mut dyn FnMut() -> Result<(), Failure>,
+    ) -> Result<u64, Failure> {
+        let (tmp, new) = (self.root.join("tmp").join(&id.0), self.root.join("new").join(&id.0));
+        let written = self.write_tmp(&tmp, content).and_then(|size| {
+            ready()?;
+            fs::rename(&tmp, &new)
+                .and_then(|()| sync_dir(&self.root.join("new")))
+                .map_err(|err| io_failure("put the message into the outbox", &new, &err))?;
+            Ok(size)
+        });
+        if written.is_err() {
+            // What is left in tmp/ was never promised to anyone.
+            let _gone = fs::remove_file(&tmp);
+        }
+        written
+    }
+
+    fn write_tmp(&self, tmp: &Path, content: &mut dyn Read) -> Result<u64, Failure> {
+        let failed = |err: io::Error| io_failure("write the message", tmp, &err);
+        let mut file = files::create(tmp).map_err(failed)?;
+        let size = io::copy(content, &mut file).map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        Ok(size)
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The files of a directory whose names are mail, as (name, path).
+    fn mail(&self, dir: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
+        names(dir).map_err(|err| io_failure("list the outbox", dir, &err))
+    }
+
+    fn dropped(&self, name: &str, path: PathBuf) -> Dropped {
+        let info = Info::of(name);
+        Dropped { path, name: info.base.to_owned(), draft: info.draft, trashed: info.trashed }
+    }
+}
+
+impl Spool for OutboxDir {
+    fn scan(&self) -> Result<Scan, Failure> {
+        let mut scan = Scan::default();
+        let new = self.dir("new");
+        for dir in [&self.root, &new] {
+            check_private(dir)?;
+        }
+        for (name, path) in self.mail(&new)? {
+            if files::is_ours(&path) {
+                scan.ready.push(self.dropped(&name, path));
+            }
+        }
+        let mut flat = self.mail(&self.root)?;
+        flat.retain(|(_, path)| files::is_ours(path));
+        let complete = writers::complete(flat.iter().map(|(_, path)| path.as_path()));
+        for ((name, path), complete) in flat.into_iter().zip(complete) {
+            if complete {
+                scan.ready.push(self.dropped(&name, path));
+            } else {
+                scan.unfinished = true;
+            }
+        }
+        Ok(scan)
+    }
+
+    fn claim(&self, dropped: &Dropped, id: &OutboxId) -> Result<Kept, Failure> {
+        let flags = match (dropped.draft, dropped.trashed) {
+            (true, true) => "DT",
+            (true, false) => "D",
+            (false, true) => "T",
+            (false, false) => "",
+        };
+        let path = self.dir("cur").join(format!("{id}:2,{flags}"));
+        let failed = |err: io::Error| io_failure("claim the message", &dropped.path, &err);
+        // Who dropped it may not have synced it, and a claim promises that it stays.
+        open_message(&dropped.path).and_then(|file| file.sync_all()).map_err(failed)?;
+        fs::rename(&dropped.path, &path).map_err(failed)?;
+        // A private copy is nobody else's business, whatever the umask of its maker was.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        sync_dir(&self.dir("cur")).map_err(failed)?;
+        if let Some(from) = dropped.path.parent() {
+            sync_dir(from).map_err(failed)?;
+        }
+        let size = fs::symlink_metadata(&path).map_err(failed)?.len();
+        Ok(Kept { path, draft: dropped.draft, trashed: dropped.trashed, size })
+    }
+
+    fn kept(&self) -> Result<BTreeMap<OutboxId, Kept>, Failure> {
+        let mut kept = BTreeMap::new();
+        for (name, path) in self.mail(&self.dir("cur"))? {
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            if meta.is_file() {
+                let info = Info::of(&name);
+                let (draft, trashed, size) = (info.draft, info.trashed, meta.len());
+                kept.insert(OutboxId(info.base.to_owned()), Kept { path, draft, trashed, size });
+            }
+        }
+        Ok(kept)
+    }
+
+    fn head(&self, kept: &Kept, limit: usize) -> Result<Vec<u8>, Failure> {
+        let mut head = Vec::new();
+        let limit = u64::try_from(limit).unwrap_or(u64::MAX);
+        open_message(&kept.path).and_then(|file| file.take(limit).read_to_end(&mut head)).map_err(
+            |err| io_failure("read the message", &kept.path, &err).scoped(Scope::Message),
+        )?;
+        Ok(head)
+    }
+
+    fn insert(&self, kept: &Kept, at: u64, bytes: &[u8]) -> Result<Kept, Failure> {
+        let failed = |err: io::Error| io_failure("complete the message", &kept.path, &err);
+        let name = kept.path.file_name().unwrap_or_default();
+        let tmp = self.dir("tmp").join(name);
+        let mut from = open_message(&kept.path).map_err(failed)?;
+        let _leftover = fs::remove_file(&tmp);
+        let mut to = files::create(&tmp).map_err(failed)?;
+        let copy = |from: &mut File, to: &mut File| -> io::Result<()> {
+            io::copy(&mut Read::by_ref(from).take(at), to)?;
+            to.write_all(bytes)?;
+            from.seek(SeekFrom::Start(at))?;
+            io::copy(from, to)?;
+            to.sync_all()
+        };
+        let size = kept.size.saturating_add(u64::try_from(bytes.len()).unwrap_or_default());
+        copy(&mut from, &mut to)
+            .and_then(|()| fs::rename(&tmp, &kept.path))
+            .and_then(|()| sync_dir(&self.dir("cur")))
+            .map_err(failed)?;
+        Ok(Kept { size, ..kept.clone() })
+    }
+
+    fn unflag(&self, id: &OutboxId, kept: &Kept) -> Result<Kept, Failure> {
+        let cur = self.dir("cur");
+        let path = cur.join(format!("{id}:2,"));
+        fs::rename(&kept.path, &path)
+            .and_then(|()| sync_dir(&cur))
+            .map_err(|err| io_failure("release the message", &kept.path, &err))?;
+        Ok(Kept { path, draft: false, trashed: false, size: kept.size })
+    }
+
+    fn park(&self, id: &OutboxId, kept: &Kept, reason: &str) -> Result<(), Failure> {
+        let dir = self.dir("failed");
+        let failed = |err: io::Error| io_failure("park the message", &dir, &err);
+        let (note, tmp) = (dir.join(format!("{id}.reason")), self.dir("tmp").join(&id.0));
+        let _leftover = fs::remove_file(&tmp);
+        let mut file = files::create(&tmp).map_err(failed)?;
+        file.write_all(reason.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+        // The reason first: a message without one would look like a mystery after a crash.
+        fs::rename(&tmp, &note)
+            .and_then(|()| fs::rename(&kept.path, dir.join(&id.0)))
+            .and_then(|()| sync_dir(&dir))
+            .and_then(|()| sync_dir(&self.dir("cur")))
+            .map_err(failed)
+    }
+
+    fn unpark(&self, id: &OutboxId) -> Result<Option<Kept>, Failure> {
+        let (dir, cur) = (self.dir("failed"), self.dir("cur"));
+        let failed = |err: io::Error| io_failure("take the message up again", &dir, &err);
+        let path = cur.join(format!("{id}:2,"));
+        match fs::rename(dir.join(&id.0), &path) {
+            Ok(()) => {}
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(err) => return Err(failed(err)),
+        }
+        let _gone = fs::remove_file(dir.join(format!("{id}.reason")));
+        sync_dir(&cur).and_then(|()| sync_dir(&dir)).map_err(failed)?;
+        let size = fs::symlink_metadata(&path).map_err(failed)?.len();
+        Ok(Some(Kept { path, draft: false, trashed: false, size }))
+    }
+
+    fn parked(&self) -> Result<Vec<OutboxId>, Failure> {
+        let all = self.mail(&self.dir("failed"))?;
+        let mail = all.into_iter().filter(|(name, _)| !name.ends_with(".reason"));
+        Ok(mail.map(|(name, _)| OutboxId(name)).collect())
+    }
+
+    fn remove(&self, kept: &Kept) -> Result<(), Failure> {
+        let failed = |err: io::Error| io_failure("remove the message", &kept.path, &err);
+        match fs::remove_file(&kept.path) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(failed(err)),
+            _ => {}
+        }
+        kept.path.parent().map_or(Ok(()), sync_dir).map_err(failed)
+    }
+}
+
+/// A directory that others may write to would let them send mail in our name.
+fn check_private(path: &Path) -> Result<(), Failure> {
+    let meta = fs::metadata(path).map_err(|err| io_failure("look at the outbox", path, &err))?;
+    let bad = if meta.uid() != rustix::process::geteuid().as_raw() {
+        "it belongs to another user"
+    } else if meta.mode() & 0o022 != 0 {
+        "others may write to it"
+    } else {
+        return Ok(());
+    };
+    let failure = io_failure("trust the outbox", path, &io::Error::other(bad));
+    Err(failure.cure(format!("run chmod 700 {}", path.display())))
+}
+
+fn io_failure(what: &str, path: &Path, err: &io::Error) -> Failure {
+    Failure::new(Scope::Daemon, Remedy::Later, Kind::LocalIo, what)
+        .at(path.display().to_string())
+        .detail(err)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Files copies of sent messages into local Sent Maildirs, from where the sync uploads them. Floor 3.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::task::spawn_blocking;
+
+use super::files::{create, names, open_message, sync_dir};
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::AccountName;
+use crate::ports::outbox::{Copy, SentFiler};
+
+/// Where an account's copies go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentMaildir {
+    /// The Maildir: the directory that holds `new/`, `cur/` and `tmp/`.
+    pub path: PathBuf,
+    /// Between base name and flags.
+    pub info_separator: char,
+}
+
+/// The Sent Maildirs of all accounts. Cheap to clone: the clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct SentMaildirs {
+    places: Arc<Mutex<BTreeMap<AccountName, SentMaildir>>>,
+}
+
+impl SentMaildirs {
+    /// Sets where an account's copies go; the sync engine knows once it has seen the mailboxes.
+    pub fn set(&self, account: AccountName, place: SentMaildir) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.insert(account, place);
+    }
+
+    fn place(&self, account: &AccountName) -> Option<SentMaildir> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).get(account).cloned()
+    }
+}
+
+impl SentFiler for SentMaildirs {
+    async fn file(&self, copy: &Copy) -> Result<(), Failure> {
+        let Some(place) = self.place(&copy.account) else {
+            return Err(failure("find the Sent mailbox")
+                .detail(format_args!("account {} has not shown one yet", copy.account))
+                .cure("it is asked again; set roles = { sent = … } if it does not end"));
+        };
+        let copy = copy.clone();
+        match spawn_blocking(move || deliver(&place, &copy)).await {
+            Ok(done) => done.map_err(|err| failure("file the sent message").detail(err)),
+            Err(err) => Err(failure("file the sent message").detail(err)),
+        }
+    }
+}
+
+fn deliver(place: &SentMaildir, copy: &Copy) -> io::Result<()> {
+    for dir in ["cur", "new", "tmp"] {
+        DirBuilder::new().recursive(true).mode(0o700).create(place.path.join(dir))?;
+    }
+    if is_there(&place.path, &copy.message_id)? {
+        return Ok(());
+    }
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let name = format!("{}.R{:08x}.postrider", since.as_micros(), fastrand::u32(..));
+    let tmp = place.path.join("tmp").join(&name);
+    let written = write(copy, &tmp).and_then(|()| {
+        let cur = place.path.join("cur");
+        fs::rename(&tmp, cur.join(format!("{name}{}2,S", place.info_separator)))?;
+        sync_dir(&cur)
+    });
+    if written.is_err() {
+        let _gone = fs::remove_file(&tmp);
+    }
+    written
+}
+
+/// Copies without the ranges that stay here, with LF line ends as in every Maildir of ours.
+fn write(copy: &Copy, tmp: &Path) -> io::Result<()> {
+    let mut from = open_message(&copy.path)?;
+    let mut to = create(tmp)?;
+    let mut at = 0;
+    for range in &copy.skip {
+        pass(&mut from, range.start.saturating_sub(at), &mut to)?;
+        pass(&mut from, range.end - range.start, &mut io::sink())?;
+        at = range.end;
+    }
+    pass(&mut from, u64::MAX, &mut to)?;
+    to.sync_all()
+}
+
+fn pass(from: &mut File, n: u64, to: &mut dyn Write) -> io::Result<()> {
+    let mut from = BufReader::new(from.take(n));
+    let mut held_cr = false;
+    loop {
+        let chunk = from.fill_buf()?;
+        if chunk.is_empty() {
+            break;
+        }
+        let n = chunk.len();
+        let mut out = Vec::with_capacity(n + 1);
+        for byte in chunk {
+            if std::mem::take(&mut held_cr) && *byte != b'\n' {
+                out.push(b'\r');
+            }
+            if *byte == b'\r' {
+                held_cr = true;
+            } else {
+                out.push(*byte);
+            }
+        }
+        to.write_all(&out)?;
+        from.consume(n);
+    }
+    if held_cr { to.write_all(b"\r") } else { Ok(()) }
+}
+
+/// Whether a recent message of the Maildir has this Message-ID: the mail program may have filed its own.
+fn is_there(maildir: &Path, message_id: &str) -> io::Result<bool> {
+    for dir in ["cur", "new"] {
+        for (_, path) in names(&maildir.join(dir))? {
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            let age = meta.modified().ok().and_then(|then| then.elapsed().ok()).unwrap_or_default();
+            if meta.is_file() && age < RECENT && has_id(&path, message_id) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn has_id(path: &Path, message_id: &str) -> bool {
+    let mut head = Vec::new();
+    let read = open_message(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+    if read.is_err() {
+        return false;
+    }
+    let text = String::from_utf8_lossy(&head);
+    let mut in_id = false;
+    for line in text.lines().take_while(|line| !line.is_empty()) {
+        if !line.starts_with([' ', '\t']) {
+            in_id = line.get(..11).is_some_and(|name| name.eq_ignore_ascii_case("message-id:"));
+        }
+        if in_id && line.contains(message_id) {
+            return true;
+        }
+    }
+    false
+}
+
+fn failure(what: &str) -> Failure {
+    Failure::new(Scope::Message, Remedy::Later, Kind::LocalIo, what)
+}
+
+const RECENT: Duration = Duration::from_secs(3600);
+const HEAD_BYTES: u64 = 256 * 1024;

@@ -1,0 +1,137 @@
+//! The SMTP client behind [`Submit`]: one session per account, kept open for a moment. Floor 3.
+//!
+//! A state machine of our own, because the libraries fail all recipients when one is refused and cannot
+//! say in which phase an attempt broke off. It does not retry, and it never decides about a message.
+
+mod body;
+mod session;
+mod transaction;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::model::account::{Endpoint, Settings};
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::AccountName;
+use crate::model::outbox::{Broken, Outcome};
+use crate::ports::outbox::{DotGate, Job, Submit};
+
+use session::Session;
+
+/// Sends through the SMTP servers of the accounts.
+pub struct SmtpRelay {
+    endpoints: BTreeMap<AccountName, Endpoint>,
+    idle: Arc<Mutex<Idle>>,
+}
+
+#[derive(Default)]
+struct Idle {
+    sessions: BTreeMap<AccountName, (u64, Session)>,
+    last: u64,
+}
+
+impl SmtpRelay {
+    /// Makes a relay for these servers; nothing is dialled yet.
+    pub fn new(endpoints: BTreeMap<AccountName, Endpoint>) -> Self {
+        Self { endpoints, idle: Arc::default() }
+    }
+
+    /// Makes a relay for the outgoing servers of the settings.
+    pub fn of(settings: &Settings) -> Self {
+        let accounts = settings.accounts.iter();
+        let endpoints = accounts
+            .filter_map(|(name, one)| Some((name.clone(), one.smtp.as_ref()?.endpoint.clone())));
+        Self::new(endpoints.collect())
+    }
+
+    /// Connects, logs in and says goodbye: what `postrider check` does.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the account from sending.
+    pub async fn check(&self, account: &AccountName) -> Result<(), Failure> {
+        let session = Box::pin(session::open(self.endpoint(account)?, account)).await?;
+        session.quit().await;
+        Ok(())
+    }
+
+    /// Drops all idle connections at once: the machine slept, or the network changed.
+    pub fn forget_connections(&self) {
+        lock(&self.idle).sessions.clear();
+    }
+
+    fn endpoint(&self, account: &AccountName) -> Result<&Endpoint, Failure> {
+        self.endpoints.get(account).ok_or_else(|| {
+            Failure::new(Scope::Account, Remedy::Never, Kind::Config, "find the outgoing server")
+                .detail(format_args!("account {account} has no smtp table"))
+                .cure(format!("add [account.{account}.smtp]"))
+        })
+    }
+
+    /// A session that is ready for a transaction: the idle one if it still lives, else a new one.
+    async fn session(&self, account: &AccountName) -> Result<Session, Failure> {
+        let endpoint = self.endpoint(account)?;
+        let kept = lock(&self.idle).sessions.remove(account);
+        if let Some((_, mut session)) = kept
+            && session.reset().await
+        {
+            return Ok(session);
+        }
+        Box::pin(session::open(endpoint, account)).await
+    }
+
+    /// Keeps a session for a moment, since messages tend to come in batches.
+    fn keep(&self, account: &AccountName, session: Session) {
+        let mut idle = lock(&self.idle);
+        idle.last += 1;
+        let number = idle.last;
+        let replaced = idle.sessions.insert(account.clone(), (number, session));
+        drop(idle);
+        drop(replaced);
+        // Weak, so that dropping the relay closes its connections at once.
+        let (idle, account) = (Arc::downgrade(&self.idle), account.clone());
+        let reaper = tokio::spawn(async move {
+            tokio::time::sleep(IDLE).await;
+            let Some(idle) = idle.upgrade() else { return };
+            let old = {
+                let mut idle = lock(&idle);
+                match idle.sessions.remove(&account) {
+                    Some((kept, session)) if kept != number => {
+                        idle.sessions.insert(account, (kept, session));
+                        None
+                    }
+                    other => other,
+                }
+            };
+            if let Some((_, session)) = old {
+                session.quit().await;
+            }
+        });
+        drop(reaper);
+    }
+}
+
+impl Submit for SmtpRelay {
+    async fn submit(&self, job: &Job, gate: &impl DotGate) -> Result<Outcome, Broken> {
+        let before = |failure| Broken { failure, after_dot: false };
+        let measured = body::Message::open(&job.path, &job.skip).await.map_err(before)?;
+        let mut session = self.session(&job.account).await.map_err(before)?;
+        let outcome = Box::pin(session.send(&job.envelope, measured, gate)).await;
+        if session.is_usable() {
+            self.keep(&job.account, session);
+        }
+        outcome
+    }
+}
+
+fn lock(idle: &Mutex<Idle>) -> MutexGuard<'_, Idle> {
+    // The map is whole whatever a panicking holder was doing.
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const IDLE: Duration = Duration::from_secs(15);

@@ -1,0 +1,66 @@
+//! The way to a running daemon. Beside floor 5.
+
+use std::path::Path;
+
+use zbus::Connection;
+
+use super::complaint::Complaint;
+use super::view::StatusView;
+use crate::daemon::paths;
+use crate::daemon::proxy::{ManagerProxy, connect_private};
+use crate::daemon::settings;
+
+/// A running daemon.
+pub(super) struct Daemon {
+    pub(super) manager: ManagerProxy<'static>,
+    /// Closed when it is dropped.
+    _connection: Connection,
+}
+
+impl Daemon {
+    /// The daemon, if one runs. It must have been started with the configuration that is asked for.
+    pub(super) async fn find(config: Option<&Path>) -> Result<Option<Self>, Complaint> {
+        let Some(connection) = connect_private(&paths::socket()).await? else { return Ok(None) };
+        let manager = ManagerProxy::builder(&connection)
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await?;
+        if config.is_some() {
+            let theirs = manager.config_path().await?;
+            let ours = settings::locate(config);
+            if !is_same(Path::new(&theirs), &ours) {
+                let text = format!(
+                    "the daemon that runs uses another configuration: {theirs}\n  \
+                     to mend it:  leave --config out, or stop that daemon"
+                );
+                return Err(Complaint::plain(75, &text));
+            }
+        }
+        Ok(Some(Self { manager, _connection: connection }))
+    }
+
+    /// The daemon; that none runs is an error.
+    pub(super) async fn get(config: Option<&Path>) -> Result<Self, Complaint> {
+        Self::find(config).await?.ok_or_else(|| {
+            Complaint::plain(
+                75,
+                "no daemon is running\n  \
+                 to mend it:  systemctl --user start postrider, or: postrider run",
+            )
+        })
+    }
+
+    /// The status document and what it says.
+    pub(super) async fn status(&self) -> Result<(String, StatusView), Complaint> {
+        let text = self.manager.get_status().await?;
+        let view = serde_json::from_str(&text).map_err(|err| {
+            Complaint::plain(76, &format!("understand the daemon: {err}; is it of this version?"))
+        })?;
+        Ok((text, view))
+    }
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other
+        || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}

@@ -1,0 +1,81 @@
+//! Where the log goes: to the journal when systemd started us, else to stderr. Beside floor 5.
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{EnvFilter, FilterFn, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::print;
+
+/// Starts to log. `POSTRIDER_LOG` overrides `filter`; one that is not understood means `info`.
+pub(super) fn start(filter: &str) {
+    let wanted = std::env::var("POSTRIDER_LOG").unwrap_or_default();
+    let wanted = if wanted.is_empty() { filter } else { &wanted };
+    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|err| {
+        print::trouble(&format!("warning: log filter {wanted:?}: {err}; logging at info"));
+        EnvFilter::new("info")
+    });
+    let registry = tracing_subscriber::registry().with(filter).with(caps());
+    let started = match journal() {
+        Some(journal) => registry.with(journal).try_init(),
+        None => {
+            let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+            registry.with(stderr.with_ansi(print::has_colours_on_stderr())).try_init()
+        }
+    };
+    if let Err(err) = started {
+        print::trouble(&format!("warning: no log: {err}"));
+    }
+}
+
+/// These may write what passes through them below INFO: commands with passwords, whole messages.
+fn caps() -> FilterFn {
+    filter_fn(|metadata: &Metadata<'_>| is_allowed(metadata.target(), *metadata.level()))
+}
+
+fn is_allowed(target: &str, level: Level) -> bool {
+    let of = |name: &str| {
+        target.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    if ["notify", "zbus"].into_iter().any(of) {
+        level <= Level::WARN
+    } else if ["async_imap", "imap_proto"].into_iter().any(of) {
+        level <= Level::INFO
+    } else {
+        true
+    }
+}
+
+/// The journal, when stderr is connected to it: a variable that was only inherited does not count.
+#[cfg(target_os = "linux")]
+fn journal() -> Option<tracing_journald::Layer> {
+    let stream = std::env::var("JOURNAL_STREAM").ok()?;
+    let (device, inode) = stream.split_once(':')?;
+    let stat = rustix::fs::fstat(std::io::stderr()).ok()?;
+    let is_ours = device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino);
+    if !is_ours {
+        return None;
+    }
+    tracing_journald::layer().ok().map(|layer| layer.with_syslog_identifier("postrider".to_owned()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn journal() -> Option<tracing_subscriber::layer::Identity> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_that_see_secrets_are_capped_whatever_the_filter_says() {
+        assert!(!is_allowed("async_imap::imap_stream", Level::TRACE));
+        assert!(!is_allowed("async_imap", Level::DEBUG));
+        assert!(is_allowed("async_imap", Level::INFO));
+        assert!(!is_allowed("zbus::connection", Level::INFO));
+        assert!(is_allowed("zbus", Level::WARN));
+        assert!(is_allowed("zbus_like", Level::TRACE));
+        assert!(is_allowed("postrider::engine", Level::TRACE));
+    }
+}

@@ -1,0 +1,172 @@
+//! `postrider sendmail ARGS`: what mail programs, git and cron call as `sendmail`. Floor 5.
+//!
+//! Options that have no meaning here are accepted, as every replacement of sendmail does. A lone dot
+//! never ends the message: too many callers forget `-i`.
+
+use std::io::Read;
+
+use crate::daemon::spool::{Answer, Spooling, recipients, spool};
+use crate::model::ids::OutboxId;
+use crate::model::outbox::Submitted;
+
+/// What the arguments ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sendmail {
+    /// It is done; this is the answer.
+    Done(Answer),
+    /// Show the queue (`-bp`, `mailq`).
+    List,
+    /// Try queued messages now (`-q`); none named means all.
+    Flush(Vec<OutboxId>),
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Parsed {
+    sender: Option<String>,
+    account: Option<String>,
+    recipients: Vec<String>,
+    from_header: bool,
+    mode: Mode,
+    flush: Option<Vec<OutboxId>>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Mode {
+    #[default]
+    Submit,
+    List,
+    Aliases,
+    Unsupported(String),
+}
+
+/// Does what `sendmail` does with these arguments, without the program's name.
+pub fn sendmail(how: &Spooling<'_>, args: &[String], input: &mut dyn Read) -> Sendmail {
+    let parsed = match parse(args) {
+        Ok(parsed) => parsed,
+        Err(why) => return Sendmail::Done(Answer::refused(64, &why)),
+    };
+    match &parsed.mode {
+        Mode::List => return Sendmail::List,
+        Mode::Aliases => return Sendmail::Done(Answer::default()),
+        Mode::Unsupported(mode) => {
+            let why = format!("-b{mode} is not supported: give the message on stdin");
+            return Sendmail::Done(Answer::refused(64, &why));
+        }
+        Mode::Submit => {}
+    }
+    if let Some(ids) = parsed.flush {
+        return Sendmail::Flush(ids);
+    }
+    let spooled =
+        submitted(&parsed).and_then(|given| spool(how, &given, parsed.account.as_deref(), input));
+    Sendmail::Done(match spooled {
+        Ok((_, err)) => Answer { code: 0, out: String::new(), err },
+        Err(answer) => answer,
+    })
+}
+
+fn submitted(parsed: &Parsed) -> Result<Submitted, Answer> {
+    let sender = match parsed.sender.as_deref().map(str::trim) {
+        None => None,
+        Some("" | "<>") => Some(None),
+        Some(text) => Some(Some(recipients(text)?.into_iter().next().ok_or_else(|| {
+            Answer::refused(65, &format!("sender {text:?} is no address: correct -f"))
+        })?)),
+    };
+    let mut all = Vec::new();
+    for text in &parsed.recipients {
+        all.extend(recipients(text)?);
+    }
+    Ok(Submitted { sender, recipients: all, from_header: parsed.from_header })
+}
+
+fn parse(args: &[String]) -> Result<Parsed, String> {
+    let mut parsed = Parsed::default();
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--" => {
+                parsed.recipients.extend(rest.by_ref().cloned());
+            }
+            "--read-recipients" => parsed.from_header = true,
+            // The header's sender is what is used anyway when there is no -f.
+            "--read-envelope-from" => {}
+            long if long.starts_with("--") => parsed.long(long, &mut rest)?,
+            short if short.len() > 1 && short.starts_with('-') => {
+                parsed.short(short.trim_start_matches('-'), &mut rest)?;
+            }
+            recipient => parsed.recipients.push(recipient.to_owned()),
+        }
+    }
+    Ok(parsed)
+}
+
+impl Parsed {
+    fn long(&mut self, arg: &str, rest: &mut std::slice::Iter<'_, String>) -> Result<(), String> {
+        let (name, given) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (arg, None),
+        };
+        let mut value = || given.clone().or_else(|| rest.next().cloned());
+        match name {
+            "--account" => self.account = Some(value().ok_or("--account needs a name")?),
+            "--from" => self.sender = Some(value().ok_or("--from needs an address")?),
+            _ => return Err(format!("unknown option {name}")),
+        }
+        Ok(())
+    }
+
+    /// A group of single letters; one with a value ends it.
+    fn short(
+        &mut self,
+        group: &str,
+        rest: &mut std::slice::Iter<'_, String>,
+    ) -> Result<(), String> {
+        let mut letters = group.chars();
+        while let Some(letter) = letters.next() {
+            let attached = letters.as_str().to_owned();
+            let mut value = || {
+                let given =
+                    if attached.is_empty() { rest.next().cloned() } else { Some(attached.clone()) };
+                given.ok_or_else(|| format!("option -{letter} needs a value"))
+            };
+            match letter {
+                't' => self.from_header = true,
+                'i' | 'n' | 'm' | 'G' | 'U' | 'v' | 'E' | 's' => {}
+                'f' | 'r' => {
+                    self.sender = Some(value()?);
+                    return Ok(());
+                }
+                'a' => {
+                    self.account = Some(value()?);
+                    return Ok(());
+                }
+                'F' | 'B' | 'N' | 'R' | 'V' | 'X' | 'L' | 'h' | 'O' | 'C' | 'p' | 'o' => {
+                    let _ignored = value()?;
+                    return Ok(());
+                }
+                'A' | 'd' => return Ok(()),
+                'b' => {
+                    self.mode = match attached.as_str() {
+                        "m" | "" => Mode::Submit,
+                        "p" => Mode::List,
+                        "i" => Mode::Aliases,
+                        other => Mode::Unsupported(other.to_owned()),
+                    };
+                    return Ok(());
+                }
+                'q' => {
+                    let id = attached.strip_prefix('I').map(|id| OutboxId(id.to_owned()));
+                    self.flush = Some(id.into_iter().collect());
+                    return Ok(());
+                }
+                other => return Err(format!("unknown option -{other}")),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "sendmail_tests.rs"]
+mod tests;

@@ -1,0 +1,217 @@
+//! `postrider status`: the whole state on one screen. Beside floor 5.
+
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+
+use super::client::Daemon;
+use super::complaint::Complaint;
+use super::print;
+use super::view::{AccountView, ErrorView, OutboxView, StatusView, count, span};
+use crate::model::failure::server_words;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print the status document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Complaint> {
+    let (document, view) = Daemon::get(config).await?.status().await?;
+    if args.json {
+        print::out(&document)?;
+    } else {
+        print::out(&screen(&view, Utc::now(), print::has_colours()))?;
+    }
+    Ok(0)
+}
+
+fn screen(status: &StatusView, now: DateTime<Utc>, has_colours: bool) -> String {
+    let lamp = Lamp::of_service(&status.state).paint(has_colours);
+    let up = status.since.map(|since| format!(", up {}", span(since, now)));
+    let mut lines = vec![format!(
+        "{lamp} postrider {} — {}, {}{}",
+        status.version,
+        status.state,
+        count(status.accounts.len(), "account", "accounts"),
+        up.unwrap_or_default()
+    )];
+    let names = status.accounts.iter().map(|a| a.name.chars().count());
+    let width = names.chain(["outbox".len()]).max().unwrap_or_default();
+    for account in &status.accounts {
+        lines.extend(of_account(account, now, width, has_colours));
+    }
+    lines.push(format!("  {:<width$} {}", "outbox", of_outbox(&status.outbox, now)));
+    lines.join("\n")
+}
+
+fn of_account(
+    account: &AccountView,
+    now: DateTime<Utc>,
+    width: usize,
+    has_colours: bool,
+) -> Vec<String> {
+    let lamp = Lamp::of_account(&account.state).paint(has_colours);
+    let state = account.state.replace('-', " ");
+    let work = match &account.progress {
+        Some(p) => format!("{} {}/{}", server_words(&p.mailbox), p.done, p.total),
+        None => format!("{} unread", account.unread),
+    };
+    let mut facts = vec![match account.last_sync {
+        Some(at) => format!("last sync {} ago", span(at, now)),
+        None => "never synced".to_owned(),
+    }];
+    let push = if account.push == "idle" { "IDLE" } else { &account.push };
+    let mailboxes = count(account.mailboxes.len(), "mailbox", "mailboxes");
+    facts.push(format!("({push}, {mailboxes})"));
+    if account.held > 0 {
+        facts.push(format!("{} deletions held back", account.held));
+    }
+    let name = &account.name;
+    let line = format!("  {name:<width$} {lamp} {state:<13} {work:<11} {}", facts.join("   "));
+    let mut lines = vec![line];
+    if let Some(error) = &account.error {
+        lines.push(format!("  {:<width$}   {}", "", of_error(error, now)));
+    }
+    lines
+}
+
+fn of_error(error: &ErrorView, now: DateTime<Utc>) -> String {
+    let since = error.since.map(|since| format!(" for {}", span(since, now)));
+    let next = error.next_retry.map(|at| format!(", next try {}", ahead(now, at)));
+    let text = server_words_of(&error.text);
+    format!("{}{}{}: {text}", error.name, since.unwrap_or_default(), next.unwrap_or_default())
+}
+
+/// A text of the daemon is made of several quotations, each shortened already.
+fn server_words_of(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+fn of_outbox(outbox: &OutboxView, now: DateTime<Utc>) -> String {
+    let mut facts = vec![format!("{} queued", outbox.queued)];
+    let more = [(outbox.held, "held"), (outbox.uncertain, "uncertain")];
+    facts.extend(more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")));
+    if let Some(at) = outbox.next_attempt.filter(|_| outbox.queued > 0) {
+        facts.push(format!("next attempt {}", ahead(now, at)));
+    }
+    facts.push(format!("{} failed", outbox.failed));
+    facts.join(", ")
+}
+
+fn ahead(now: DateTime<Utc>, at: DateTime<Utc>) -> String {
+    if at <= now { "now".to_owned() } else { format!("in {}", span(now, at)) }
+}
+
+/// The sign before a state.
+#[derive(Clone, Copy)]
+enum Lamp {
+    Good,
+    Busy,
+    Waiting,
+    Bad,
+}
+
+impl Lamp {
+    fn of_service(state: &str) -> Self {
+        match state {
+            "idle" => Self::Good,
+            "attention" => Self::Bad,
+            "paused" | "offline" | "stopping" => Self::Waiting,
+            _ => Self::Busy,
+        }
+    }
+
+    fn of_account(state: &str) -> Self {
+        match state {
+            "idle" => Self::Good,
+            "connecting" | "syncing" => Self::Busy,
+            "disabled" | "paused" | "offline" | "backoff" => Self::Waiting,
+            _ => Self::Bad,
+        }
+    }
+
+    fn paint(self, has_colours: bool) -> String {
+        let (sign, colour) = match self {
+            Self::Good => ('●', 32),
+            Self::Busy => ('◐', 34),
+            Self::Waiting => ('○', 33),
+            Self::Bad => ('✖', 31),
+        };
+        if has_colours { format!("\u{1b}[{colour}m{sign}\u{1b}[0m") } else { sign.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(document: serde_json::Value, wanted: &str) {
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let view: StatusView = serde_json::from_value(document).unwrap();
+        assert_eq!(screen(&view, now, false), wanted);
+    }
+
+    #[test]
+    fn one_screen_tells_it_all() {
+        let mailbox = json!({
+            "name": "INBOX", "path": "/m/INBOX", "role": "inbox", "total": 9031, "unread": 42,
+            "last_sync": null, "push": "idle", "held": 0, "skipped": 0, "failed": 0,
+        });
+        let account = |name: &str, state: &str, more: serde_json::Value| {
+            let mut account = json!({
+                "name": name, "address": "a@b", "protocol": "imap", "state": state, "push": "idle",
+                "error": null, "last_sync": "2023-11-14T22:13:08.000Z", "last_success": null,
+                "unread": 42, "total": 9031, "held": 0, "progress": null, "mailboxes": [mailbox],
+            });
+            let fields = account.as_object_mut().unwrap();
+            fields.extend(more.as_object().unwrap().clone());
+            account
+        };
+        let progress = json!({"progress": {"mailbox": "INBOX", "done": 412, "total": 9031,
+            "bytes_done": 1, "bytes_total": 2}, "held": 30});
+        let error = json!({"push": "none", "last_sync": null, "mailboxes": [], "error": {
+            "name": "AuthFailed", "text": "log in at x (to mend it: postrider check uni)",
+            "since": "2023-11-14T22:01:20.000Z", "next_retry": "2023-11-14T22:18:20.000Z"}});
+        check(
+            json!({
+                "version": "0.1.0", "state": "attention", "pid": 7,
+                "since": "2023-11-12T22:13:20.000Z",
+                "accounts": [
+                    account("home", "idle", json!({})),
+                    account("uni", "needs-login", error),
+                    account("work", "syncing", progress),
+                ],
+                "outbox": {"queued": 1, "held": 0, "uncertain": 2, "failed": 0,
+                    "next_attempt": "2023-11-14T22:14:20.000Z", "directory": "/o"},
+            }),
+            "✖ postrider 0.1.0 — attention, 3 accounts, up 2 d\n  \
+             home   ● idle          42 unread   last sync 12 s ago   (IDLE, 1 mailbox)\n  \
+             uni    ✖ needs login   42 unread   never synced   (none, 0 mailboxes)\n           \
+             AuthFailed for 12 min, next try in 5 min: \
+             log in at x (to mend it: postrider check uni)\n  \
+             work   ◐ syncing       INBOX 412/9031 last sync 12 s ago   (IDLE, 1 mailbox)   \
+             30 deletions held back\n  \
+             outbox 1 queued, 2 uncertain, next attempt in 1 min, 0 failed",
+        );
+    }
+
+    #[test]
+    fn nothing_configured_is_told_as_well() {
+        check(
+            json!({"version": "0.1.0", "state": "idle", "pid": 7, "since": null, "accounts": [],
+                "outbox": {"queued": 0, "held": 0, "uncertain": 0, "failed": 0,
+                    "next_attempt": null, "directory": ""}}),
+            "● postrider 0.1.0 — idle, 0 accounts\n  outbox 0 queued, 0 failed",
+        );
+    }
+
+    #[test]
+    fn colours_are_only_painted_when_asked_for() {
+        assert!(Lamp::Bad.paint(true).contains("\u{1b}[31m"));
+        assert_eq!(Lamp::Bad.paint(false), "✖");
+    }
+}

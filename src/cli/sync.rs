@@ -1,0 +1,173 @@
+//! `postrider sync`: through a running daemon, else one pass in this process. Beside floor 5.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use zbus::Variant;
+
+use super::client::Daemon;
+use super::complaint::{Complaint, exit_code};
+use super::view::SyncView;
+use super::{Entry, log, print};
+use crate::daemon::document;
+use crate::daemon::settings::{self, nearest};
+use crate::model::event::Target;
+use crate::model::failure::server_words;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// What to sync; everything when left out
+    #[arg(value_name = "ACCOUNT[/MAILBOX]")]
+    targets: Vec<String>,
+    /// Only tell what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Print the sync document
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(
+    config: Option<&Path>,
+    args: &Args,
+    entry: &Entry,
+) -> Result<u8, Complaint> {
+    let document = match Daemon::find(config).await? {
+        Some(daemon) => through_daemon(&daemon, args).await?,
+        None => alone(config, args, entry).await?,
+    };
+    let view: SyncView = serde_json::from_str(&document).map_err(|err| {
+        Complaint::plain(76, &format!("understand the daemon: {err}; is it of this version?"))
+    })?;
+    print::out(&if args.json { document } else { table(&view) })?;
+    Ok(tell_errors(&view))
+}
+
+async fn through_daemon(daemon: &Daemon, args: &Args) -> Result<String, Complaint> {
+    let (_, status) = daemon.status().await?;
+    let names: Vec<&str> = status.accounts.iter().map(|account| account.name.as_str()).collect();
+    check_targets(&args.targets, &names)?;
+    let mut options = HashMap::new();
+    if args.dry_run {
+        options.insert("dry-run", Variant::from(true));
+    }
+    let targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
+    let job = daemon.manager.sync(&targets, options).await?;
+    let result = daemon.manager.wait_job(job).await?;
+    let document = result.get("json").and_then(|json| <&str>::try_from(&**json).ok());
+    document.map(str::to_owned).ok_or_else(|| {
+        Complaint::plain(76, "the daemon gave no sync document; is it of this version?")
+    })
+}
+
+async fn alone(config: Option<&Path>, args: &Args, entry: &Entry) -> Result<String, Complaint> {
+    let settings = settings::load(&settings::locate(config))?;
+    let names: Vec<&str> = settings.accounts.keys().map(|name| name.as_str()).collect();
+    check_targets(&args.targets, &names)?;
+    log::start("warn");
+    let targets = args.targets.iter().map(|text| Target::parse(text)).collect();
+    let result = (entry.sync_once)(settings, targets, args.dry_run).await?;
+    Ok(document::sync(&result).to_string())
+}
+
+fn check_targets(targets: &[String], names: &[&str]) -> Result<(), Complaint> {
+    for target in targets {
+        let target = Target::parse(target);
+        let account = target.account.as_str();
+        if !names.contains(&account) {
+            return Err(Complaint::no_account(account, nearest(account, names.iter().copied())));
+        }
+    }
+    Ok(())
+}
+
+/// A line per mailbox in which something was done, and one per account in which nothing was.
+fn table(view: &SyncView) -> String {
+    let mut rows = Vec::new();
+    for account in &view.accounts {
+        let name = server_words(&account.name);
+        let n_before = rows.len();
+        for mailbox in &account.mailboxes {
+            let done = done(mailbox);
+            if !done.is_empty() {
+                let title = mailbox.get("name").and_then(Value::as_str).unwrap_or_default();
+                rows.push(vec![name.clone(), server_words(title), done]);
+            }
+        }
+        if rows.len() == n_before && account.error.is_none() {
+            rows.push(vec![name, "nothing to do".to_owned()]);
+        }
+    }
+    if rows.is_empty() { "nothing done".to_owned() } else { print::columns(&rows) }
+}
+
+fn done(mailbox: &Map<String, Value>) -> String {
+    let words = WORDS.iter().filter_map(|(key, word)| {
+        let n = mailbox.get(*key)?.as_u64().filter(|n| *n > 0)?;
+        Some(format!("{n} {word}"))
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+/// Shows what failed; answers the worst exit code.
+fn tell_errors(view: &SyncView) -> u8 {
+    let mut worst = 0;
+    for account in &view.accounts {
+        if let Some(error) = &account.error {
+            // One line, made safe where it came from; here against a daemon that did not.
+            let text: String = error.text.chars().filter(|c| !c.is_control()).collect();
+            print::trouble(&format!("error: {}: {text}", server_words(&account.name)));
+            worst = worst.max(exit_code(&error.code));
+        }
+    }
+    worst
+}
+
+const WORDS: [(&str, &str); 11] = [
+    ("downloaded", "downloaded"),
+    ("uploaded", "uploaded"),
+    ("flags_local", "flags changed here"),
+    ("flags_remote", "flags changed on the server"),
+    ("moved_local", "moved here"),
+    ("moved_remote", "moved on the server"),
+    ("deleted_local", "removed here"),
+    ("deleted_remote", "removed on the server"),
+    ("held", "deletions held back"),
+    ("skipped", "left on the server by a limit"),
+    ("failed", "failed"),
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_table_tells_what_was_done_and_the_worst_error_decides() {
+        let view: SyncView = serde_json::from_value(json!({"ok": false, "elapsed_ms": 1, "accounts": [
+            {"name": "a", "ok": true, "error": null, "mailboxes": [
+                {"name": "INBOX", "downloaded": 2, "flags_remote": 1},
+                {"name": "Sent", "downloaded": 0}]},
+            {"name": "b", "ok": false, "error": {"code": "Offline", "text": "t"}, "mailboxes": []},
+            {"name": "c", "ok": false, "error": {"code": "AuthFailed", "text": "t"}, "mailboxes": []},
+            {"name": "d", "ok": true, "error": null, "mailboxes": []},
+        ]}))
+        .unwrap();
+        assert_eq!(
+            table(&view),
+            "a  INBOX          2 downloaded, 1 flags changed on the server\nd  nothing to do"
+        );
+        assert_eq!(tell_errors(&view), 77);
+    }
+
+    #[test]
+    fn an_account_that_is_not_there_is_told_with_its_nearest_name() {
+        let names = ["work", "home"];
+        assert!(check_targets(&["work/INBOX".to_owned()], &names).is_ok());
+        let complaint = check_targets(&["wrok".to_owned()], &names).unwrap_err();
+        assert_eq!(complaint.exit, 67);
+        assert_eq!(complaint.text, "error: there is no account \"wrok\"; did you mean \"work\"?");
+    }
+}

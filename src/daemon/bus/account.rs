@@ -1,0 +1,165 @@
+//! The objects `org.postrider.Postrider1.Account`, one per account. Floor 5.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use zbus::Variant;
+use zbus::object_server::SignalEmitter;
+
+use super::desk::Desk;
+use super::error::Error;
+use super::values::{mailbox_values, no_options, progress_values, some_names};
+use crate::model::event::{Command, Target};
+use crate::model::ids::{AccountName, MailboxName};
+use crate::model::status::{AccountStatus, Micros, Trouble};
+
+#[derive(Clone)]
+pub(super) struct Account {
+    pub(super) desk: Arc<Desk>,
+    pub(super) name: AccountName,
+}
+
+impl Account {
+    /// Looks at the account in the current snapshot; one that is just being removed looks empty.
+    fn look<T>(&self, at: impl FnOnce(&AccountStatus) -> T) -> T {
+        match self.desk.now().accounts.get(&self.name) {
+            Some(account) => at(account),
+            None => at(&AccountStatus::default()),
+        }
+    }
+
+    fn trouble<T: Default>(&self, at: impl FnOnce(&Trouble) -> T) -> T {
+        self.look(|account| account.trouble.as_ref().map(at).unwrap_or_default())
+    }
+}
+
+#[zbus::interface(name = "org.postrider.Postrider1.Account", introspection_docs = false)]
+impl Account {
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    #[zbus(property)]
+    fn address(&self) -> String {
+        self.look(|a| a.address.clone())
+    }
+
+    #[zbus(property)]
+    fn protocol(&self) -> String {
+        self.look(|a| a.protocol.clone())
+    }
+
+    #[zbus(property)]
+    fn enabled(&self) -> bool {
+        self.look(|a| a.enabled)
+    }
+
+    #[zbus(property)]
+    fn maildir(&self) -> String {
+        self.look(|a| a.maildir.clone())
+    }
+
+    #[zbus(property)]
+    fn push(&self) -> &str {
+        self.look(|a| a.push.as_str())
+    }
+
+    #[zbus(property)]
+    fn watch(&self) -> &str {
+        self.look(|a| a.watch.as_str())
+    }
+
+    #[zbus(property)]
+    fn state(&self) -> &str {
+        self.look(|a| a.state.as_str())
+    }
+
+    #[zbus(property)]
+    fn error_name(&self) -> String {
+        self.trouble(|t| t.name.clone())
+    }
+
+    #[zbus(property)]
+    fn error_text(&self) -> String {
+        self.trouble(|t| t.text.clone())
+    }
+
+    #[zbus(property)]
+    fn error_since(&self) -> Micros {
+        self.trouble(|t| t.since)
+    }
+
+    #[zbus(property)]
+    fn next_retry(&self) -> Micros {
+        self.trouble(|t| t.next_retry)
+    }
+
+    #[zbus(property)]
+    fn last_sync(&self) -> Micros {
+        self.look(|a| a.last_sync)
+    }
+
+    #[zbus(property)]
+    fn last_success(&self) -> Micros {
+        self.look(|a| a.last_success)
+    }
+
+    #[zbus(property)]
+    fn unread(&self) -> u32 {
+        self.look(AccountStatus::unread)
+    }
+
+    #[zbus(property)]
+    fn total(&self) -> u32 {
+        self.look(AccountStatus::total)
+    }
+
+    #[zbus(property)]
+    fn held(&self) -> u32 {
+        self.look(AccountStatus::held)
+    }
+
+    #[zbus(property)]
+    fn progress(&self) -> HashMap<&'static str, Variant<'static>> {
+        self.look(|a| progress_values(a.progress.as_ref()))
+    }
+
+    #[zbus(out_args("job"))]
+    fn sync(
+        &self,
+        mailboxes: Vec<String>,
+        options: HashMap<String, Variant<'_>>,
+    ) -> Result<u32, Error> {
+        no_options(&options)?;
+        let target = |mailbox| Target { account: self.name.clone(), mailbox };
+        let mut targets: Vec<Target> = some_names(mailboxes)?
+            .iter()
+            .map(|mailbox| target(Some(MailboxName::parse(mailbox))))
+            .collect();
+        if targets.is_empty() {
+            targets.push(target(None));
+        }
+        self.desk.sync(targets)
+    }
+
+    fn pause(&self, seconds: u64) -> Result<(), Error> {
+        self.desk.order(Command::Pause { account: Some(self.name.clone()), seconds })
+    }
+
+    fn resume(&self) -> Result<(), Error> {
+        self.desk.order(Command::Resume { account: Some(self.name.clone()) })
+    }
+
+    #[zbus(out_args("mailboxes"))]
+    fn list_mailboxes(&self) -> Vec<HashMap<&'static str, Variant<'static>>> {
+        self.look(|a| a.mailboxes.iter().map(|(name, m)| mailbox_values(name, m)).collect())
+    }
+
+    #[zbus(signal)]
+    pub(super) async fn new_messages(
+        emitter: &SignalEmitter<'_>,
+        mailbox: &str,
+        paths: &[String],
+    ) -> zbus::Result<()>;
+}

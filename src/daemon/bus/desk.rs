@@ -1,0 +1,139 @@
+//! What all objects of all connections share: the snapshot, the way to the engine, the jobs. Floor 5.
+//!
+//! Nothing here waits for the engine but [`Desk::wait`]. Each queue is bounded, and a full one is the
+//! error `Busy`: a caller that floods delays nobody but itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+
+use super::error::Error;
+use crate::engine::jobs::{JobResult, Jobs};
+use crate::model::event::{Command, JobId, Notice, Target};
+use crate::model::ids::{AccountName, MailboxName, OutboxId};
+use crate::model::outbox::OutboxEvent;
+use crate::model::status::{AccountState, AccountStatus, Status};
+
+pub(super) struct Desk {
+    pub(super) status: watch::Receiver<Arc<Status>>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) jobs: Jobs,
+    pub(super) config_path: String,
+    pub(super) notices: broadcast::Sender<Notice>,
+    pub(super) outbox: broadcast::Sender<OutboxEvent>,
+    /// Fewer than the jobs that are remembered, so that none that runs is ever forgotten.
+    pub(super) open_jobs: Arc<Semaphore>,
+    pub(super) waits: Semaphore,
+}
+
+impl Desk {
+    /// The current snapshot.
+    pub(super) fn now(&self) -> Arc<Status> {
+        Arc::clone(&self.status.borrow())
+    }
+
+    /// Sends a command, unless too many wait.
+    pub(super) fn order(&self, command: Command) -> Result<(), Error> {
+        self.commands.try_send(command).map_err(|_| busy())
+    }
+
+    /// Begins to sync these targets; none means all accounts that are enabled and receive mail.
+    pub(super) fn sync(&self, targets: Vec<Target>) -> Result<JobId, Error> {
+        let status = self.now();
+        if status.paused {
+            return Err(paused("everything"));
+        }
+        let wanted = if targets.is_empty() { all(&status) } else { named(&status, targets)? };
+        let open = Arc::clone(&self.open_jobs).try_acquire_owned().map_err(|_| busy())?;
+        let places = self.commands.try_reserve_many(wanted.len()).map_err(|_| busy())?;
+        let job = self.jobs.begin(wanted.keys().cloned().collect());
+        for (place, (account, mailboxes)) in places.zip(wanted) {
+            place.send(Command::Sync { job, account, mailboxes });
+        }
+        self.watch_over(job, open);
+        Ok(job)
+    }
+
+    /// Begins to send what is queued; no id means all.
+    pub(super) fn flush(&self, ids: Vec<OutboxId>) -> Result<JobId, Error> {
+        let open = Arc::clone(&self.open_jobs).try_acquire_owned().map_err(|_| busy())?;
+        let place = self.commands.try_reserve().map_err(|_| busy())?;
+        let job = self.jobs.begin(vec![AccountName(OUTBOX_JOB.to_owned())]);
+        place.send(Command::Flush { job, ids });
+        self.watch_over(job, open);
+        Ok(job)
+    }
+
+    fn watch_over(&self, job: JobId, open: tokio::sync::OwnedSemaphorePermit) {
+        let jobs = self.jobs.clone();
+        tokio::spawn(async move {
+            drop(jobs.wait(job).await);
+            drop(open);
+        });
+    }
+
+    /// Waits for a job.
+    pub(super) async fn wait(&self, job: JobId) -> Result<JobResult, Error> {
+        let _place = self.waits.try_acquire().map_err(|_| busy())?;
+        let result = self.jobs.wait(job).await;
+        result.ok_or_else(|| Error::NoSuchJob(format!("there is no job {job}")))
+    }
+}
+
+/// The accounts that a sync of everything covers.
+fn all(status: &Status) -> BTreeMap<AccountName, Vec<MailboxName>> {
+    let chosen = status.accounts.iter().filter(|(_, a)| is_syncable(a));
+    chosen.map(|(name, _)| (name.clone(), Vec::new())).collect()
+}
+
+fn is_syncable(account: &AccountStatus) -> bool {
+    account.enabled && account.protocol != "none" && account.state != AccountState::Paused
+}
+
+/// The accounts of the targets, each with its mailboxes; no mailbox means all.
+fn named(
+    status: &Status,
+    targets: Vec<Target>,
+) -> Result<BTreeMap<AccountName, Vec<MailboxName>>, Error> {
+    let mut wanted: BTreeMap<AccountName, Option<Vec<MailboxName>>> = BTreeMap::new();
+    for target in targets {
+        check_account(status, &target.account)?;
+        let entry = wanted.entry(target.account).or_insert_with(|| Some(Vec::new()));
+        match (target.mailbox, entry.as_mut()) {
+            (Some(mailbox), Some(mailboxes)) if mailboxes.contains(&mailbox) => {}
+            (Some(mailbox), Some(mailboxes)) => mailboxes.push(mailbox),
+            (None, _) => *entry = None,
+            (Some(_), None) => {}
+        }
+    }
+    Ok(wanted.into_iter().map(|(name, boxes)| (name, boxes.unwrap_or_default())).collect())
+}
+
+fn check_account(status: &Status, name: &AccountName) -> Result<(), Error> {
+    let Some(account) = status.accounts.get(name) else {
+        // What was asked for is not quoted at length: it may be anything.
+        let shown: String = name.as_str().chars().take(64).collect();
+        return Err(Error::NoSuchAccount(format!("there is no account {shown:?}")));
+    };
+    if account.state == AccountState::Paused {
+        Err(paused(&format!("account {name}")))
+    } else if !account.enabled {
+        Err(Error::NotSupported(format!("account {name} is not enabled in the configuration")))
+    } else if account.protocol == "none" {
+        Err(Error::NotSupported(format!("account {name} only sends; it has nothing to sync")))
+    } else {
+        Ok(())
+    }
+}
+
+fn busy() -> Error {
+    Error::Busy("too many requests wait already; try again later".to_owned())
+}
+
+fn paused(what: &str) -> Error {
+    Error::Paused(format!("{what} is paused; to go on: postrider resume"))
+}
+
+/// The name under which the outbox reports to its jobs.
+pub const OUTBOX_JOB: &str = "outbox";

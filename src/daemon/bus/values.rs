@@ -1,0 +1,121 @@
+//! Paths, dictionaries and arguments as they cross the bus. Floor 5.
+
+use std::collections::HashMap;
+
+use zbus::Variant;
+
+use super::error::Error;
+use crate::daemon::document;
+use crate::engine::jobs::JobResult;
+use crate::model::ids::{AccountName, MailboxName};
+use crate::model::status::{MailboxStatus, Progress};
+
+/// The result of a job as `a{sv}`.
+pub(super) type JobValues = HashMap<&'static str, Variant<'static>>;
+
+/// The manager's path; all other objects are below it.
+pub(super) const MANAGER: &str = "/org/postrider/Postrider1";
+
+/// The path of the outbox.
+pub(super) const OUTBOX: &str = "/org/postrider/Postrider1/outbox";
+
+/// The path of an account: bytes outside `[A-Za-z0-9]` as `_xx`.
+pub(super) fn account_path(name: &AccountName) -> String {
+    let mut path = format!("{MANAGER}/account/");
+    for byte in name.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
+}
+
+pub(super) fn job_values(result: &JobResult) -> JobValues {
+    HashMap::from([
+        ("ok", Variant::from(result.is_ok())),
+        ("elapsed_ms", Variant::from(document::elapsed_ms(result))),
+        ("json", Variant::from(document::sync(result).to_string())),
+    ])
+}
+
+pub(super) fn mailbox_values(
+    name: &MailboxName,
+    mailbox: &MailboxStatus,
+) -> HashMap<&'static str, Variant<'static>> {
+    HashMap::from([
+        ("name", Variant::from(name.as_str().to_owned())),
+        ("path", Variant::from(mailbox.path.clone())),
+        ("role", Variant::from(mailbox.role.clone())),
+        ("total", Variant::from(mailbox.total)),
+        ("unread", Variant::from(mailbox.unread)),
+        ("last_sync", Variant::from(mailbox.last_sync)),
+        ("push", Variant::from(mailbox.push.as_str())),
+        ("held", Variant::from(mailbox.held)),
+        ("skipped", Variant::from(mailbox.skipped)),
+        ("failed", Variant::from(mailbox.failed)),
+    ])
+}
+
+pub(super) fn progress_values(
+    progress: Option<&Progress>,
+) -> HashMap<&'static str, Variant<'static>> {
+    progress.map_or_else(HashMap::new, |progress| {
+        HashMap::from([
+            ("mailbox", Variant::from(progress.mailbox.clone())),
+            ("done", Variant::from(progress.done)),
+            ("total", Variant::from(progress.total)),
+            ("bytes_done", Variant::from(progress.bytes_done)),
+            ("bytes_total", Variant::from(progress.bytes_total)),
+        ])
+    })
+}
+
+/// Refuses every option: one that is not understood must not be taken for done.
+pub(super) fn no_options(options: &HashMap<String, Variant<'_>>) -> Result<(), Error> {
+    match options.keys().min() {
+        None => Ok(()),
+        Some(key) => {
+            let key: String = key.chars().take(64).collect();
+            Err(Error::NotSupported(format!("there is no option {key:?}")))
+        }
+    }
+}
+
+/// The names, unless there are more or longer ones than anything here is called by.
+pub(super) fn some_names(names: Vec<String>) -> Result<Vec<String>, Error> {
+    if names.len() > NAMES_MAX || names.iter().any(|name| name.len() > NAME_BYTES_MAX) {
+        let limits = format!("at most {NAMES_MAX} names of {NAME_BYTES_MAX} bytes each");
+        return Err(Error::NotSupported(limits));
+    }
+    Ok(names)
+}
+
+const NAMES_MAX: usize = 1000;
+const NAME_BYTES_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_becomes_a_path_that_cannot_collide() {
+        let check = |name: &str, wanted: &str| {
+            let path = account_path(&AccountName(name.to_owned()));
+            assert_eq!(path, format!("/org/postrider/Postrider1/account/{wanted}"));
+            assert!(zbus::ObjectPath::try_from(path).is_ok());
+        };
+        check("work", "work");
+        check("me@example.com", "me_40example_2ecom");
+        check("a_b", "a_5fb");
+        check("ü", "_c3_bc");
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        assert!(some_names(vec!["a".repeat(NAME_BYTES_MAX)]).is_ok());
+        assert!(some_names(vec!["a".repeat(NAME_BYTES_MAX + 1)]).is_err());
+        assert!(some_names(vec![String::new(); NAMES_MAX + 1]).is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! What `check` looks at: secrets, logins, places on the disk. Floor 5.
+//!
+//! Changes nothing: it logs in and out, and asks the system what it would allow.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+use rustix::fs::{Access, access};
+
+use crate::adapters::imap::ImapConnector;
+use crate::adapters::secrets;
+use crate::adapters::smtp::SmtpRelay;
+use crate::daemon::paths;
+use crate::model::account::{Account, Endpoint, Settings};
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::AccountName;
+use crate::ports::remote::{Connector, Remote};
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The account; none for what all share.
+    pub account: Option<AccountName>,
+    /// What was looked at.
+    pub what: String,
+    /// What is wrong with it.
+    pub failure: Option<Failure>,
+}
+
+/// Looks at what all accounts share, then at one account, or at each that is enabled. The accounts
+/// are looked at side by side, so a dead server delays no other.
+pub async fn check(settings: &Settings, only: Option<&AccountName>) -> Vec<Finding> {
+    let mut findings = shared(settings);
+    let chosen = settings
+        .accounts
+        .values()
+        .filter(|account| only.map_or(account.enabled, |only| account.name == *only));
+    for of_account in join_all(chosen.map(|account| Box::pin(one(account)))).await {
+        findings.extend(of_account);
+    }
+    findings
+}
+
+fn shared(settings: &Settings) -> Vec<Finding> {
+    let finding = |what: String, failure| Finding { account: None, what, failure };
+    let state = paths::state_dir();
+    vec![
+        finding(format!("configuration {}", settings.path.display()), None),
+        finding(format!("state directory {}", state.display()), writable(&state).err()),
+        finding(
+            format!("outbox {}", settings.outbox.dir.display()),
+            writable(&settings.outbox.dir).err(),
+        ),
+    ]
+}
+
+async fn one(account: &Account) -> Vec<Finding> {
+    let finding =
+        |what: String, failure| Finding { account: Some(account.name.clone()), what, failure };
+    let mut findings = Vec::new();
+    if let Some(imap) = &account.imap {
+        let place = imap.endpoint.authority();
+        findings.push(finding(
+            format!("Maildir {}", account.maildir.display()),
+            writable(&account.maildir).err(),
+        ));
+        match secret(&imap.endpoint, account).await {
+            Err(failure) => findings.push(finding("IMAP password".to_owned(), Some(failure))),
+            Ok(()) => {
+                findings.push(finding("IMAP password".to_owned(), None));
+                let connector = ImapConnector::new(imap.clone(), account.name.as_str());
+                let login = match Box::pin(connector.connect()).await {
+                    Ok(remote) => {
+                        remote.logout().await;
+                        None
+                    }
+                    Err(failure) => Some(failure),
+                };
+                findings.push(finding(format!("IMAP login at {place}"), login));
+            }
+        }
+    }
+    if let Some(smtp) = &account.smtp {
+        let place = smtp.endpoint.authority();
+        match secret(&smtp.endpoint, account).await {
+            Err(failure) => findings.push(finding("SMTP password".to_owned(), Some(failure))),
+            Ok(()) => {
+                findings.push(finding("SMTP password".to_owned(), None));
+                let endpoint = (account.name.clone(), smtp.endpoint.clone());
+                let relay = SmtpRelay::new([endpoint].into());
+                let login = Box::pin(relay.check(&account.name)).await.err();
+                findings.push(finding(format!("SMTP login at {place}"), login));
+            }
+        }
+    }
+    findings
+}
+
+async fn secret(endpoint: &Endpoint, account: &Account) -> Result<(), Failure> {
+    match &endpoint.password {
+        Some(source) => secrets::resolve(source, account.name.as_str()).await.map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Whether files can be made in a directory, or the directory can be made.
+fn writable(dir: &Path) -> Result<(), Failure> {
+    let nearest = dir.ancestors().find(|above| above.exists()).unwrap_or(dir);
+    let failed = |detail: String| {
+        Failure::new(Scope::Account, Remedy::Never, Kind::LocalIo, "write to the directory")
+            .at(dir.display().to_string())
+            .detail(detail)
+            .cure(format!("chmod u+rwx {}, or name another directory", quoted(nearest)))
+    };
+    if !nearest.is_dir() {
+        return Err(failed(format!("{} is no directory", nearest.display())));
+    }
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    access(nearest, wanted).map_err(|err| failed(format!("{}: {err}", nearest.display())))
+}
+
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    format!("'{}'", path.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_missing_counts_by_what_is_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(writable(&dir.path().join("a/b")).is_ok());
+        assert!(!dir.path().join("a").exists());
+        std::fs::write(dir.path().join("f"), "").unwrap();
+        let failure = writable(&dir.path().join("f/b")).unwrap_err();
+        assert_eq!(failure.kind.exit_code(), 74);
+        assert!(failure.cure.unwrap().contains("chmod"));
+    }
+}

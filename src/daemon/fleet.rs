@@ -1,0 +1,168 @@
+//! The accounts that run: started, restarted, stopped. Floor 5.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::{paths, wiring};
+use crate::engine::account::{self, Drive, Order};
+use crate::engine::board::{Board, trouble};
+use crate::engine::jobs::{Jobs, report_error};
+use crate::model::account::{Account, Settings};
+use crate::model::event::{AccountReport, JobId};
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::{AccountName, MailboxName};
+use crate::model::status::AccountState;
+
+/// The accounts that run.
+pub(super) struct Fleet {
+    state_dir: PathBuf,
+    board: Board,
+    jobs: Jobs,
+    running: BTreeMap<AccountName, Running>,
+}
+
+struct Running {
+    settings: Account,
+    poll_interval: Duration,
+    orders: mpsc::Sender<Order>,
+    stop: CancellationToken,
+    join: JoinHandle<()>,
+}
+
+impl Fleet {
+    /// An empty fleet.
+    pub(super) fn new(state_dir: &Path, board: Board, jobs: Jobs) -> Self {
+        Self { state_dir: state_dir.to_path_buf(), board, jobs, running: BTreeMap::new() }
+    }
+
+    /// Makes the running accounts be those of the settings: those that changed start anew, the
+    /// others are not disturbed.
+    pub(super) async fn apply(&mut self, settings: &Settings) {
+        let poll_interval = settings.daemon.poll_interval;
+        let stale: Vec<AccountName> = self
+            .running
+            .iter()
+            .filter(|(name, running)| {
+                running.poll_interval != poll_interval
+                    || settings.accounts.get(*name) != Some(&running.settings)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in stale {
+            if let Some(running) = self.running.remove(&name) {
+                running.stop().await;
+            }
+        }
+        for (name, account) in &settings.accounts {
+            if account.enabled && account.imap.is_some() && !self.running.contains_key(name) {
+                self.start(account, poll_interval);
+            }
+        }
+    }
+
+    fn start(&mut self, account: &Account, poll_interval: Duration) {
+        let ledger = paths::ledger(&self.state_dir, &account.name);
+        let worker = match wiring::worker(account, &ledger, self.board.clone()) {
+            Ok(Some(worker)) => worker,
+            Ok(None) => return,
+            Err(failure) => {
+                tracing::error!(account = %account.name, %failure, "the account cannot start");
+                self.board.account(&account.name, |a| {
+                    a.state = AccountState::Error;
+                    a.trouble = Some(trouble(&failure, a.trouble.as_ref(), 0));
+                });
+                return;
+            }
+        };
+        let (orders, receiver) = mpsc::channel(ORDERS_MAX);
+        let stop = CancellationToken::new();
+        let (push, max_connections) = account
+            .imap
+            .as_ref()
+            .map(|imap| (imap.push.clone(), imap.max_connections))
+            .unwrap_or_default();
+        let drive = Drive {
+            orders: receiver,
+            jobs: self.jobs.clone(),
+            poll_interval,
+            push,
+            max_connections,
+            stop: stop.clone(),
+        };
+        let join = tokio::spawn(account::run(worker, drive));
+        let settings = account.clone();
+        self.running
+            .insert(account.name.clone(), Running { settings, poll_interval, orders, stop, join });
+    }
+
+    /// Starts accounts again whose task died: a bug in one must not silence it.
+    pub(super) fn revive(&mut self) {
+        let dead: Vec<AccountName> = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.join.is_finished() && !running.stop.is_cancelled())
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in dead {
+            if let Some(running) = self.running.remove(&name) {
+                tracing::error!(account = %name, "an account's task died; it is started again");
+                self.start(&running.settings, running.poll_interval);
+            }
+        }
+    }
+
+    /// Gives an order to an account, or to all.
+    pub(super) fn order(&self, account: Option<&AccountName>, order: &Order) {
+        for (name, running) in &self.running {
+            if account.is_none_or(|a| a == name) {
+                // A full queue means that the same was asked for many times already.
+                drop(running.orders.try_send(order.clone()));
+            }
+        }
+    }
+
+    /// Asks an account for a sync that somebody waits for.
+    pub(super) fn sync(&self, job: JobId, account: &AccountName, mailboxes: Vec<MailboxName>) {
+        let sent = match self.running.get(account) {
+            Some(running) => running.orders.try_send(Order::Sync(job, mailboxes)).is_ok(),
+            // Nothing to sync: an account that only sends.
+            None => {
+                self.jobs.report(job, account, AccountReport::default());
+                return;
+            }
+        };
+        if !sent {
+            let failure = Failure::new(Scope::Account, Remedy::Later, Kind::Busy, "queue a sync");
+            let error = Some(report_error(&failure));
+            self.jobs.report(job, account, AccountReport { error, ..AccountReport::default() });
+        }
+    }
+
+    /// Stops all accounts.
+    pub(super) async fn stop(self) {
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        for running in self.running.into_values() {
+            running.stop().await;
+        }
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.cancel();
+        let abort = self.join.abort_handle();
+        if tokio::time::timeout(STOP_MAX, self.join).await.is_err() {
+            abort.abort();
+        }
+    }
+}
+
+const ORDERS_MAX: usize = 64;
+const STOP_MAX: Duration = Duration::from_secs(2);

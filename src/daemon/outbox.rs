@@ -1,0 +1,177 @@
+//! Wires the outbox: directory, ledger, SMTP, Sent Maildirs. Floor 5.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::adapters::outbox::OutboxDir;
+use crate::adapters::outbox::sent::{SentMaildir, SentMaildirs};
+use crate::adapters::outbox::watch::OutboxWatch;
+use crate::adapters::outbox_ledger::SqliteOutbox;
+use crate::adapters::smtp::SmtpRelay;
+use crate::daemon::wiring::maildir;
+use crate::engine::board::{Board, micros_now};
+use crate::engine::relay::{Ask, Relay, RelayLinks, RelaySetup, Request};
+use crate::model::account::{Account, Role, Settings};
+use crate::model::failure::Failure;
+use crate::model::ids::MailboxName;
+use crate::model::outbox::{Item, OutboxEvent};
+use crate::model::status::{OutboxStatus, Status};
+use crate::ports::local::Local as _;
+use crate::rules::envelope::Sending;
+use crate::rules::relay::RelayPolicy;
+
+/// The outbox task, and how to talk to it.
+pub(super) struct OutboxTask {
+    requests: mpsc::Sender<Request>,
+    stop: watch::Sender<bool>,
+    join: JoinHandle<()>,
+    /// Carry its status, and where the Sent mailboxes are.
+    helpers: Vec<JoinHandle<()>>,
+    _watch: Option<OutboxWatch>,
+}
+
+impl OutboxTask {
+    /// Starts the outbox.
+    ///
+    /// # Errors
+    /// The directory or the ledger cannot be used.
+    pub(super) fn start(
+        settings: &Settings,
+        state_dir: &Path,
+        board: &Board,
+        status: watch::Receiver<Arc<Status>>,
+        events: broadcast::Sender<OutboxEvent>,
+    ) -> Result<Self, Failure> {
+        let dir = OutboxDir::open(&settings.outbox.dir)?;
+        let ledger = Arc::new(SqliteOutbox::open(state_dir)?);
+        let wake = Arc::new(Notify::new());
+        let watching = match OutboxWatch::begin(dir.root(), Arc::clone(&wake)) {
+            Ok(watching) => Some(watching),
+            Err(failure) => {
+                tracing::warn!(%failure, "the outbox is looked at from time to time instead");
+                None
+            }
+        };
+        let (requests, receiver) = mpsc::channel(REQUESTS_MAX);
+        let (stop, stopped) = watch::channel(false);
+        let first = OutboxStatus {
+            directory: settings.outbox.dir.display().to_string(),
+            ..OutboxStatus::default()
+        };
+        let (shown, changes) = watch::channel(first);
+        let links = RelayLinks { wake, requests: receiver, status: shown, events, stop: stopped };
+        let sent = SentMaildirs::default();
+        let accounts: Vec<Account> = sending(settings).cloned().collect();
+        let helpers = vec![
+            tokio::spawn(show(changes, board.clone())),
+            tokio::spawn(find_sent(accounts, status, sent.clone())),
+        ];
+        let endpoints = sending(settings)
+            .filter_map(|a| a.smtp.as_ref().map(|s| (a.name.clone(), s.endpoint.clone())));
+        let ports = (dir, ledger, SmtpRelay::new(endpoints.collect()), sent);
+        let relay = Relay::new(ports, setup(settings), links);
+        let join = tokio::spawn(async move {
+            if let Err(failure) = relay.run().await {
+                tracing::error!(%failure, "the outbox stopped");
+            }
+        });
+        Ok(Self { requests, stop, join, helpers, _watch: watching })
+    }
+
+    /// Asks the outbox; the answer comes when it is done.
+    pub(super) fn ask(&self, what: Ask) -> oneshot::Receiver<Result<Vec<Item>, Failure>> {
+        let (reply, answer) = oneshot::channel();
+        // A full queue drops the sender, which the asker sees as an answer that never comes.
+        drop(self.requests.try_send(Request { what, reply }));
+        answer
+    }
+
+    /// Stops after the attempt on the wire, which gets a moment to end.
+    pub(super) async fn stop(self) {
+        self.stop.send_replace(true);
+        drop(self.join.await);
+        for helper in self.helpers {
+            helper.abort();
+        }
+    }
+}
+
+/// The accounts that send.
+fn sending(settings: &Settings) -> impl Iterator<Item = &Account> {
+    settings.accounts.values().filter(|a| a.enabled && a.smtp.is_some())
+}
+
+fn setup(settings: &Settings) -> RelaySetup {
+    RelaySetup {
+        accounts: sending(settings)
+            .map(|a| Sending {
+                name: a.name.clone(),
+                address: a.address.clone(),
+                aliases: a.aliases.clone(),
+            })
+            .collect(),
+        sent_copy: sending(settings)
+            .filter_map(|a| a.smtp.as_ref().map(|s| (a.name.clone(), s.sent_copy)))
+            .collect(),
+        policy: RelayPolicy {
+            retry_for: settings.outbox.retry_for,
+            on_uncertain: settings.outbox.on_uncertain,
+        },
+        undo_delay: settings.outbox.undo_delay,
+        directory: settings.outbox.dir.display().to_string(),
+        clock: micros_now,
+        random: || fastrand::u32(0..=1000),
+    }
+}
+
+/// Puts the outbox's status on the board.
+async fn show(mut changes: watch::Receiver<OutboxStatus>, board: Board) {
+    while changes.changed().await.is_ok() {
+        let now = changes.borrow_and_update().clone();
+        board.update(|status| status.outbox = now);
+    }
+}
+
+/// Tells the filer where the Sent mailboxes are, as soon as a sync has shown them.
+async fn find_sent(
+    accounts: Vec<Account>,
+    mut status: watch::Receiver<Arc<Status>>,
+    sent: SentMaildirs,
+) {
+    loop {
+        let now = Arc::clone(&status.borrow_and_update());
+        for account in &accounts {
+            if let Some(place) = sent_place(account, &now) {
+                sent.set(account.name.clone(), place);
+            }
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn sent_place(account: &Account, status: &Status) -> Option<SentMaildir> {
+    let place =
+        |path: std::path::PathBuf| SentMaildir { path, info_separator: account.info_separator };
+    if account.imap.is_none() {
+        return Some(place(account.maildir.join("Sent")));
+    }
+    let store = maildir(account);
+    if let Some(name) = account.roles.get(&Role::Sent) {
+        return Some(place(store.path(name)));
+    }
+    let shown = status.accounts.get(&account.name)?;
+    let known = shown.mailboxes.values().find(|m| m.role == Role::Sent.as_str());
+    match known {
+        Some(mailbox) => Some(place(mailbox.path.clone().into())),
+        // The server has none: a new one is made here, and the sync makes it there.
+        None if shown.last_success > 0 => Some(place(store.path(&MailboxName("Sent".to_owned())))),
+        None => None,
+    }
+}
+
+const REQUESTS_MAX: usize = 64;

@@ -1,0 +1,353 @@
+//! The daemon, and the pass without one. Floor 5.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::daemon::bus::{Bus, BusContext, OUTBOX_JOB};
+use crate::daemon::fleet::Fleet;
+use crate::daemon::outbox::OutboxTask;
+use crate::daemon::{document, paths, ready, settings, wiring};
+use crate::engine::account::Order;
+use crate::engine::board::{Board, micros_now};
+use crate::engine::jobs::{JobResult, Jobs, report_error};
+use crate::engine::relay::Ask;
+use crate::model::account::Settings;
+use crate::model::event::{AccountReport, Command, JobId, Target};
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::{AccountName, MailboxName, OutboxId};
+use crate::model::outbox::OutboxEvent;
+use crate::model::status::Status;
+
+/// One complete pass in this process: what `sync` does where no daemon runs.
+///
+/// # Errors
+/// The state directory is in use, or an account does not exist; what fails within an account is in
+/// the result.
+pub async fn sync_once(
+    settings: Settings,
+    targets: Vec<Target>,
+    dry_run: bool,
+) -> Result<JobResult, Failure> {
+    let state_dir = paths::state_dir();
+    let _lock = paths::StateLock::take(&state_dir)?;
+    let wanted = wanted(&settings, targets)?;
+    let begin = Instant::now();
+    let (board, _status) = Board::new(wiring::first_status(&settings, micros_now()));
+    let mut passes = JoinSet::new();
+    let mut result = JobResult::default();
+    for (name, mailboxes) in wanted {
+        let Some(account) = settings.accounts.get(&name) else { continue };
+        let ledger = paths::ledger(&state_dir, &name);
+        match wiring::worker(account, &ledger, board.clone()) {
+            Ok(Some(worker)) => {
+                let mut worker = if dry_run { worker.dry() } else { worker };
+                passes.spawn(async move { (name, worker.once(&mailboxes).await) });
+            }
+            Ok(None) => {}
+            Err(failure) => {
+                let error = Some(report_error(&failure));
+                result.accounts.insert(name, AccountReport { error, ..AccountReport::default() });
+            }
+        }
+    }
+    while let Some(done) = passes.join_next().await {
+        if let Ok((name, report)) = done {
+            result.accounts.insert(name, report);
+        }
+    }
+    result.elapsed = begin.elapsed();
+    Ok(result)
+}
+
+/// The mailboxes of each account that are asked for; an empty list means all.
+fn wanted(
+    settings: &Settings,
+    targets: Vec<Target>,
+) -> Result<BTreeMap<AccountName, Vec<MailboxName>>, Failure> {
+    let mut wanted: BTreeMap<AccountName, Vec<MailboxName>> = BTreeMap::new();
+    if targets.is_empty() {
+        let enabled = settings.accounts.values().filter(|a| a.enabled);
+        return Ok(enabled.map(|a| (a.name.clone(), Vec::new())).collect());
+    }
+    let whole: Vec<AccountName> =
+        targets.iter().filter(|t| t.mailbox.is_none()).map(|t| t.account.clone()).collect();
+    for target in targets {
+        if !settings.accounts.contains_key(&target.account) {
+            let what = format!("find account {:?}", target.account.as_str());
+            let names: Vec<&str> = settings.accounts.keys().map(AccountName::as_str).collect();
+            return Err(Failure::new(Scope::Daemon, Remedy::Never, Kind::NotFound, what)
+                .cure(format!("the configuration has: {}", names.join(", "))));
+        }
+        let mailboxes = wanted.entry(target.account.clone()).or_default();
+        if !whole.contains(&target.account) {
+            mailboxes.extend(target.mailbox);
+        }
+    }
+    Ok(wanted)
+}
+
+/// The daemon: runs until SIGTERM or SIGINT, reads the configuration again on SIGHUP.
+///
+/// # Errors
+/// It cannot start: another one runs, or the state directory, the socket or the outbox is not
+/// usable.
+pub async fn run(settings: Settings) -> Result<(), Failure> {
+    let state_dir = paths::state_dir();
+    let _lock = paths::StateLock::take(&state_dir)?;
+    paths::make_private_dir(&paths::runtime_dir())?;
+    let Signals { mut terminate, mut interrupt, mut hangup } = Signals::new()?;
+    let (mut daemon, mut commands) = Daemon::start(settings, &state_dir).await?;
+    ready::ready(&daemon.summary());
+    tracing::info!(pid = std::process::id(), "ready");
+    let mut heartbeat = interval(ready::heartbeat());
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => daemon.reload().await,
+            Some(command) = commands.recv() => daemon.obey(command).await,
+            _ = heartbeat.tick() => {
+                daemon.fleet.revive();
+                ready::alive(&daemon.summary());
+            }
+        }
+    }
+    ready::stopping();
+    tracing::info!("stopping");
+    daemon.stop().await;
+    Ok(())
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|e| Failure::local_io("listen for signals", &e).scoped(Scope::Daemon))
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+}
+
+struct Daemon {
+    settings: Settings,
+    state_dir: std::path::PathBuf,
+    board: Board,
+    status: watch::Receiver<Arc<Status>>,
+    jobs: Jobs,
+    fleet: Fleet,
+    outbox: Option<OutboxTask>,
+    events: broadcast::Sender<OutboxEvent>,
+    commands: mpsc::Sender<Command>,
+    shutdown: CancellationToken,
+}
+
+impl Daemon {
+    async fn start(
+        settings: Settings,
+        state_dir: &Path,
+    ) -> Result<(Self, mpsc::Receiver<Command>), Failure> {
+        let (board, status) = Board::new(wiring::first_status(&settings, micros_now()));
+        let jobs = Jobs::default();
+        let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let (events, _) = broadcast::channel(EVENTS_MAX);
+        let (notices, _) = broadcast::channel(EVENTS_MAX);
+        let shutdown = CancellationToken::new();
+        let bus = Bus::bind(BusContext {
+            status: status.clone(),
+            commands: commands.clone(),
+            jobs: jobs.clone(),
+            notices,
+            outbox: events.clone(),
+            config_path: settings.path.clone(),
+            session: settings.daemon.bus,
+            session_address: None,
+            socket: paths::socket(),
+            shutdown: shutdown.clone(),
+        })?;
+        tokio::spawn(bus.serve());
+        let fleet = Fleet::new(state_dir, board.clone(), jobs.clone());
+        let mut daemon = Self {
+            settings: settings.clone(),
+            state_dir: state_dir.to_path_buf(),
+            board,
+            status,
+            jobs,
+            fleet,
+            outbox: None,
+            events,
+            commands,
+            shutdown,
+        };
+        daemon.start_outbox()?;
+        daemon.fleet.apply(&settings).await;
+        daemon.board.update(|status| status.starting = false);
+        Ok((daemon, receiver))
+    }
+
+    fn start_outbox(&mut self) -> Result<(), Failure> {
+        self.outbox = Some(OutboxTask::start(
+            &self.settings,
+            &self.state_dir,
+            &self.board,
+            self.status.clone(),
+            self.events.clone(),
+        )?);
+        Ok(())
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Sync { job, account, mailboxes } => self.fleet.sync(job, &account, mailboxes),
+            Command::Pause { account, seconds } => self.pause(account.as_ref(), seconds),
+            Command::Resume { account } => self.resume(account.as_ref()),
+            Command::Reload => self.reload().await,
+            Command::Flush { job, ids } => self.flush(job, ids),
+        }
+    }
+
+    fn pause(&self, account: Option<&AccountName>, seconds: u64) {
+        self.fleet.order(account, &Order::Pause(seconds));
+        if account.is_some() {
+            return;
+        }
+        self.board.update(|status| status.paused = true);
+        self.ask_outbox(Ask::Pause);
+        if seconds > 0 {
+            let (commands, stop) = (self.commands.clone(), self.shutdown.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(Duration::from_secs(seconds)) => {
+                        // The daemon being gone is fine.
+                        drop(commands.send(Command::Resume { account: None }).await);
+                    }
+                }
+            });
+        }
+    }
+
+    fn resume(&self, account: Option<&AccountName>) {
+        self.fleet.order(account, &Order::Resume);
+        if account.is_none() {
+            self.board.update(|status| status.paused = false);
+            self.ask_outbox(Ask::Resume);
+        }
+    }
+
+    fn ask_outbox(&self, what: Ask) {
+        if let Some(outbox) = &self.outbox {
+            drop(outbox.ask(what));
+        }
+    }
+
+    fn flush(&self, job: JobId, ids: Vec<OutboxId>) {
+        let name = AccountName(OUTBOX_JOB.to_owned());
+        let Some(outbox) = &self.outbox else {
+            self.jobs.report(job, &name, AccountReport::default());
+            return;
+        };
+        let (answer, jobs) = (outbox.ask(Ask::Flush(ids)), self.jobs.clone());
+        tokio::spawn(async move {
+            let error = match answer.await {
+                Ok(Ok(_)) => None,
+                Ok(Err(failure)) => Some(report_error(&failure)),
+                Err(_) => {
+                    let what = "try the outbox";
+                    Some(report_error(&Failure::new(
+                        Scope::Daemon,
+                        Remedy::Later,
+                        Kind::Busy,
+                        what,
+                    )))
+                }
+            };
+            jobs.report(job, &name, AccountReport { error, ..AccountReport::default() });
+        });
+    }
+
+    /// Reads the configuration again. One with a mistake changes nothing.
+    async fn reload(&mut self) {
+        ready::reloading();
+        match settings::load(&self.settings.path) {
+            Ok(new) => self.adopt(new).await,
+            Err(err) => tracing::error!("the configuration was not taken over:\n{err}"),
+        }
+        ready::ready(&self.summary());
+    }
+
+    async fn adopt(&mut self, new: Settings) {
+        let fresh = wiring::first_status(&new, micros_now()).accounts;
+        self.board.update(|status| {
+            status.accounts.retain(|name, _| fresh.contains_key(name));
+            for (name, account) in fresh {
+                let changed = self.settings.accounts.get(&name) != new.accounts.get(&name);
+                if changed || !status.accounts.contains_key(&name) {
+                    status.accounts.insert(name, account);
+                }
+            }
+        });
+        self.settings = new;
+        if let Some(outbox) = self.outbox.take() {
+            outbox.stop().await;
+        }
+        if let Err(failure) = self.start_outbox() {
+            tracing::error!(%failure, "the outbox cannot start");
+        }
+        self.fleet.apply(&self.settings.clone()).await;
+        if self.board.now().paused {
+            self.fleet.order(None, &Order::Pause(0));
+            self.ask_outbox(Ask::Pause);
+        }
+        tracing::info!(accounts = self.settings.accounts.len(), "the configuration was taken over");
+    }
+
+    /// One line for the service manager.
+    fn summary(&self) -> String {
+        let status = self.board.now();
+        let state = document::state(&status);
+        let queued = status.outbox.queued;
+        format!("{state}; {} accounts, outbox {queued}", status.accounts.len())
+    }
+
+    async fn stop(mut self) {
+        self.board.update(|status| status.stopping = true);
+        let outbox = self.outbox.take();
+        let all = async {
+            let outbox = async {
+                if let Some(outbox) = outbox {
+                    outbox.stop().await;
+                }
+            };
+            tokio::join!(self.fleet.stop(), outbox);
+        };
+        // What does not end in time is interrupted; the ledgers know what to do about it.
+        if timeout(STOP_MAX, all).await.is_err() {
+            tracing::warn!("some work was interrupted; the next start settles it");
+        }
+        self.shutdown.cancel();
+    }
+}
+
+const COMMANDS_MAX: usize = 256;
+const EVENTS_MAX: usize = 256;
+const STOP_MAX: Duration = Duration::from_millis(4000);

@@ -1,0 +1,172 @@
+//! Takes a message into the outbox for a command: check it, record its envelope, spool it. Floor 5.
+//!
+//! Works with and without a daemon: the row in the outbox ledger comes first, the file second, and a
+//! daemon finds both.
+
+use std::io::{Cursor, Read};
+use std::path::Path;
+
+use crate::adapters::outbox::OutboxDir;
+use crate::adapters::outbox_ledger::SqliteOutbox;
+use crate::model::account::Settings;
+use crate::model::failure::Failure;
+use crate::model::ids::OutboxId;
+use crate::model::outbox::{Address, Submitted};
+use crate::model::status::Micros;
+use crate::ports::outbox::OutboxLedger;
+use crate::rules::addresses::addresses;
+use crate::rules::envelope::{Header, Unsendable, account_for, sending};
+use crate::rules::relay::new_id;
+
+/// Where and when a message is spooled.
+#[derive(Debug, Clone, Copy)]
+pub struct Spooling<'a> {
+    /// The configuration.
+    pub settings: &'a Settings,
+    /// The state directory.
+    pub state_dir: &'a Path,
+    /// Whether a daemon runs that will send it.
+    pub daemon_runs: bool,
+    /// Microseconds since the epoch.
+    pub now: Micros,
+    /// A random number.
+    pub random: u32,
+}
+
+/// What a command says, and its exit code.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    /// The exit code (sysexits).
+    pub code: u8,
+    /// For stdout, with line ends.
+    pub out: String,
+    /// For stderr, with line ends.
+    pub err: String,
+}
+
+impl Answer {
+    /// A refusal: a code and what to say.
+    pub fn refused(code: u8, why: &str) -> Self {
+        Self { code, out: String::new(), err: format!("postrider: {why}\n") }
+    }
+}
+
+/// Spools one message; `account` is the one that the caller chose.
+///
+/// # Errors
+///
+/// The answer that says why it is not spooled.
+pub fn spool(
+    how: &Spooling<'_>,
+    submitted: &Submitted,
+    account: Option<&str>,
+    mut input: &mut dyn Read,
+) -> Result<(OutboxId, String), Answer> {
+    let mut head = Vec::new();
+    let read = Read::by_ref(&mut input).take(HEAD_BYTES).read_to_end(&mut head);
+    read.map_err(|err| Answer::refused(74, &format!("read the message: {err}")))?;
+    if let Some(account) = account {
+        choose(&mut head, account);
+    }
+    check(how, submitted, &Header::parse(&head))?;
+    let id = new_id(how.now, how.random);
+    let store = || -> Result<(), Failure> {
+        std::fs::create_dir_all(how.state_dir)
+            .map_err(|err| Failure::local_io("make the state directory", &err))?;
+        let spool = OutboxDir::open(&how.settings.outbox.dir)?;
+        let ledger = SqliteOutbox::open(how.state_dir)?;
+        // The row keeps the id as well: without it the daemon would give the file one of its own.
+        let mut record = || ledger.submit(&id, submitted, how.now);
+        let mut content = Cursor::new(head).chain(input);
+        spool.drop_message(&id, &mut content, &mut record).map(drop)
+    };
+    store().map_err(|failure| {
+        let denied = failure.detail.as_ref().is_some_and(|text| text.contains("ermission denied"));
+        Answer::refused(if denied { 77 } else { failure.kind.exit_code() }, &failure.to_string())
+    })?;
+    let note = if how.daemon_runs {
+        String::new()
+    } else {
+        format!(
+            "postrider: queued as {id}; the daemon is not running: start it with `postrider run`\n"
+        )
+    };
+    Ok((id, note))
+}
+
+/// Returns the addresses of an argument.
+///
+/// # Errors
+///
+/// The answer that says why one cannot be used; 67 for a local name.
+pub fn recipients(text: &str) -> Result<Vec<Address>, Answer> {
+    let all = addresses(text).into_iter().map(|found| {
+        found.map_err(|bad| {
+            if bad.contains('@') {
+                Answer::refused(65, &format!("address {bad:?} cannot be used: correct it"))
+            } else {
+                Answer::refused(67, &local_name(&bad))
+            }
+        })
+    });
+    all.collect()
+}
+
+/// Refuses now what the daemon would refuse later, while somebody still listens.
+fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(), Answer> {
+    let refuse = |why: &Unsendable| {
+        let code = match why {
+            Unsendable::BadAddress(text) if !text.contains('@') => 67,
+            Unsendable::NoAccount(_) => 67,
+            Unsendable::NoHeader
+            | Unsendable::NoSender
+            | Unsendable::NoRecipients
+            | Unsendable::BadAddress(_) => 65,
+        };
+        let why = match why {
+            Unsendable::BadAddress(text) if code == 67 => local_name(text),
+            Unsendable::NoHeader
+            | Unsendable::NoSender
+            | Unsendable::NoRecipients
+            | Unsendable::NoAccount(_)
+            | Unsendable::BadAddress(_) => why.explain(),
+        };
+        Answer::refused(code, &why)
+    };
+    if !header.has_fields() {
+        return Err(refuse(&Unsendable::NoHeader));
+    }
+    let wishes = header.wishes();
+    let envelope = header.envelope(Some(submitted), &wishes).map_err(|why| refuse(&why))?;
+    let accounts = sending(how.settings);
+    let author = header.author().map_err(|why| refuse(&why))?.or(envelope.sender);
+    let known = match (&wishes.account, &author) {
+        (Some(name), _) => accounts.iter().any(|account| account.name == *name),
+        (None, Some(author)) => account_for(author, &accounts).is_some(),
+        (None, None) => false,
+    };
+    if known {
+        return Ok(());
+    }
+    let from = author.map_or_else(|| "<>".to_owned(), |from| from.as_str().to_owned());
+    Err(refuse(&Unsendable::NoAccount(from)))
+}
+
+fn local_name(text: &str) -> String {
+    format!(
+        "{text:?} is a local name, and postrider delivers nothing on this machine: \
+         write the whole address, name@domain"
+    )
+}
+
+/// Puts the caller's choice of an account on top, as the control header that never leaves.
+fn choose(head: &mut Vec<u8>, account: &str) {
+    if head.starts_with(b"From ") {
+        let end = head.iter().position(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1);
+        head.drain(..end);
+    }
+    let name: String = account.chars().filter(|c| !c.is_control()).collect();
+    head.splice(0..0, format!("X-Postrider-Account: {name}\n").into_bytes());
+}
+
+const HEAD_BYTES: u64 = 1024 * 1024;

@@ -1,0 +1,74 @@
+//! Builds the parts of an account from the settings. Floor 5.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::adapters::imap::ImapConnector;
+use crate::adapters::ledger::SqliteLedger;
+use crate::adapters::maildir::MaildirStore;
+use crate::engine::board::Board;
+use crate::engine::pass::Worker;
+use crate::model::account::{Account, Settings};
+use crate::model::failure::Failure;
+use crate::model::status::{AccountState, AccountStatus, OutboxStatus, Status};
+
+/// A worker over the real ports.
+pub type RealWorker = Worker<MaildirStore, SqliteLedger, ImapConnector>;
+
+/// The Maildir of an account.
+pub fn maildir(account: &Account) -> MaildirStore {
+    MaildirStore::new(
+        account.maildir.clone(),
+        account.layout,
+        account.info_separator,
+        account.sync.quarantine,
+    )
+}
+
+/// Builds the worker of an account; `None` if it has no IMAP.
+///
+/// # Errors
+/// The ledger cannot be used.
+pub fn worker(
+    account: &Account,
+    ledger: &Path,
+    board: Board,
+) -> Result<Option<RealWorker>, Failure> {
+    let Some(imap) = &account.imap else { return Ok(None) };
+    let connector = ImapConnector::new(imap.clone(), account.name.as_str());
+    let ledger = SqliteLedger::open(ledger)?;
+    let local = Arc::new(maildir(account));
+    let account = Arc::new(account.clone());
+    Ok(Some(Worker::new(account, local, Arc::new(ledger), Arc::new(connector), board)))
+}
+
+/// The status before anything happened.
+pub fn first_status(settings: &Settings, since: u64) -> Status {
+    let accounts = settings.accounts.iter().map(|(name, account)| {
+        let protocol = if account.imap.is_some() { "imap" } else { "none" };
+        let state = match (account.enabled, &account.imap) {
+            (false, _) => AccountState::Disabled,
+            (true, None) => AccountState::Idle,
+            (true, Some(_)) => AccountState::Connecting,
+        };
+        let status = AccountStatus {
+            address: account.address.clone(),
+            protocol: protocol.to_owned(),
+            enabled: account.enabled,
+            maildir: account.maildir.display().to_string(),
+            state,
+            ..AccountStatus::default()
+        };
+        (name.clone(), status)
+    });
+    Status {
+        since,
+        starting: true,
+        accounts: accounts.collect(),
+        outbox: OutboxStatus {
+            directory: settings.outbox.dir.display().to_string(),
+            ..OutboxStatus::default()
+        },
+        ..Status::default()
+    }
+}

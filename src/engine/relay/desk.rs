@@ -1,0 +1,284 @@
+//! Looking at the directory, and serving what persons ask. Floor 4.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tracing::warn;
+
+use super::intake::{self, DRAFT, HELD};
+use super::{Ask, Line, Relay, Request};
+use crate::engine::offload::offload;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::OutboxId;
+use crate::model::outbox::{CopyState, Decision, Item, OutboxEvent, Phase, RecipientState};
+use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
+use crate::rules::relay;
+
+impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
+    /// Takes up what the last run left.
+    pub(super) async fn restore(&mut self) -> Result<(), Failure> {
+        let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
+        let setup = Arc::clone(&self.setup);
+        let found = offload(move || intake::restore(&*spool, &*ledger, &setup)).await?;
+        self.files = found.files;
+        let ids: Vec<OutboxId> = found.items.iter().map(|item| item.id.clone()).collect();
+        self.items = found.items.into_iter().map(|item| (item.id.clone(), item)).collect();
+        for id in ids {
+            self.close(&id).await;
+        }
+        Ok(())
+    }
+
+    /// One look at the directory: new files, changed flags, files that are gone.
+    pub(super) async fn look(&mut self) {
+        (self.dirty, self.more) = (false, false);
+        let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
+        let setup = Arc::clone(&self.setup);
+        let looked = offload(move || {
+            let scan = spool.scan()?;
+            let mut taken = Vec::new();
+            for dropped in scan.ready.iter().take(BATCH) {
+                match intake::take_in(&*spool, &*ledger, &setup, dropped) {
+                    Ok(found) => taken.extend(found),
+                    // One bad file stops no other.
+                    Err(failure) => warn!(%failure, "a file in the outbox cannot be taken"),
+                }
+            }
+            Ok((taken, scan.ready.len() > BATCH, spool.kept()?))
+        })
+        .await;
+        let (taken, more, files) = match looked {
+            Ok(looked) => looked,
+            Err(failure) => {
+                warn!(%failure, "the outbox cannot be read");
+                return;
+            }
+        };
+        (self.more, self.files) = (more, files);
+        for (item, _) in taken {
+            let id = item.id.clone();
+            if let Some(account) = item.account.clone().filter(|_| item.phase != Phase::Failed) {
+                self.tell(OutboxEvent::Queued { id: id.clone(), account });
+            } else {
+                self.tell(OutboxEvent::Failed {
+                    id: id.clone(),
+                    recipients: super::failed_recipients(&item),
+                });
+            }
+            self.items.insert(id.clone(), item);
+            self.close(&id).await;
+        }
+        self.heed_flags().await;
+    }
+
+    /// A file that is gone or carries T is cancelled; D holds, and its removal releases.
+    async fn heed_flags(&mut self) {
+        let ids: Vec<OutboxId> = self.items.keys().cloned().collect();
+        for id in ids {
+            let Some(item) = self.items.get_mut(&id) else { continue };
+            let file = self.files.get(&id);
+            let waits = matches!(item.phase, Phase::Queued | Phase::Held | Phase::Uncertain);
+            let is_draft = item.reason.as_ref().is_some_and(|reason| reason.name == DRAFT);
+            match file {
+                _ if !waits => {}
+                None => self.cancel(&id).await,
+                Some(kept) if kept.trashed => self.cancel(&id).await,
+                Some(kept) if kept.draft && item.phase == Phase::Queued => {
+                    intake::hold(item, DRAFT, "the flag D holds it: remove the flag to send it");
+                    let item = item.clone();
+                    self.save(item, Vec::new()).await;
+                }
+                Some(kept) if !kept.draft && item.phase == Phase::Held && is_draft => {
+                    (item.phase, item.reason) = (Phase::Queued, None);
+                    let item = item.clone();
+                    self.save(item, Vec::new()).await;
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    async fn cancel(&mut self, id: &OutboxId) {
+        let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
+        let (ours, kept) = (id.clone(), self.files.get(id).cloned());
+        let parked = self.items.get(id).is_some_and(|item| item.phase == Phase::Failed);
+        let cancelled = offload(move || {
+            let kept = if parked { spool.unpark(&ours)? } else { kept };
+            intake::cancel(&*spool, &*ledger, &ours, kept.as_ref())
+        });
+        match cancelled.await {
+            Ok(()) => {
+                self.items.remove(id);
+                self.files.remove(id);
+            }
+            Err(failure) => warn!(%id, %failure, "not cancelled"),
+        }
+    }
+
+    /// Does what a person asks.
+    pub(super) async fn serve(&mut self, request: Request) {
+        let Request { what, reply } = request;
+        let done = match what {
+            Ask::List => Ok(self.items.values().cloned().collect()),
+            Ask::Pause | Ask::Resume => {
+                self.paused = what == Ask::Pause;
+                Ok(Vec::new())
+            }
+            Ask::Flush(ids) => {
+                match self.chosen(&ids) {
+                    Ok(ids) => self.flush(ids, reply),
+                    Err(failure) => drop(reply.send(Err(failure))),
+                }
+                return;
+            }
+            Ask::Hold(ids) => self.change(&ids, Change::Hold).await,
+            Ask::Release(ids) => self.change(&ids, Change::Release).await,
+            Ask::Retry(ids) => self.change(&ids, Change::Retry).await,
+            Ask::Cancel(ids) => self.change(&ids, Change::Cancel).await,
+            Ask::Resolve(id, decision) => self.change(&[id], Change::Resolve(decision)).await,
+        };
+        // Whoever asked may be gone.
+        drop(reply.send(done));
+    }
+
+    /// Forgets all back-off for these messages and answers when they were tried.
+    fn flush(
+        &mut self,
+        ids: BTreeSet<OutboxId>,
+        reply: tokio::sync::oneshot::Sender<Result<Vec<Item>, Failure>>,
+    ) {
+        let now = self.now();
+        for id in &ids {
+            if let Some(item) = self.items.get_mut(id)
+                && item.phase == Phase::Queued
+            {
+                (item.next_try, item.hold_until) = (now, 0);
+                if let Some(account) = &item.account {
+                    let line = self.lines.entry(account.clone()).or_default();
+                    *line = Line { busy: line.busy, ..Line::default() };
+                }
+            }
+        }
+        self.copies.retain(|_, at| *at == u64::MAX);
+        self.dirty = true;
+        self.flushes.push((ids, reply));
+    }
+
+    pub(super) fn answer_flushes(&mut self) {
+        let now = self.now();
+        let lines = &self.lines;
+        let items = &self.items;
+        let waits = |id: &OutboxId| {
+            let Some(item) = items.get(id) else { return false };
+            let line = item.account.as_ref().and_then(|account| lines.get(account));
+            match item.phase {
+                Phase::Sending | Phase::Dot => true,
+                Phase::Queued => {
+                    item.next_try <= now && line.is_none_or(|line| line.not_before <= now)
+                }
+                Phase::Claimed
+                | Phase::Held
+                | Phase::Uncertain
+                | Phase::Accepted
+                | Phase::SentCopy
+                | Phase::Failed => false,
+            }
+        };
+        let paused = self.paused;
+        let (done, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.flushes)
+            .into_iter()
+            .partition(|(ids, _)| paused || !ids.iter().any(waits));
+        self.flushes = open;
+        for (ids, reply) in done {
+            let left = ids.iter().filter_map(|id| self.items.get(id).cloned()).collect();
+            drop(reply.send(Ok(left)));
+        }
+    }
+
+    /// The ids that are meant: all when none is named.
+    fn chosen(&self, ids: &[OutboxId]) -> Result<BTreeSet<OutboxId>, Failure> {
+        if let Some(unknown) = ids.iter().find(|id| !self.items.contains_key(*id)) {
+            return Err(Failure::new(
+                Scope::Message,
+                Remedy::Never,
+                Kind::NotFound,
+                format!("find message {unknown} in the outbox"),
+            )
+            .cure("list the messages with `postrider outbox list`"));
+        }
+        let all = || self.items.keys().cloned().collect();
+        Ok(if ids.is_empty() { all() } else { ids.iter().cloned().collect() })
+    }
+
+    async fn change(&mut self, ids: &[OutboxId], change: Change) -> Result<Vec<Item>, Failure> {
+        let ids = self.chosen(ids)?;
+        for id in &ids {
+            self.change_one(id, change).await?;
+        }
+        Ok(ids.iter().filter_map(|id| self.items.get(id).cloned()).collect())
+    }
+
+    async fn change_one(&mut self, id: &OutboxId, change: Change) -> Result<(), Failure> {
+        let now = self.now();
+        let Some(item) = self.items.get_mut(id) else { return Ok(()) };
+        match (change, item.phase) {
+            (Change::Hold, Phase::Queued) => {
+                intake::hold(item, HELD, "held by command: release it to send it");
+            }
+            (Change::Release, Phase::Held) => {
+                (item.phase, item.reason, item.next_try) = (Phase::Queued, None, now);
+                self.unflag(id).await?;
+            }
+            (Change::Release, Phase::Queued) => item.hold_until = 0,
+            (Change::Retry, Phase::Queued) => item.next_try = now,
+            (Change::Retry, Phase::Failed) => {
+                relay::retry(item, now);
+                let (spool, ours) = (Arc::clone(&self.spool), id.clone());
+                if let Some(kept) = offload(move || spool.unpark(&ours)).await? {
+                    self.files.insert(id.clone(), kept);
+                }
+            }
+            (Change::Cancel, Phase::Queued | Phase::Held | Phase::Uncertain | Phase::Failed)
+            | (Change::Resolve(Decision::Drop), Phase::Uncertain) => {
+                self.cancel(id).await;
+                return Ok(());
+            }
+            (Change::Resolve(Decision::Resend), Phase::Uncertain) => {
+                (item.phase, item.next_try) = (Phase::Queued, now);
+            }
+            (Change::Resolve(Decision::Sent), Phase::Uncertain) => {
+                for one in item.recipients.iter_mut().filter(|one| one.state.is_open()) {
+                    one.state = RecipientState::Accepted;
+                }
+                (item.phase, item.copy) = (Phase::Accepted, CopyState::Due);
+            }
+            _ => return Ok(()),
+        }
+        if let Some(item) = self.items.get(id).cloned() {
+            self.save(item, Vec::new()).await;
+        }
+        Ok(())
+    }
+
+    /// Takes the flag D away, or the next look would hold the message again.
+    async fn unflag(&mut self, id: &OutboxId) -> Result<(), Failure> {
+        let Some(kept) = self.files.get(id).filter(|kept| kept.draft).cloned() else {
+            return Ok(());
+        };
+        let (spool, ours) = (Arc::clone(&self.spool), id.clone());
+        let kept = offload(move || spool.unflag(&ours, &kept)).await?;
+        self.files.insert(id.clone(), kept);
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Hold,
+    Release,
+    Retry,
+    Cancel,
+    Resolve(Decision),
+}
+
+const BATCH: usize = 32;

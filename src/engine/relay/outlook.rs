@@ -1,0 +1,63 @@
+//! What is due when, and how things stand. Floor 4.
+
+use std::time::Duration;
+
+use super::Relay;
+use crate::model::outbox::Phase;
+use crate::model::status::{Micros, OutboxStatus};
+use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
+
+impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
+    /// How long nothing is due.
+    pub(super) fn pause(&self) -> Duration {
+        let now = self.now();
+        if self.more {
+            return Duration::ZERO;
+        }
+        let copies = self.copies.values().copied().filter(|at| *at != Micros::MAX);
+        let next = copies.chain(self.next_attempt()).min();
+        let until = next.map_or(RESCAN, |at| Duration::from_micros(at.saturating_sub(now)));
+        until.clamp(Duration::from_millis(10), RESCAN)
+    }
+
+    pub(super) fn next_attempt(&self) -> Option<Micros> {
+        if self.paused {
+            return None;
+        }
+        let queued = self.items.values().filter(|item| item.phase == Phase::Queued);
+        let due = queued.filter_map(|item| {
+            let line = self.lines.get(item.account.as_ref()?);
+            let at = item.next_try.max(item.hold_until);
+            match line {
+                // When it is free again, it wakes us.
+                Some(line) if line.busy => None,
+                Some(line) => Some(at.max(line.not_before)),
+                None => Some(at),
+            }
+        });
+        due.min()
+    }
+
+    pub(super) fn publish(&self) {
+        let count = |wanted: &[Phase]| {
+            let n = self.items.values().filter(|item| wanted.contains(&item.phase)).count();
+            u32::try_from(n).unwrap_or(u32::MAX)
+        };
+        let status = OutboxStatus {
+            queued: count(&[Phase::Claimed, Phase::Queued, Phase::Sending, Phase::Dot]),
+            held: count(&[Phase::Held]),
+            uncertain: count(&[Phase::Uncertain]),
+            failed: count(&[Phase::Failed]),
+            sending: count(&[Phase::Sending, Phase::Dot]) > 0,
+            next_attempt: self.next_attempt().unwrap_or(0),
+            directory: self.setup.directory.clone(),
+        };
+        self.links.status.send_if_modified(|old| {
+            let changed = *old != status;
+            *old = status;
+            changed
+        });
+    }
+}
+
+const RESCAN: Duration = Duration::from_secs(60);

@@ -1,0 +1,237 @@
+//! The outbox: its directory, its ledger, the way out, the copy for Sent.
+//!
+//! [`Spool`] and [`OutboxLedger`] block on the disk: the engine calls them on the blocking pool.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::model::failure::Failure;
+use crate::model::ids::{AccountName, OutboxId};
+use crate::model::outbox::{Address, Broken, Envelope, Item, Outcome, Submitted};
+use crate::model::status::Micros;
+
+/// A file that was dropped and is complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name without Maildir flags.
+    pub name: String,
+    /// Whether it carries `D`: hold.
+    pub draft: bool,
+    /// Whether it carries `T`: cancel.
+    pub trashed: bool,
+}
+
+/// A file in `cur/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Where it is now; the flags in its name may change at any time.
+    pub path: PathBuf,
+    /// Whether it carries `D`: hold.
+    pub draft: bool,
+    /// Whether it carries `T`: cancel.
+    pub trashed: bool,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What one look at the directory found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// Complete files, oldest name first.
+    pub ready: Vec<Dropped>,
+    /// Whether a file is still being written: look again soon.
+    pub unfinished: bool,
+}
+
+/// The outbox directory.
+pub trait Spool: Send + Sync + 'static {
+    /// Looks for complete files in `new/` and in the directory itself.
+    ///
+    /// # Errors
+    /// When a directory cannot be listed completely, or others may write to it.
+    fn scan(&self) -> Result<Scan, Failure>;
+
+    /// Moves a dropped file into `cur/`, durably; `id` becomes its base name.
+    ///
+    /// # Errors
+    /// When the file is gone or cannot be moved.
+    fn claim(&self, dropped: &Dropped, id: &OutboxId) -> Result<Kept, Failure>;
+
+    /// Lists `cur/` by id.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed completely.
+    fn kept(&self) -> Result<BTreeMap<OutboxId, Kept>, Failure>;
+
+    /// Returns the beginning of a message, at most `limit` bytes.
+    ///
+    /// # Errors
+    /// When the file is not a regular file of ours, or cannot be read.
+    fn head(&self, kept: &Kept, limit: usize) -> Result<Vec<u8>, Failure>;
+
+    /// Puts bytes into a message at an offset, durably: all of it is there afterwards, or nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written; the message is unchanged then.
+    fn insert(&self, kept: &Kept, at: u64, bytes: &[u8]) -> Result<Kept, Failure>;
+
+    /// Takes the flags of a message away: it is neither held nor cancelled by its name.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    fn unflag(&self, id: &OutboxId, kept: &Kept) -> Result<Kept, Failure>;
+
+    /// Moves a message to `failed/` and writes the reason beside it, durably.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    fn park(&self, id: &OutboxId, kept: &Kept, reason: &str) -> Result<(), Failure>;
+
+    /// Moves a message from `failed/` back to `cur/`, durably, and drops the reason. None when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    fn unpark(&self, id: &OutboxId) -> Result<Option<Kept>, Failure>;
+
+    /// Lists the ids in `failed/`.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed completely.
+    fn parked(&self) -> Result<Vec<OutboxId>, Failure>;
+
+    /// Removes a message that is done or cancelled, durably. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    fn remove(&self, kept: &Kept) -> Result<(), Failure>;
+}
+
+/// What the outbox remembers. Each call is one durable transaction.
+pub trait OutboxLedger: Send + Sync + 'static {
+    /// Records what the arguments of `sendmail` said, before the file appears.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn submit(&self, id: &OutboxId, submitted: &Submitted, now: Micros) -> Result<(), Failure>;
+
+    /// Returns what [`OutboxLedger::submit`] recorded.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    fn submitted(&self, id: &OutboxId) -> Result<Option<Submitted>, Failure>;
+
+    /// Writes an item and its recipients, new or known.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn put(&self, item: &Item) -> Result<(), Failure>;
+
+    /// Writes an item and remembers that these recipients have it, for the replay guard.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn put_accepted(&self, item: &Item, accepted: &[Address], now: Micros) -> Result<(), Failure>;
+
+    /// Returns all items, oldest first.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    fn items(&self) -> Result<Vec<Item>, Failure>;
+
+    /// Forgets an item and what was submitted for it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn forget(&self, id: &OutboxId) -> Result<(), Failure>;
+
+    /// Returns which of these recipients have this Message-ID since `since`, and when.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    fn delivered(
+        &self,
+        message_id: &str,
+        recipients: &[Address],
+        since: Micros,
+    ) -> Result<Vec<(Address, Micros)>, Failure>;
+
+    /// Whether the server of this account is known to file sent messages itself.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    fn server_files(&self, account: &AccountName) -> Result<bool, Failure>;
+
+    /// Remembers whether the server of this account files sent messages itself.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn set_server_files(&self, account: &AccountName, files: bool) -> Result<(), Failure>;
+
+    /// Forgets deliveries and submissions from before `before`.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn prune(&self, before: Micros) -> Result<(), Failure>;
+}
+
+/// One message on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// The account that sends it.
+    pub account: AccountName,
+    /// The file.
+    pub path: PathBuf,
+    /// Byte ranges of the file that stay here (Bcc and the like), ascending.
+    pub skip: Vec<Range<u64>>,
+    /// Sender, and the recipients that are still to be tried.
+    pub envelope: Envelope,
+}
+
+/// Asked before the final dot leaves.
+pub trait DotGate: Send + Sync {
+    /// Makes durable that the final dot may leave; an error keeps it here.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn open(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// The way out.
+pub trait Submit: Send + Sync + 'static {
+    /// Makes one attempt.
+    ///
+    /// # Errors
+    /// What broke the attempt off, and whether the server may have the message. A failure of scope
+    /// `Account` says nothing about the message.
+    fn submit(
+        &self,
+        job: &Job,
+        gate: &impl DotGate,
+    ) -> impl Future<Output = Result<Outcome, Broken>> + Send;
+}
+
+/// A sent message, for the Sent mailbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// The account that sent it.
+    pub account: AccountName,
+    /// The file.
+    pub path: PathBuf,
+    /// Byte ranges of the file that are not filed.
+    pub skip: Vec<Range<u64>>,
+    /// Its Message-ID, with angle brackets.
+    pub message_id: String,
+}
+
+/// Files copies of sent messages.
+pub trait SentFiler: Send + Sync + 'static {
+    /// Files a copy, durably, unless one with its Message-ID is there.
+    ///
+    /// # Errors
+    /// When it cannot be filed now.
+    fn file(&self, copy: &Copy) -> impl Future<Output = Result<(), Failure>> + Send;
+}

@@ -1,0 +1,340 @@
+//! The life of a queued message: what an attempt means for it, and when the next one is due. Floor 1.
+
+use std::time::Duration;
+
+use crate::model::account::OnUncertain;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::OutboxId;
+use crate::model::outbox::{
+    Address, Broken, CopyState, Item, Outcome, Phase, Reason, RecipientState, Verdict,
+};
+use crate::model::status::Micros;
+
+/// A random number in 0..=1000; 500 leaves a delay as it is.
+pub type Jitter = u32;
+
+/// What holds for all messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayPolicy {
+    /// How long transient refusals are retried.
+    pub retry_for: Duration,
+    /// What becomes of a message whose fate is not known.
+    pub on_uncertain: OnUncertain,
+}
+
+/// What an attempt changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Who was accepted just now.
+    pub accepted: Vec<Address>,
+    /// The server's word to them.
+    pub reply: String,
+}
+
+/// Returns the delay after `tries` attempts: 15 s, 30 s, 1, 2, 5, 15, 30, 60 min, ±20 %.
+pub fn back_off(tries: u32, jitter: Jitter) -> Duration {
+    let step = usize::try_from(tries.saturating_sub(1)).unwrap_or(usize::MAX);
+    let seconds = STEPS.get(step).copied().unwrap_or(LONGEST);
+    Duration::from_millis(seconds * (800 + u64::from(jitter.min(1000)) * 2 / 5))
+}
+
+/// Makes an id that sorts by time.
+pub fn new_id(now: Micros, random: u32) -> OutboxId {
+    let digits = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let base36 = |mut n: u64, width: usize| {
+        let mut out = vec![b'0'; width];
+        for place in out.iter_mut().rev() {
+            *place =
+                usize::try_from(n % 36).ok().and_then(|d| digits.get(d)).copied().unwrap_or(b'0');
+            n /= 36;
+        }
+        String::from_utf8_lossy(&out).into_owned()
+    };
+    OutboxId(format!("{}{}", base36(now, 10), base36(u64::from(random), 5)))
+}
+
+/// Applies the verdicts of an attempt.
+pub fn settle(
+    item: &mut Item,
+    outcome: &Outcome,
+    now: Micros,
+    jitter: Jitter,
+    policy: &RelayPolicy,
+) -> Change {
+    let mut change = Change::default();
+    let mut greylisted = false;
+    for (address, verdict) in &outcome.verdicts {
+        let open = item.recipients.iter_mut().filter(|one| one.state.is_open());
+        let Some(recipient) = open.into_iter().find(|one| one.address == *address) else {
+            continue;
+        };
+        let (state, reply) = match verdict {
+            Verdict::Accepted(reply) => (RecipientState::Accepted, reply),
+            Verdict::Deferred(reply) => (RecipientState::Deferred, reply),
+            Verdict::Refused(reply) => (RecipientState::Failed, reply),
+        };
+        recipient.state = state;
+        recipient.reply = Some(reply.to_string());
+        if state == RecipientState::Accepted {
+            change.accepted.push(address.clone());
+            change.reply = reply.to_string();
+        }
+        greylisted |= state == RecipientState::Deferred && reply.is_greylisting();
+    }
+    if !change.accepted.is_empty() && item.copy == CopyState::NotYet {
+        item.copy = CopyState::Due;
+    }
+    item.tries = item.tries.saturating_add(1);
+    item.reason = word(item, RecipientState::Deferred, "Refused");
+    let mut delay = back_off(item.tries, jitter);
+    if greylisted {
+        delay = delay.max(GREYLISTING);
+    }
+    conclude(item, now, delay, policy);
+    change
+}
+
+/// Applies an attempt that broke off.
+pub fn broke(item: &mut Item, broken: &Broken, now: Micros, jitter: Jitter, policy: &RelayPolicy) {
+    let failure = &broken.failure;
+    item.reason = Some(reason(failure));
+    if broken.after_dot {
+        doubt(item, now, policy);
+        return;
+    }
+    item.phase = Phase::Queued;
+    match (failure.scope, failure.remedy) {
+        (Scope::Message, Remedy::Never) => fail(item, &failure.to_string()),
+        (Scope::Message, Remedy::Now | Remedy::Later) => {
+            item.tries = item.tries.saturating_add(1);
+            conclude(item, now, back_off(item.tries, jitter), policy);
+        }
+        // The account's trouble never ages a message: it waits for its account.
+        (Scope::Mailbox | Scope::Account | Scope::Daemon, _) => item.next_try = now,
+    }
+}
+
+/// The final dot may have left: the message waits for a person, or goes out again.
+pub fn doubt(item: &mut Item, now: Micros, policy: &RelayPolicy) {
+    match item.on_uncertain.unwrap_or(policy.on_uncertain) {
+        OnUncertain::Hold => item.phase = Phase::Uncertain,
+        OnUncertain::Retry => {
+            item.phase = Phase::Queued;
+            item.tries = item.tries.saturating_add(1);
+            item.next_try = after(now, UNCERTAIN_PAUSE);
+        }
+    }
+}
+
+/// What a start finds in the ledger, and makes of it.
+pub fn resume(item: &mut Item, now: Micros, policy: &RelayPolicy) {
+    match item.phase {
+        // The dot had not left, so the server has nothing.
+        Phase::Sending => item.phase = Phase::Queued,
+        Phase::Dot => {
+            item.reason = Some(Reason {
+                name: "Timeout".to_owned(),
+                text: "stopped between the final dot and the server's answer".to_owned(),
+            });
+            doubt(item, now, policy);
+        }
+        Phase::SentCopy => item.phase = Phase::Accepted,
+        Phase::Claimed
+        | Phase::Queued
+        | Phase::Held
+        | Phase::Uncertain
+        | Phase::Accepted
+        | Phase::Failed => {}
+    }
+}
+
+/// Fails all recipients that are still open.
+pub fn fail(item: &mut Item, why: &str) {
+    for recipient in item.recipients.iter_mut().filter(|one| one.state.is_open()) {
+        recipient.state = RecipientState::Failed;
+        recipient.reply =
+            Some(recipient.reply.take().map_or_else(
+                || why.to_owned(),
+                |said| format!("{why}; the last word was: {said}"),
+            ));
+    }
+    item.phase = Phase::Failed;
+}
+
+/// A person wants the failed recipients tried again.
+pub fn retry(item: &mut Item, now: Micros) {
+    for recipient in &mut item.recipients {
+        if recipient.state != RecipientState::Accepted {
+            recipient.state = RecipientState::Pending;
+        }
+    }
+    (item.phase, item.tries, item.next_try) = (Phase::Queued, 0, now);
+    item.queued_at = now;
+    item.reason = None;
+}
+
+/// The text of the reason file in `failed/` (after RFC 3464).
+pub fn report(item: &Item) -> String {
+    let mut text = format!("Original-Message-ID: {}\nQueue-ID: {}\n", item.message_id, item.id);
+    if let Some(reason) = &item.reason {
+        text.push_str(&format!("Reason: {}\n", reason.text));
+    }
+    for one in &item.recipients {
+        let action = match one.state {
+            RecipientState::Accepted => "relayed",
+            RecipientState::Failed => "failed",
+            RecipientState::Pending | RecipientState::Deferred => "delayed",
+        };
+        text.push_str(&format!("\nFinal-Recipient: rfc822; {}\nAction: {action}\n", one.address));
+        if let Some(reply) = &one.reply {
+            text.push_str(&format!("Diagnostic-Code: smtp; {reply}\n"));
+        }
+    }
+    text
+}
+
+/// How long an account waits after `failures` failures in a row.
+pub fn account_pause(failure: &Failure, failures: u32, jitter: Jitter) -> Duration {
+    match (failure.remedy, failure.kind) {
+        (Remedy::Never, _) => Duration::from_secs(LONGEST),
+        (_, Kind::Throttled) => back_off(failures, jitter).max(THROTTLED),
+        _ => back_off(failures, jitter),
+    }
+}
+
+/// A failure as the reason of an item.
+pub fn reason(failure: &Failure) -> Reason {
+    Reason { name: failure.kind.error_name().to_owned(), text: failure.to_string() }
+}
+
+/// The moment `delay` after `now`.
+pub fn after(now: Micros, delay: Duration) -> Micros {
+    now.saturating_add(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
+}
+
+fn conclude(item: &mut Item, now: Micros, delay: Duration, policy: &RelayPolicy) {
+    let open = item.recipients.iter().any(|one| one.state.is_open());
+    if open && now >= after(item.queued_at.max(item.hold_until), policy.retry_for) {
+        fail(item, "given up after the time that retry_for allows");
+    } else if open {
+        item.phase = Phase::Queued;
+        item.next_try = after(now, delay);
+    } else if item.has(RecipientState::Failed) {
+        item.phase = Phase::Failed;
+        item.reason = word(item, RecipientState::Failed, "Refused");
+    } else {
+        item.phase = Phase::Accepted;
+    }
+}
+
+fn word(item: &Item, state: RecipientState, name: &str) -> Option<Reason> {
+    let one = item.recipients.iter().find(|one| one.state == state)?;
+    let said = one.reply.as_deref().unwrap_or("no word");
+    Some(Reason { name: name.to_owned(), text: format!("{}: {said}", one.address) })
+}
+
+const STEPS: [u64; 8] = [15, 30, 60, 120, 300, 900, 1800, LONGEST];
+const LONGEST: u64 = 3600;
+const GREYLISTING: Duration = Duration::from_secs(300);
+const UNCERTAIN_PAUSE: Duration = Duration::from_secs(60);
+const THROTTLED: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::outbox::{Recipient, Reply};
+
+    const NOW: Micros = 1_700_000_000_000_000;
+    const POLICY: RelayPolicy =
+        RelayPolicy { retry_for: Duration::from_secs(3600), on_uncertain: OnUncertain::Hold };
+
+    fn item(n: u8) -> Item {
+        let mut item = Item::claimed(OutboxId("i".to_owned()), NOW);
+        item.phase = Phase::Sending;
+        item.recipients = (0..n)
+            .map(|i| Recipient {
+                address: Address::new(&format!("{i}@x")).unwrap(),
+                state: RecipientState::Pending,
+                reply: None,
+            })
+            .collect();
+        item
+    }
+
+    fn outcome(codes: &[u16]) -> Outcome {
+        let verdict = |code| match code {
+            200..300 => Verdict::Accepted(Reply::new(code, None, "ok")),
+            400..500 => Verdict::Deferred(Reply::new(code, Some([4, 7, 1]), "later")),
+            _ => Verdict::Refused(Reply::new(code, None, "no")),
+        };
+        let all = codes.iter().enumerate();
+        Outcome {
+            verdicts: all
+                .map(|(i, code)| (Address::new(&format!("{i}@x")).unwrap(), verdict(*code)))
+                .collect(),
+        }
+    }
+
+    fn check(codes: &[u16], phase: Phase, copy: CopyState) -> Item {
+        let mut item = item(3);
+        let _change = settle(&mut item, &outcome(codes), NOW, 500, &POLICY);
+        assert_eq!((item.phase, item.copy), (phase, copy), "{codes:?}");
+        item
+    }
+
+    #[test]
+    fn verdicts_decide_per_recipient() {
+        check(&[250, 250, 250], Phase::Accepted, CopyState::Due);
+        check(&[550, 550, 550], Phase::Failed, CopyState::NotYet);
+        check(&[250, 550, 250], Phase::Failed, CopyState::Due);
+        let item = check(&[250, 550, 450], Phase::Queued, CopyState::Due);
+        assert_eq!(item.open(), [Address::new("2@x").unwrap()]);
+        assert_eq!(item.next_try, after(NOW, Duration::from_secs(300)), "greylisting");
+        check(&[452, 452, 452], Phase::Queued, CopyState::NotYet);
+    }
+
+    #[test]
+    fn retry_for_ends_the_retries() {
+        let mut item = item(1);
+        let later = after(NOW, POLICY.retry_for);
+        let _change = settle(&mut item, &outcome(&[452]), later, 500, &POLICY);
+        assert_eq!(item.phase, Phase::Failed);
+        assert!(report(&item).contains("Action: failed"));
+    }
+
+    #[test]
+    fn trouble_of_the_account_ages_no_message() {
+        let mut item = item(1);
+        let failure = Failure::new(Scope::Account, Remedy::Later, Kind::Offline, "x");
+        let before = Broken { failure: failure.clone(), after_dot: false };
+        broke(&mut item, &before, after(NOW, POLICY.retry_for * 9), 500, &POLICY);
+        assert_eq!((item.phase, item.tries), (Phase::Queued, 0));
+        broke(&mut item, &Broken { failure, after_dot: true }, NOW, 500, &POLICY);
+        assert_eq!(item.phase, Phase::Uncertain);
+    }
+
+    #[test]
+    fn a_crash_is_uncertain_only_behind_the_dot() {
+        let phases = [
+            (Phase::Sending, Phase::Queued),
+            (Phase::Dot, Phase::Uncertain),
+            (Phase::SentCopy, Phase::Accepted),
+            (Phase::Queued, Phase::Queued),
+        ];
+        for (found, expected) in phases {
+            let mut item = item(1);
+            item.phase = found;
+            resume(&mut item, NOW, &POLICY);
+            assert_eq!(item.phase, expected);
+        }
+    }
+
+    #[test]
+    fn delays_grow_to_an_hour_and_ids_sort_by_time() {
+        assert_eq!(back_off(1, 500), Duration::from_secs(15));
+        assert_eq!(back_off(1, 0), Duration::from_secs(12));
+        assert_eq!(back_off(1, 1000), Duration::from_secs(18));
+        assert_eq!(back_off(u32::MAX, 500), Duration::from_secs(3600));
+        assert!(new_id(NOW, u32::MAX) < new_id(NOW + 1, 0));
+    }
+}

@@ -1,0 +1,338 @@
+//! The outbox task over a real directory and a real ledger, with a way out that the test scripts.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::type_complexity)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use postrider::adapters::outbox::OutboxDir;
+use postrider::adapters::outbox::sent::{SentMaildir, SentMaildirs};
+use postrider::adapters::outbox::watch::OutboxWatch;
+use postrider::adapters::outbox_ledger::SqliteOutbox;
+use postrider::engine::relay::{Ask, Relay, RelayLinks, RelaySetup, Request};
+use postrider::model::account::{OnUncertain, SentCopy};
+use postrider::model::failure::{Failure, Kind, Remedy, Scope};
+use postrider::model::ids::{AccountName, OutboxId};
+use postrider::model::outbox::{
+    Address, Broken, Decision, Item, OutboxEvent, Outcome, Phase, Reply, Submitted, Verdict,
+};
+use postrider::model::status::{Micros, OutboxStatus};
+use postrider::ports::outbox::{DotGate, Job, OutboxLedger, Spool, Submit};
+use postrider::rules::envelope::Sending;
+use postrider::rules::relay::RelayPolicy;
+
+/// What the scripted server does with a recipient, by local part.
+#[derive(Clone, Default)]
+struct Server {
+    seen: Arc<Mutex<Vec<(String, Vec<String>)>>>,
+}
+
+impl Submit for Server {
+    async fn submit(&self, job: &Job, gate: &impl DotGate) -> Result<Outcome, Broken> {
+        let to: Vec<String> =
+            job.envelope.recipients.iter().map(|a| a.as_str().to_owned()).collect();
+        let tries = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push((job.account.0.clone(), to));
+            seen.len()
+        };
+        let trouble = |kind| Failure::new(Scope::Account, Remedy::Later, kind, "send");
+        let first = job.envelope.recipients[0].local_part().to_owned();
+        match first.as_str() {
+            "hang" => std::future::pending::<()>().await,
+            "offline" => return Err(Broken { failure: trouble(Kind::Offline), after_dot: false }),
+            _ => {}
+        }
+        let before = |failure| Broken { failure, after_dot: false };
+        gate.open().await.map_err(before)?;
+        if first == "doubt" && tries == 1 {
+            return Err(Broken { failure: trouble(Kind::Timeout), after_dot: true });
+        }
+        let verdict = |to: &Address| match to.local_part() {
+            "no" => Verdict::Refused(Reply::new(550, None, "no")),
+            "later" => Verdict::Deferred(Reply::new(450, None, "later")),
+            _ => Verdict::Accepted(Reply::new(250, None, "queued as X")),
+        };
+        let all = job.envelope.recipients.iter();
+        Ok(Outcome { verdicts: all.map(|to| (to.clone(), verdict(to))).collect() })
+    }
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    server: Server,
+    requests: mpsc::Sender<Request>,
+    status: watch::Receiver<OutboxStatus>,
+    events: broadcast::Receiver<OutboxEvent>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<(), Failure>>,
+    _watch: OutboxWatch,
+}
+
+fn clock() -> Micros {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_micros()).unwrap()
+}
+
+fn name(text: &str) -> AccountName {
+    AccountName(text.to_owned())
+}
+
+fn setup() -> RelaySetup {
+    let sending = |account: &str| Sending {
+        name: name(account),
+        address: format!("{account}@example.com"),
+        aliases: Vec::new(),
+    };
+    RelaySetup {
+        accounts: vec![sending("work"), sending("home")],
+        sent_copy: BTreeMap::from([(name("work"), SentCopy::Auto)]),
+        policy: RelayPolicy {
+            retry_for: Duration::from_secs(3600),
+            on_uncertain: OnUncertain::Hold,
+        },
+        undo_delay: Duration::ZERO,
+        directory: String::new(),
+        clock,
+        random: || 500,
+    }
+}
+
+impl World {
+    fn start(dir: tempfile::TempDir) -> Self {
+        let root = dir.path().join("Outbox");
+        let spool = OutboxDir::open(&root).unwrap();
+        let ledger = Arc::new(SqliteOutbox::open(dir.path()).unwrap());
+        let wake = Arc::new(Notify::new());
+        let watch = OutboxWatch::begin(&root, Arc::clone(&wake)).unwrap();
+        let filer = SentMaildirs::default();
+        let path = dir.path().join("Sent");
+        filer.set(name("work"), SentMaildir { path, info_separator: ':' });
+        let (requests, asked) = mpsc::channel(8);
+        let (status, shown) = watch::channel(OutboxStatus::default());
+        let (tell, events) = broadcast::channel(256);
+        let (stop, stopped) = watch::channel(false);
+        let server = Server::default();
+        let links = RelayLinks { wake, requests: asked, status, events: tell, stop: stopped };
+        let relay = Relay::new((spool, ledger, server.clone(), filer), setup(), links);
+        let task = tokio::spawn(relay.run());
+        Self { dir, server, requests, status: shown, events, stop, task, _watch: watch }
+    }
+
+    fn new() -> Self {
+        Self::start(tempfile::tempdir().unwrap())
+    }
+
+    fn root(&self) -> std::path::PathBuf {
+        self.dir.path().join("Outbox")
+    }
+
+    /// Drops a message the Maildir way.
+    fn drop_mail(&self, file: &str, from: &str, to: &str) {
+        drop_at(&self.root(), file, from, to);
+    }
+
+    async fn event(&mut self) -> OutboxEvent {
+        loop {
+            let event = timeout(LIMIT, self.events.recv()).await.expect("an event").unwrap();
+            if !matches!(event, OutboxEvent::Queued { .. }) {
+                return event;
+            }
+        }
+    }
+
+    async fn until(&mut self, wanted: impl Fn(&OutboxStatus) -> bool) {
+        timeout(LIMIT, self.status.wait_for(|status| wanted(status)))
+            .await
+            .expect("a status")
+            .unwrap();
+    }
+
+    async fn ask(&self, what: Ask) -> Vec<Item> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(Request { what, reply }).await.unwrap();
+        timeout(LIMIT, answer).await.expect("an answer").unwrap().unwrap()
+    }
+
+    async fn restart(self) -> Self {
+        self.stop.send(true).unwrap();
+        timeout(LIMIT, self.task).await.unwrap().unwrap().unwrap();
+        Self::start(self.dir)
+    }
+
+    fn seen(&self) -> Vec<(String, Vec<String>)> {
+        self.server.seen.lock().unwrap().clone()
+    }
+}
+
+fn drop_at(root: &Path, file: &str, from: &str, to: &str) {
+    let text = format!("From: {from}\nTo: {to}\nMessage-ID: <{file}@x>\nSubject: s\n\nbody\n");
+    let tmp = root.join("tmp").join("being-written");
+    std::fs::write(&tmp, text).unwrap();
+    std::fs::rename(tmp, root.join("new").join(file)).unwrap();
+}
+
+fn count(dir: &Path) -> usize {
+    std::fs::read_dir(dir).map_or(0, Iterator::count)
+}
+
+#[tokio::test]
+async fn a_dropped_message_is_sent_filed_and_forgotten() {
+    let mut world = World::new();
+    world.drop_mail("m", "work@example.com", "a@x.org");
+    let event = world.event().await;
+    assert!(matches!(event, OutboxEvent::Sent { ref message_id, .. } if message_id == "<m@x>"));
+    while count(&world.root().join("cur")) > 0 {
+        // The answer comes after a turn of the loop, so this ends with the copy.
+        drop(world.ask(Ask::List).await);
+    }
+    assert_eq!(count(&world.dir.path().join("Sent/cur")), 1);
+    assert_eq!(world.ask(Ask::List).await, []);
+}
+
+#[tokio::test]
+async fn one_accounts_trouble_delays_no_other_and_ages_nothing() {
+    let mut world = World::new();
+    world.drop_mail("1", "work@example.com", "hang@x.org");
+    world.until(|status| status.sending).await;
+    world.drop_mail("2", "home@example.com", "a@x.org");
+    assert!(
+        matches!(world.event().await, OutboxEvent::Sent { account, .. } if account.0 == "home")
+    );
+    world.drop_mail("3", "home@example.com", "offline@x.org");
+    let event = world.event().await;
+    assert!(matches!(&event, OutboxEvent::Deferred { error_name, .. } if error_name == "Offline"));
+    let items = world.ask(Ask::List).await;
+    assert!(items.iter().all(|item| item.tries == 0));
+}
+
+#[tokio::test]
+async fn accepted_recipients_are_never_tried_again() {
+    let mut world = World::new();
+    world.drop_mail("m", "home@example.com", "a@x.org, no@x.org, later@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Deferred { .. }));
+    let items = world.ask(Ask::Flush(Vec::new())).await;
+    assert_eq!(items.len(), 1);
+    let seen = world.seen();
+    assert_eq!(seen[0].1.len(), 3);
+    assert_eq!(seen[1].1, ["later@x.org"]);
+}
+
+#[tokio::test]
+async fn refused_messages_are_parked_with_their_reason() {
+    let mut world = World::new();
+    world.drop_mail("1", "home@example.com", "no@x.org");
+    let OutboxEvent::Failed { id, recipients } = world.event().await else { panic!() };
+    assert_eq!(recipients, [("no@x.org".to_owned(), "550 no".to_owned())]);
+    world.drop_mail("2", "stranger@example.com", "a@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Failed { .. }));
+    world.until(|status| status.failed == 2).await;
+    drop(world.ask(Ask::List).await);
+    let failed = world.root().join("failed");
+    assert_eq!(count(&failed), 4);
+    let reason = std::fs::read_to_string(failed.join(format!("{id}.reason"))).unwrap();
+    assert!(reason.contains("550 no"), "{reason}");
+    assert_eq!(world.seen().len(), 1);
+    let world = world.restart().await;
+    assert_eq!(world.ask(Ask::List).await.len(), 2);
+    assert_eq!(world.ask(Ask::Retry(vec![id])).await[0].phase, Phase::Queued);
+}
+
+#[tokio::test]
+async fn an_unknown_fate_waits_for_a_person() {
+    let mut world = World::new();
+    world.drop_mail("m", "home@example.com", "doubt@x.org");
+    let OutboxEvent::Uncertain { id } = world.event().await else { panic!() };
+    let mut world = world.restart().await;
+    world.until(|status| status.uncertain == 1).await;
+    let (first, second) = (Decision::Resend, Decision::Sent);
+    world.server.seen.lock().unwrap().push(Default::default());
+    drop(world.ask(Ask::Resolve(id.clone(), first)).await);
+    assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    while !world.ask(Ask::List).await.is_empty() {
+        // Each answer takes a turn of the loop, so this ends when the copy is settled.
+    }
+    let (reply, answer) = oneshot::channel();
+    let what = Ask::Resolve(id, second);
+    world.requests.send(Request { what, reply }).await.unwrap();
+    assert!(answer.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn a_crash_behind_the_dot_is_uncertain_and_before_it_is_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = OutboxDir::open(&dir.path().join("Outbox")).unwrap();
+    let ledger = SqliteOutbox::open(dir.path()).unwrap();
+    for (id, phase) in [("dot", Phase::Dot), ("sending", Phase::Sending), ("lost", Phase::Queued)] {
+        drop_at(spool.root(), id, "home@example.com", &format!("{id}@x.org"));
+        let found = spool.scan().unwrap().ready.remove(0);
+        let id = OutboxId(id.to_owned());
+        spool.claim(&found, &id).unwrap();
+        let mut item = Item::claimed(id.clone(), clock());
+        item.phase = phase;
+        item.account = Some(name("home"));
+        item.message_id = "<x>".to_owned();
+        item.recipients = vec![postrider::model::outbox::Recipient {
+            address: Address::new(&format!("{id}@x.org")).unwrap(),
+            state: postrider::model::outbox::RecipientState::Pending,
+            reply: None,
+        }];
+        if id.0 != "lost" {
+            ledger.put(&item).unwrap();
+        }
+    }
+    let mut world = World::start(dir);
+    assert!(matches!(world.event().await, OutboxEvent::Sent { id, .. } if id.0 == "sending"));
+    world.until(|status| status.uncertain == 1 && status.held == 1).await;
+    assert_eq!(world.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn flags_hold_release_and_cancel() {
+    let mut world = World::new();
+    for file in ["1:2,D", "2:2,D", "3:2,D"] {
+        world.drop_mail(file, "home@example.com", "a@x.org");
+    }
+    world.until(|status| status.held == 3).await;
+    let mut files: Vec<_> = std::fs::read_dir(world.root().join("cur"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let flagged = |path: &Path, flags: &str| {
+        let text = path.to_str().unwrap().to_owned();
+        std::fs::rename(path, text.replace(":2,D", &format!(":2,{flags}"))).unwrap();
+    };
+    flagged(&files[0], "");
+    assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    flagged(&files[1], "T");
+    std::fs::remove_file(&files[2]).unwrap();
+    world.until(|status| status.held == 0).await;
+    assert_eq!(world.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_message_that_all_have_is_held_and_arguments_win_over_the_header() {
+    let mut world = World::new();
+    let ledger = SqliteOutbox::open(world.dir.path()).unwrap();
+    let recipients = vec![Address::new("arg@x.org").unwrap()];
+    let given = Submitted { sender: Some(None), recipients, from_header: false };
+    ledger.submit(&OutboxId("m".to_owned()), &given, clock()).unwrap();
+    world.drop_mail("m", "home@example.com", "a@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Sent { id, .. } if id.0 == "m"));
+    assert_eq!(world.seen()[0].1, ["arg@x.org"]);
+    drop_at(&world.root(), "n", "home@example.com", "b@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    drop_at(&world.root(), "n", "home@example.com", "b@x.org");
+    world.until(|status| status.held == 1).await;
+    assert_eq!(world.seen().len(), 2);
+}
+
+const LIMIT: Duration = Duration::from_secs(20);
