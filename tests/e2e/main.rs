@@ -7,5 +7,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::string_slice, clippy::print_stdout, reason = "a test may stop, and may speak")]
 
+mod both_ways;
+mod configuration;
 mod fixture;
-mod smoke;
+mod kill;
+mod latency;
+mod on_the_bus;
+mod outbox;
+mod secrets;
+mod service;
+mod submit;
+mod transfer;
+mod trouble_imap;
+mod trouble_local;
+mod trouble_smtp;
