@@ -335,4 +335,36 @@ async fn a_message_that_all_have_is_held_and_arguments_win_over_the_header() {
     assert_eq!(world.seen().len(), 2);
 }
 
+#[tokio::test]
+async fn a_flush_of_all_leaves_delays_alone_and_a_named_one_does_not() {
+    let mut world = World::new();
+    let tmp = world.root().join("tmp/m");
+    std::fs::write(
+        &tmp,
+        "From: home@example.com\nTo: a@x.org\nX-Postrider-Send-After: 2200-01-01T00:00:00Z\n\nb\n",
+    )
+    .unwrap();
+    std::fs::rename(tmp, world.root().join("new/m")).unwrap();
+    world.until(|status| status.queued == 1).await;
+    let items = world.ask(Ask::Flush(Vec::new())).await;
+    assert_eq!((items.len(), world.seen().len()), (1, 0));
+    drop(world.ask(Ask::Flush(vec![items[0].id.clone()])).await);
+    assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+}
+
+#[tokio::test]
+async fn a_whole_batch_leaves_and_each_message_once() {
+    let mut world = World::new();
+    for n in 0..100 {
+        world.drop_mail(&n.to_string(), "home@example.com", &format!("{n}@x.org"));
+    }
+    for _ in 0..100 {
+        assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    }
+    let mut to: Vec<String> = world.seen().into_iter().flat_map(|(_, to)| to).collect();
+    to.sort();
+    to.dedup();
+    assert_eq!((to.len(), world.seen().len()), (100, 100));
+}
+
 const LIMIT: Duration = Duration::from_secs(20);

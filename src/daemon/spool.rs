@@ -4,6 +4,7 @@
 //! daemon finds both.
 
 use std::io::{Cursor, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use crate::adapters::outbox::OutboxDir;
@@ -71,7 +72,10 @@ pub fn spool(
     check(how, submitted, &Header::parse(&head))?;
     let id = new_id(how.now, how.random);
     let store = || -> Result<(), Failure> {
-        std::fs::create_dir_all(how.state_dir)
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(how.state_dir)
             .map_err(|err| Failure::local_io("make the state directory", &err))?;
         let spool = OutboxDir::open(&how.settings.outbox.dir)?;
         let ledger = SqliteOutbox::open(how.state_dir)?;

@@ -261,6 +261,9 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 }
                 warn!(%id, %account, failure = %broken.failure, after_dot = broken.after_dot, "not sent");
                 relay::broke(item, broken, now, jitter, &self.setup.policy);
+                if broken.after_dot && item.phase == Phase::Queued {
+                    warn!(%id, "it is sent again as on_uncertain says: it may be delivered twice");
+                }
             }
         }
         let item = item.clone();

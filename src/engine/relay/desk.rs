@@ -36,15 +36,18 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let setup = Arc::clone(&self.setup);
         let looked = offload(move || {
             let scan = spool.scan()?;
-            let mut taken = Vec::new();
-            for dropped in scan.ready.iter().take(BATCH) {
+            let (mut taken, mut rest) = (Vec::new(), scan.ready.iter());
+            for dropped in rest.by_ref() {
                 match intake::take_in(&*spool, &*ledger, &setup, dropped) {
                     Ok(found) => taken.extend(found),
-                    // One bad file stops no other.
+                    // One bad file stops no other, and does not count, or bad ones could fill a batch.
                     Err(failure) => warn!(%failure, "a file in the outbox cannot be taken"),
                 }
+                if taken.len() >= BATCH {
+                    break;
+                }
             }
-            Ok((taken, scan.ready.len() > BATCH, spool.kept()?))
+            Ok((taken, rest.len() > 0, spool.kept()?))
         })
         .await;
         let (taken, more, files) = match looked {
@@ -125,8 +128,9 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 Ok(Vec::new())
             }
             Ask::Flush(ids) => {
+                let named = !ids.is_empty();
                 match self.chosen(&ids) {
-                    Ok(ids) => self.flush(ids, reply),
+                    Ok(ids) => self.flush(ids, named, reply),
                     Err(failure) => drop(reply.send(Err(failure))),
                 }
                 return;
@@ -142,9 +146,13 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     }
 
     /// Forgets all back-off for these messages and answers when they were tried.
+    ///
+    /// Only for a message that was named its delay is over as well: a flush of all, when the network
+    /// came back, must not undo what the sender asked for.
     fn flush(
         &mut self,
         ids: BTreeSet<OutboxId>,
+        named: bool,
         reply: tokio::sync::oneshot::Sender<Result<Vec<Item>, Failure>>,
     ) {
         let now = self.now();
@@ -152,7 +160,10 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             if let Some(item) = self.items.get_mut(id)
                 && item.phase == Phase::Queued
             {
-                (item.next_try, item.hold_until) = (now, 0);
+                item.next_try = now;
+                if named {
+                    item.hold_until = 0;
+                }
                 if let Some(account) = &item.account {
                     let line = self.lines.entry(account.clone()).or_default();
                     *line = Line { busy: line.busy, ..Line::default() };
@@ -174,7 +185,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             match item.phase {
                 Phase::Sending | Phase::Dot => true,
                 Phase::Queued => {
-                    item.next_try <= now && line.is_none_or(|line| line.not_before <= now)
+                    item.next_try.max(item.hold_until) <= now
+                        && line.is_none_or(|line| line.not_before <= now)
                 }
                 Phase::Claimed
                 | Phase::Held
