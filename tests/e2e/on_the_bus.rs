@@ -112,12 +112,12 @@ fn changes_are_signalled_on_the_session_bus() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let address = world.bus.as_ref().unwrap().address.as_str();
-        let connection =
-            zbus::connection::Builder::address(address).build().await.unwrap();
+        let connection = zbus::connection::Builder::address(address).build().await.unwrap();
         let rule = MatchRule::builder()
             .msg_type(zbus::message::Type::Signal)
             .sender(NAME)
-            .build();
+            .build()
+            .unwrap();
         let mut signals = MessageStream::for_match_rule(rule, &connection, None).await.unwrap();
         let (mut changed, mut arrived) = (false, false);
         let append = || dovecot.client("signalled");
