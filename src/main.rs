@@ -9,7 +9,6 @@ fn main() -> ExitCode {
     let entry = Entry {
         run: |settings| Box::pin(run::run(settings)),
         sync_once: |settings, targets, dry| Box::pin(run::sync_once(settings, targets, dry)),
-        sendmail: None,
     };
     cli::main(std::env::args_os(), &entry)
 }

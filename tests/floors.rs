@@ -31,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/check",
             "daemon/document",
             "daemon/spool",
+            "daemon/queued",
         ],
     ),
 ];

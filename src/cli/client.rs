@@ -7,14 +7,14 @@ use zbus::Connection;
 use super::complaint::Complaint;
 use super::view::StatusView;
 use crate::daemon::paths;
-use crate::daemon::proxy::{ManagerProxy, connect_private};
+use crate::daemon::proxy::{ManagerProxy, OutboxProxy, connect_private};
 use crate::daemon::settings;
 
 /// A running daemon.
 pub(super) struct Daemon {
     pub(super) manager: ManagerProxy<'static>,
     /// Closed when it is dropped.
-    _connection: Connection,
+    connection: Connection,
 }
 
 impl Daemon {
@@ -36,7 +36,7 @@ impl Daemon {
                 return Err(Complaint::plain(75, &text));
             }
         }
-        Ok(Some(Self { manager, _connection: connection }))
+        Ok(Some(Self { manager, connection }))
     }
 
     /// The daemon; that none runs is an error.
@@ -48,6 +48,11 @@ impl Daemon {
                  to mend it:  systemctl --user start postrider, or: postrider run",
             )
         })
+    }
+
+    /// Its outbox.
+    pub(super) async fn outbox(&self) -> Result<OutboxProxy<'static>, Complaint> {
+        Ok(OutboxProxy::new(&self.connection).await?)
     }
 
     /// The status document and what it says.

@@ -83,6 +83,26 @@ pub(super) fn lines(failure: &Failure) -> String {
     text
 }
 
+/// A failure that came as one line, taken apart again; its parts cannot hold a line end.
+pub(super) fn unfold(text: &str) -> String {
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    let (text, cure) = match text.rsplit_once(" (to mend it: ") {
+        Some((text, cure)) => (text, Some(cure.strip_suffix(')').unwrap_or(cure))),
+        None => (text.as_str(), None),
+    };
+    let (what, said) = match text.split_once(": server said: ") {
+        Some((what, said)) => (what, Some(said)),
+        None => (text, None),
+    };
+    let mut lines = what.to_owned();
+    for (label, words) in [("server said:", said), ("to mend it: ", cure)] {
+        if let Some(words) = words {
+            lines.push_str(&format!("\n  {label} {words}"));
+        }
+    }
+    lines
+}
+
 /// The exit code that goes with the name of a D-Bus error.
 pub(super) fn exit_code(name: &str) -> u8 {
     match name {
@@ -120,6 +140,20 @@ mod tests {
              this means:  the password was refused\n  \
              to mend it:  postrider check work"
         );
+    }
+
+    #[test]
+    fn a_failure_in_one_line_is_taken_apart_again() {
+        let failure = Failure::new(Scope::Account, Remedy::Never, Kind::AuthFailed, "log in")
+            .at("h:993 (IMAP, LOGIN)")
+            .said("NO (to mend it: rm)")
+            .cure("postrider check work");
+        assert_eq!(
+            unfold(&failure.to_string()),
+            "log in at h:993 (IMAP, LOGIN)\n  server said: NO (to mend it: rm)\n  \
+             to mend it:  postrider check work"
+        );
+        assert_eq!(unfold("plain"), "plain");
     }
 
     #[test]

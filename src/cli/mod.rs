@@ -10,12 +10,14 @@ mod log;
 mod mailboxes;
 mod pause;
 mod print;
+mod queue;
 mod reload;
 mod resume;
 mod run;
 pub mod send;
 pub mod sendmail;
 mod status;
+mod submit;
 mod sync;
 mod view;
 
@@ -42,8 +44,6 @@ pub struct Entry {
     pub run: fn(Settings) -> Work<()>,
     /// One complete pass in this process; the last argument is a dry run.
     pub sync_once: fn(Settings, Vec<Target>, bool) -> Work<JobResult>,
-    /// The program when it is called `sendmail`, `postrider-sendmail` or `mailq`: gets all arguments.
-    pub sendmail: Option<fn(Vec<OsString>) -> ExitCode>,
 }
 
 /// Keeps IMAP mailboxes in a local Maildir and relays an outbox through SMTP.
@@ -75,23 +75,22 @@ enum Command {
     Resume,
     /// Make the daemon read its configuration again
     Reload,
+    /// Queue one message and print its id
+    Send(submit::SendArgs),
+    /// Do what sendmail does with these arguments
+    #[command(disable_help_flag = true)]
+    Sendmail(submit::SendmailArgs),
 }
 
 /// Runs the program.
 pub fn main(args: impl IntoIterator<Item = OsString>, entry: &Entry) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    if is_sendmail(args.first().map(OsString::as_os_str)) {
-        return match entry.sendmail {
-            Some(sendmail) => sendmail(args),
-            None => Complaint::plain(69, "this build has no sendmail").show(),
-        };
-    }
-    let args = match Args::try_parse_from(args) {
+    let args = match Args::try_parse_from(as_command(args)) {
         Ok(args) => args,
         Err(asked) => {
             // Help and version are asked for, the rest is a usage error (EX_USAGE).
             let code = if asked.use_stderr() { 64 } else { 0 };
-            return asked.print().map_or(ExitCode::from(74), |()| ExitCode::from(code));
+            return asked.print().map_or_else(|_| ExitCode::from(74), |()| ExitCode::from(code));
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -118,12 +117,21 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Pause(args) => pause::run(config, &args).await,
         Command::Resume => resume::run(config).await,
         Command::Reload => reload::run(config).await,
+        Command::Send(args) => submit::send(config, &args),
+        Command::Sendmail(args) => submit::sendmail(config, &args).await,
     }
 }
 
-fn is_sendmail(argv0: Option<&OsStr>) -> bool {
-    let name = argv0.and_then(|argv0| Path::new(argv0).file_name()).and_then(OsStr::to_str);
-    matches!(name, Some("sendmail" | "postrider-sendmail" | "mailq"))
+/// Called as `sendmail`, `postrider-sendmail` or `mailq`, the program is that command.
+fn as_command(mut args: Vec<OsString>) -> Vec<OsString> {
+    let name = args.first().map(Path::new).and_then(Path::file_name).and_then(OsStr::to_str);
+    let inserted: &[&str] = match name {
+        Some("sendmail" | "postrider-sendmail") => &["sendmail"],
+        Some("mailq") => &["sendmail", "-bp"],
+        Some(_) | None => &[],
+    };
+    args.splice(args.len().min(1)..args.len().min(1), inserted.iter().map(OsString::from));
+    args
 }
 
 #[cfg(test)]
@@ -134,9 +142,23 @@ mod tests {
     fn the_arguments_are_sound_and_the_program_knows_its_names() {
         use clap::CommandFactory;
         Args::command().debug_assert();
-        assert!(is_sendmail(Some(OsStr::new("/usr/sbin/sendmail"))));
-        assert!(is_sendmail(Some(OsStr::new("mailq"))));
-        assert!(!is_sendmail(Some(OsStr::new("/usr/bin/postrider"))));
-        assert!(!is_sendmail(None));
+        let check = |args: &[&str], wanted: &[&str]| {
+            let args = args.iter().map(OsString::from).collect();
+            assert_eq!(as_command(args), wanted);
+        };
+        check(&["/usr/sbin/sendmail", "-t"], &["/usr/sbin/sendmail", "sendmail", "-t"]);
+        check(&["mailq"], &["mailq", "sendmail", "-bp"]);
+        check(&["postrider", "run"], &["postrider", "run"]);
+        check(&[], &[]);
+    }
+
+    #[test]
+    fn sendmail_gets_its_arguments_as_they_are() {
+        let args = ["x/sendmail", "-oi", "-f", "a@b", "-t", "--", "--config", "c@d", "--help"];
+        let args = args.iter().map(OsString::from).collect();
+        let parsed = Args::try_parse_from(as_command(args)).unwrap();
+        assert_eq!(parsed.config, None);
+        let Command::Sendmail(args) = parsed.command else { panic!("{parsed:?}") };
+        assert_eq!(args.args, ["-oi", "-f", "a@b", "-t", "--", "--config", "c@d", "--help"]);
     }
 }

@@ -23,7 +23,27 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
     Daemon::get(config).await?.manager.pause(seconds).await?;
     print::out(&match seconds {
         0 => "paused; to go on: postrider resume".to_owned(),
-        seconds => format!("paused for {seconds} s; to go on before: postrider resume"),
+        seconds => format!("paused for {}; to go on before: postrider resume", words(seconds)),
     })?;
     Ok(0)
+}
+
+fn words(seconds: u64) -> String {
+    match (seconds % 86_400, seconds % 3600, seconds % 60) {
+        (0, _, _) => format!("{} d", seconds / 86_400),
+        (_, 0, _) => format!("{} h", seconds / 3600),
+        (_, _, 0) => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_told_in_its_largest_whole_unit() {
+        let told = [30, 300, 7200, 90_061, 172_800].map(words);
+        assert_eq!(told, ["30 s", "5 min", "2 h", "90061 s", "2 d"]);
+    }
 }

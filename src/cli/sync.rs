@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use zbus::Variant;
 
 use super::client::Daemon;
-use super::complaint::{Complaint, exit_code};
+use super::complaint::{Complaint, exit_code, unfold};
 use super::view::SyncView;
 use super::{Entry, log, print};
 use crate::daemon::document;
@@ -40,20 +39,24 @@ pub(super) async fn run(
     let view: SyncView = serde_json::from_str(&document).map_err(|err| {
         Complaint::plain(76, &format!("understand the daemon: {err}; is it of this version?"))
     })?;
-    print::out(&if args.json { document } else { table(&view) })?;
+    let text = if args.json { document } else { table(&view) };
+    if !text.is_empty() {
+        print::out(&text)?;
+    }
     Ok(tell_errors(&view))
 }
 
 async fn through_daemon(daemon: &Daemon, args: &Args) -> Result<String, Complaint> {
+    if args.dry_run {
+        let text = "a dry run needs the state directory for itself, and a daemon runs\n  \
+                    to mend it:  stop the daemon for the time: systemctl --user stop postrider";
+        return Err(Complaint::plain(75, text));
+    }
     let (_, status) = daemon.status().await?;
     let names: Vec<&str> = status.accounts.iter().map(|account| account.name.as_str()).collect();
     check_targets(&args.targets, &names)?;
-    let mut options = HashMap::new();
-    if args.dry_run {
-        options.insert("dry-run", Variant::from(true));
-    }
     let targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
-    let job = daemon.manager.sync(&targets, options).await?;
+    let job = daemon.manager.sync(&targets, HashMap::new()).await?;
     let result = daemon.manager.wait_job(job).await?;
     let document = result.get("json").and_then(|json| <&str>::try_from(&**json).ok());
     document.map(str::to_owned).ok_or_else(|| {
@@ -99,7 +102,7 @@ fn table(view: &SyncView) -> String {
             rows.push(vec![name, "nothing to do".to_owned()]);
         }
     }
-    if rows.is_empty() { "nothing done".to_owned() } else { print::columns(&rows) }
+    print::columns(&rows)
 }
 
 fn done(mailbox: &Map<String, Value>) -> String {
@@ -115,9 +118,8 @@ fn tell_errors(view: &SyncView) -> u8 {
     let mut worst = 0;
     for account in &view.accounts {
         if let Some(error) = &account.error {
-            // One line, made safe where it came from; here against a daemon that did not.
-            let text: String = error.text.chars().filter(|c| !c.is_control()).collect();
-            print::trouble(&format!("error: {}: {text}", server_words(&account.name)));
+            let (name, text) = (server_words(&account.name), unfold(&error.text));
+            print::trouble(&format!("error: {name}: {text}"));
             worst = worst.max(exit_code(&error.code));
         }
     }

@@ -7,6 +7,7 @@ mod fleet;
 mod outbox;
 pub mod paths;
 pub mod proxy;
+pub mod queued;
 mod ready;
 pub mod run;
 pub mod settings;

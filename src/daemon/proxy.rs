@@ -190,14 +190,14 @@ pub async fn connect_private(socket: &Path) -> Result<Option<Connection>, Failur
             .at(socket.display().to_string())
             .detail(detail)
     };
-    let stream = match UnixStream::connect(socket).await {
+    let connected = UnixStream::connect(socket).await;
+    let is_nobody = |err: &io::Error| {
+        matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    };
+    let stream = match connected {
         Ok(stream) => stream,
-        Err(err) => {
-            return match err.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
-                _ => Err(failed(&err)),
-            };
-        }
+        Err(err) if is_nobody(&err) => return Ok(None),
+        Err(err) => return Err(failed(&err)),
     };
     let uid = stream.peer_cred().map_err(|err| failed(&err))?.uid();
     if uid != own_uid() {

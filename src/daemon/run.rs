@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +25,7 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, MailboxName, OutboxId};
 use crate::model::outbox::OutboxEvent;
 use crate::model::status::Status;
+use crate::ports::remote::Connector as _;
 
 /// One complete pass in this process: what `sync` does where no daemon runs.
 ///
@@ -46,10 +47,22 @@ pub async fn sync_once(
     for (name, mailboxes) in wanted {
         let Some(account) = settings.accounts.get(&name) else { continue };
         let ledger = paths::ledger(&state_dir, &name);
+        // Dialled while the ledger is being opened: a pass with nothing to do is mostly this.
+        let connecting =
+            wiring::connector(account).map(|c| tokio::spawn(async move { c.connect().await }));
         match wiring::worker(account, &ledger, board.clone()) {
             Ok(Some(worker)) => {
                 let mut worker = if dry_run { worker.dry() } else { worker };
-                passes.spawn(async move { (name, worker.once(&mailboxes).await) });
+                passes.spawn(async move {
+                    let report = match connecting {
+                        Some(connecting) => match connecting.await {
+                            Ok(connected) => worker.once_on(connected, &mailboxes).await,
+                            Err(_) => worker.once(&mailboxes).await,
+                        },
+                        None => worker.once(&mailboxes).await,
+                    };
+                    (name, report)
+                });
             }
             Ok(None) => {}
             Err(failure) => {
@@ -159,6 +172,7 @@ struct Daemon {
     events: broadcast::Sender<OutboxEvent>,
     commands: mpsc::Sender<Command>,
     shutdown: CancellationToken,
+    bus: JoinHandle<()>,
 }
 
 impl Daemon {
@@ -170,13 +184,12 @@ impl Daemon {
         let jobs = Jobs::default();
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
-        let (notices, _) = broadcast::channel(EVENTS_MAX);
         let shutdown = CancellationToken::new();
         let bus = Bus::bind(BusContext {
             status: status.clone(),
             commands: commands.clone(),
             jobs: jobs.clone(),
-            notices,
+            notices: board.notices(),
             outbox: events.clone(),
             config_path: settings.path.clone(),
             session: settings.daemon.bus,
@@ -184,7 +197,7 @@ impl Daemon {
             socket: paths::socket(),
             shutdown: shutdown.clone(),
         })?;
-        tokio::spawn(bus.serve());
+        let bus = tokio::spawn(bus.serve());
         let fleet = Fleet::new(state_dir, board.clone(), jobs.clone());
         let mut daemon = Self {
             settings: settings.clone(),
@@ -197,6 +210,7 @@ impl Daemon {
             events,
             commands,
             shutdown,
+            bus,
         };
         daemon.start_outbox()?;
         daemon.fleet.apply(&settings).await;
@@ -345,9 +359,12 @@ impl Daemon {
             tracing::warn!("some work was interrupted; the next start settles it");
         }
         self.shutdown.cancel();
+        // It removes its socket, and says goodbye to whoever still waits.
+        drop(timeout(BUS_STOP_MAX, self.bus).await);
     }
 }
 
 const COMMANDS_MAX: usize = 256;
 const EVENTS_MAX: usize = 256;
-const STOP_MAX: Duration = Duration::from_millis(4000);
+const STOP_MAX: Duration = Duration::from_millis(3500);
+const BUS_STOP_MAX: Duration = Duration::from_millis(500);

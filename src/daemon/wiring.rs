@@ -25,6 +25,12 @@ pub fn maildir(account: &Account) -> MaildirStore {
     )
 }
 
+/// The way to the IMAP server of an account; `None` if it has none.
+pub fn connector(account: &Account) -> Option<ImapConnector> {
+    let imap = account.imap.as_ref()?;
+    Some(ImapConnector::new(imap.clone(), account.name.as_str()))
+}
+
 /// Builds the worker of an account; `None` if it has no IMAP.
 ///
 /// # Errors
@@ -34,8 +40,7 @@ pub fn worker(
     ledger: &Path,
     board: Board,
 ) -> Result<Option<RealWorker>, Failure> {
-    let Some(imap) = &account.imap else { return Ok(None) };
-    let connector = ImapConnector::new(imap.clone(), account.name.as_str());
+    let Some(connector) = connector(account) else { return Ok(None) };
     let ledger = SqliteLedger::open(ledger)?;
     let local = Arc::new(maildir(account));
     let account = Arc::new(account.clone());

@@ -1,5 +1,7 @@
 //! The loop of one account: one task, one select. Floor 4.
 
+mod waiting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,18 +11,17 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::board::{micros_now, trouble};
-use crate::engine::jobs::{Jobs, report_error};
+use crate::engine::jobs::Jobs;
 use crate::engine::mailbox::Reason;
 use crate::engine::pass::{Pass, Worker};
 use crate::engine::push::wait_for_changes;
-use crate::model::event::{AccountReport, Hint, JobId};
-use crate::model::failure::{Failure, Kind, Remedy};
+use crate::model::event::{Hint, JobId};
+use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::status::{AccountState, Push};
 use crate::ports::hints::HintBox;
 use crate::ports::local::{Ledger, Local};
 use crate::ports::remote::{Connector, Remote};
-use crate::rules::schedule::{LOGIN_ATTEMPTS_MAX, backoff};
 
 /// What a person asks of an account's loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -295,111 +296,6 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             tracing::warn!(account = %self.worker.account.name, %failure, "a mailbox failed");
         }
         None
-    }
-
-    /// Waits until resumed, or until the time is over; `None` means stop.
-    async fn paused(&mut self, seconds: u64) -> Option<()> {
-        self.set_state(AccountState::Paused);
-        let until = (seconds > 0).then(|| Instant::now() + Duration::from_secs(seconds));
-        loop {
-            tokio::select! {
-                biased;
-                () = self.drive.stop.cancelled() => return None,
-                () = sleep_until(until.unwrap_or_else(far_away)), if until.is_some() => {
-                    return Some(());
-                }
-                order = self.drive.orders.recv() => match order? {
-                    Order::Resume => return Some(()),
-                    Order::Pause(seconds) => return Box::pin(self.paused(seconds)).await,
-                    Order::Sync(job, _) => self.refuse(job),
-                },
-            }
-        }
-    }
-
-    fn refuse(&self, job: JobId) {
-        let failure = Failure::new(
-            crate::model::failure::Scope::Account,
-            Remedy::Later,
-            Kind::Busy,
-            "sync a paused account",
-        )
-        .cure("postrider resume");
-        let error = Some(report_error(&failure));
-        let report = AccountReport { error, ..AccountReport::default() };
-        self.drive.jobs.report(job, &self.worker.account.name, report);
-    }
-
-    /// Shows the failure and waits for the next try; `None` means stop.
-    async fn failed(&mut self, failure: Failure) -> Option<()> {
-        for (job, _) in std::mem::take(&mut self.waiting) {
-            let error = Some(report_error(&failure));
-            let report = AccountReport { error, ..AccountReport::default() };
-            self.drive.jobs.report(job, &self.worker.account.name, report);
-        }
-        if failure.kind == Kind::AuthFailed {
-            self.n_refused = self.n_refused.saturating_add(1);
-        }
-        let is_parked = failure.remedy == Remedy::Never || self.n_refused >= LOGIN_ATTEMPTS_MAX;
-        let delay = match failure.remedy {
-            Remedy::Now => Duration::from_millis(200),
-            Remedy::Later | Remedy::Never => backoff(self.n_failures, fastrand::f64()),
-        };
-        self.n_failures = self.n_failures.saturating_add(1);
-        let next =
-            if is_parked { 0 } else { micros_now().saturating_add(delay.as_micros() as u64) };
-        tracing::warn!(
-            account = %self.worker.account.name, %failure, is_parked, ?delay, "sync failed"
-        );
-        self.worker.board.account(&self.worker.account.name, |a| {
-            a.state = state_of(&failure);
-            a.progress = None;
-            a.last_sync = micros_now();
-            a.trouble = Some(trouble(&failure, a.trouble.as_ref(), next));
-        });
-        self.wait_out((!is_parked).then(|| Instant::now() + delay)).await
-    }
-
-    /// Waits for the time, or for a person.
-    async fn wait_out(&mut self, until: Option<Instant>) -> Option<()> {
-        tokio::select! {
-            biased;
-            () = self.drive.stop.cancelled() => None,
-            () = sleep_until(until.unwrap_or_else(far_away)), if until.is_some() => Some(()),
-            order = self.drive.orders.recv() => match order? {
-                Order::Pause(seconds) => Box::pin(self.paused(seconds)).await,
-                Order::Resume => {
-                    self.n_refused = 0;
-                    Some(())
-                }
-                Order::Sync(job, mailboxes) => {
-                    self.n_refused = 0;
-                    self.waiting.push((job, mailboxes));
-                    Some(())
-                }
-            },
-        }
-    }
-}
-
-fn far_away() -> Instant {
-    Instant::now() + Duration::from_secs(86_400)
-}
-
-/// The state that a failure of account scope leads to.
-fn state_of(failure: &Failure) -> AccountState {
-    match failure.kind {
-        Kind::Offline | Kind::Timeout => AccountState::Offline,
-        Kind::TlsUntrusted => AccountState::CertProblem,
-        Kind::AuthFailed | Kind::NeedsLogin => AccountState::NeedsLogin,
-        Kind::StoreMissing => AccountState::StoreMissing,
-        Kind::Throttled | Kind::Refused | Kind::Protocol | Kind::Busy => AccountState::Backoff,
-        Kind::LocalIo
-        | Kind::Config
-        | Kind::NotFound
-        | Kind::Address
-        | Kind::TooBig
-        | Kind::NotSupported => AccountState::Error,
     }
 }
 

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
+use crate::model::event::Notice;
 use crate::model::failure::Failure;
 use crate::model::ids::AccountName;
 use crate::model::status::{AccountStatus, Micros, Status, Trouble};
@@ -14,13 +15,25 @@ use crate::model::status::{AccountStatus, Micros, Status, Trouble};
 #[derive(Debug, Clone)]
 pub struct Board {
     sender: Arc<watch::Sender<Arc<Status>>>,
+    notices: broadcast::Sender<Notice>,
 }
 
 impl Board {
     /// A board and its first reader.
     pub fn new(status: Status) -> (Self, watch::Receiver<Arc<Status>>) {
         let (sender, receiver) = watch::channel(Arc::new(status));
-        (Self { sender: Arc::new(sender) }, receiver)
+        let (notices, _) = broadcast::channel(NOTICES_MAX);
+        (Self { sender: Arc::new(sender), notices }, receiver)
+    }
+
+    /// What readers of mail want to hear of at once goes out here.
+    pub fn notices(&self) -> broadcast::Sender<Notice> {
+        self.notices.clone()
+    }
+
+    /// Tells a notice; nobody listening is fine.
+    pub fn notice(&self, notice: Notice) {
+        drop(self.notices.send(notice));
     }
 
     /// Changes the status; readers see the change at once.
@@ -63,3 +76,6 @@ pub fn trouble(failure: &Failure, before: Option<&Trouble>, next_retry: Micros) 
     let since = before.filter(|b| b.name == name).map_or_else(micros_now, |b| b.since);
     Trouble { name, text: failure.to_string(), since, next_retry }
 }
+
+/// Notices that wait for a slow listener; older ones are dropped.
+const NOTICES_MAX: usize = 256;

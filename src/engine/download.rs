@@ -47,8 +47,8 @@ pub(super) struct Twins {
     pub(super) view: Arc<RemoteView>,
 }
 
-/// Called with the messages and bytes that became durable.
-pub(super) type OnBatch = Box<dyn FnMut(u64, u64) + Send>;
+/// Called with the messages and bytes that became durable and visible.
+pub(super) type OnBatch = Box<dyn FnMut(&[Landing], u64) + Send>;
 
 /// Fetches `wanted`; what arrived before a failure is kept.
 pub(super) async fn download<L: Local, G: Ledger, R: Remote>(
@@ -280,7 +280,7 @@ fn commit_all<L: Local, G: Ledger>(
         landed.extend(batch.landings.iter().map(|l| l.uid));
         downloaded.n_done += u32::try_from(batch.landings.len()).unwrap_or(u32::MAX);
         downloaded.n_failed += u32::try_from(batch.failed.len()).unwrap_or(u32::MAX);
-        on_batch(batch.landings.len() as u64, batch.bytes);
+        on_batch(&batch.landings, batch.bytes);
     }
     if !landed.is_empty() {
         target.ledger.apply(target.id, &[Change::Landed(landed)])?;

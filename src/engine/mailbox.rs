@@ -6,18 +6,19 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::engine::board::micros_now;
-use crate::engine::download::{Target, Twins, download};
+use crate::engine::download::{OnBatch, Target, Twins, download};
 use crate::engine::execute::{Site, count};
 use crate::engine::observe::{self, Adopted};
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
 use crate::engine::upload::upload;
 use crate::model::account::{DeletePolicy, Role};
+use crate::model::event::Notice;
 use crate::model::failure::Failure;
 use crate::model::flags::Flag;
 use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::{Counters, MailboxStatus, Progress};
-use crate::model::view::{BaseView, LocalView, RemoteView, Stamp};
+use crate::model::view::{BaseView, LocalView, RemoteView, Stamp, Sub};
 use crate::ports::local::{Change, Ledger, Local, MailboxRow, Scan};
 use crate::ports::remote::{Connector, Known, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
@@ -259,8 +260,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         result
     }
 
-    /// Reports progress to the board, batch by batch.
-    fn progress(&self, name: &MailboxName, wanted: &[Wanted]) -> Box<dyn FnMut(u64, u64) + Send> {
+    /// Reports progress and new mail to the board, batch by batch.
+    fn progress(&self, name: &MailboxName, wanted: &[Wanted]) -> OnBatch {
         let mut progress = Progress {
             mailbox: name.to_string(),
             done: 0,
@@ -269,11 +270,20 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             bytes_total: wanted.iter().map(|w| u64::from(w.size.unwrap_or(0))).sum(),
         };
         let (board, account) = (self.board.clone(), self.account.name.clone());
+        let (mailbox, new) = (name.clone(), self.local.path(name).join("new"));
         board.account(&account, |a| a.progress = Some(progress.clone()));
-        Box::new(move |n, bytes| {
-            progress.done = progress.done.saturating_add(n);
+        Box::new(move |landed, bytes| {
+            progress.done = progress.done.saturating_add(landed.len() as u64);
             progress.bytes_done = progress.bytes_done.saturating_add(bytes);
             board.account(&account, |a| a.progress = Some(progress.clone()));
+            // What somebody flagged elsewhere already was noticed there.
+            let unseen = landed.iter().filter(|l| l.sub == Sub::New && l.flags.is_empty());
+            let paths: Vec<String> =
+                unseen.map(|l| new.join(&l.base.0).display().to_string()).collect();
+            if !paths.is_empty() {
+                let (account, mailbox) = (account.clone(), mailbox.clone());
+                board.notice(Notice::NewMessages { account, mailbox, paths });
+            }
         })
     }
 

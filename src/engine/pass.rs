@@ -56,6 +56,14 @@ struct Candidate {
     stamp: Option<Stamp>,
 }
 
+/// What the Maildir and the ledger know of mailboxes.
+#[derive(Default)]
+struct Here {
+    on_disk: BTreeSet<MailboxName>,
+    rows: Vec<MailboxRow>,
+    stamps: BTreeMap<MailboxName, Stamp>,
+}
+
 impl Pass {
     pub(super) fn fail(&mut self, failure: Failure) {
         let is_worse = self.failure.as_ref().is_none_or(|f| f.scope < failure.scope);
@@ -122,7 +130,17 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
 
     /// One complete pass, with the waiting that proofs of absence need. No targets means all.
     pub async fn once(&mut self, targets: &[MailboxName]) -> AccountReport {
-        let mut remote = match self.connector.connect().await {
+        let connected = self.connector.connect().await;
+        self.once_on(connected, targets).await
+    }
+
+    /// [`Worker::once`] on a connection that was dialled meanwhile.
+    pub async fn once_on(
+        &mut self,
+        connected: Result<C::Remote, Failure>,
+        targets: &[MailboxName],
+    ) -> AccountReport {
+        let mut remote = match connected {
             Ok(remote) => remote,
             Err(failure) => {
                 let error = Some(report_error(&failure));
@@ -226,20 +244,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         remote: &mut C::Remote,
         targets: &[MailboxName],
     ) -> Result<Vec<Candidate>, Failure> {
-        self.open_root().await?;
-        let listed = remote.mailboxes().await?;
+        // The server lists its mailboxes while we list ours.
+        let (here, listed) = tokio::join!(self.here(), remote.mailboxes());
+        let (Here { on_disk, rows, stamps }, listed) = (here?, listed?);
         self.roles = roles(&self.account.roles, &listed);
-        let local = Arc::clone(&self.local);
-        let ledger = Arc::clone(&self.ledger);
-        let (on_disk, rows, stamps) = offload(move || {
-            let on_disk: BTreeSet<MailboxName> = local.mailboxes()?.into_iter().collect();
-            let stamps: BTreeMap<_, _> = on_disk
-                .iter()
-                .filter_map(|name| local.stamp(name).ok().map(|stamp| (name.clone(), stamp)))
-                .collect();
-            Ok((on_disk, ledger.mailboxes()?, stamps))
-        })
-        .await?;
         let mut by_name: BTreeMap<MailboxName, Option<RemoteMailbox>> = BTreeMap::new();
         by_name.extend(on_disk.iter().map(|name| (name.clone(), None)));
         by_name.extend(listed.into_iter().map(|m| (m.name.clone(), Some(m))));
@@ -265,17 +273,25 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         Ok(candidates)
     }
 
-    /// Makes sure that the Maildir is the one that the ledger belongs to.
-    async fn open_root(&self) -> Result<(), Failure> {
+    /// What is here, once the Maildir has shown that it is the one that the ledger belongs to.
+    async fn here(&self) -> Result<Here, Failure> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
         let is_dry = self.is_dry;
         offload(move || {
             let expected = ledger.root()?;
             if is_dry && expected.is_none() {
-                return Ok(());
+                return Ok(Here::default());
             }
             let id = local.open_root(expected.as_deref())?;
-            if expected.is_none() { ledger.set_root(&id) } else { Ok(()) }
+            if expected.is_none() {
+                ledger.set_root(&id)?;
+            }
+            let on_disk: BTreeSet<MailboxName> = local.mailboxes()?.into_iter().collect();
+            let stamps = on_disk
+                .iter()
+                .filter_map(|name| local.stamp(name).ok().map(|stamp| (name.clone(), stamp)))
+                .collect();
+            Ok(Here { on_disk, rows: ledger.mailboxes()?, stamps })
         })
         .await
     }

@@ -1,28 +1,27 @@
 //! The objects `org.postrider.Postrider1.Account`, one per account. Floor 5.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use zbus::Variant;
 use zbus::object_server::SignalEmitter;
 
-use super::desk::Desk;
+use super::desk::View;
 use super::error::Error;
-use super::values::{mailbox_values, no_options, progress_values, some_names};
+use super::values::{Options, mailbox_values, no_options, progress_values, some_names};
 use crate::model::event::{Command, Target};
 use crate::model::ids::{AccountName, MailboxName};
 use crate::model::status::{AccountStatus, Micros, Trouble};
 
 #[derive(Clone)]
 pub(super) struct Account {
-    pub(super) desk: Arc<Desk>,
+    pub(super) view: View,
     pub(super) name: AccountName,
 }
 
 impl Account {
-    /// Looks at the account in the current snapshot; one that is just being removed looks empty.
+    /// Looks at the account in the snapshot; one that is just being removed looks empty.
     fn look<T>(&self, at: impl FnOnce(&AccountStatus) -> T) -> T {
-        match self.desk.now().accounts.get(&self.name) {
+        match self.view.now().accounts.get(&self.name) {
             Some(account) => at(account),
             None => at(&AccountStatus::default()),
         }
@@ -126,12 +125,8 @@ impl Account {
     }
 
     #[zbus(out_args("job"))]
-    fn sync(
-        &self,
-        mailboxes: Vec<String>,
-        options: HashMap<String, Variant<'_>>,
-    ) -> Result<u32, Error> {
-        no_options(&options)?;
+    fn sync(&self, mailboxes: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
+        no_options(options)?;
         let target = |mailbox| Target { account: self.name.clone(), mailbox };
         let mut targets: Vec<Target> = some_names(mailboxes)?
             .iter()
@@ -140,15 +135,15 @@ impl Account {
         if targets.is_empty() {
             targets.push(target(None));
         }
-        self.desk.sync(targets)
+        self.view.sync(targets)
     }
 
     fn pause(&self, seconds: u64) -> Result<(), Error> {
-        self.desk.order(Command::Pause { account: Some(self.name.clone()), seconds })
+        self.view.order(Command::Pause { account: Some(self.name.clone()), seconds })
     }
 
     fn resume(&self) -> Result<(), Error> {
-        self.desk.order(Command::Resume { account: Some(self.name.clone()) })
+        self.view.order(Command::Resume { account: Some(self.name.clone()) })
     }
 
     #[zbus(out_args("mailboxes"))]

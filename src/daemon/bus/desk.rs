@@ -4,9 +4,12 @@
 //! error `Busy`: a caller that floods delays nobody but itself.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::time::timeout;
 
 use super::error::Error;
 use crate::engine::jobs::{JobResult, Jobs};
@@ -28,8 +31,8 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// The current snapshot.
-    pub(super) fn now(&self) -> Arc<Status> {
+    /// The newest snapshot.
+    pub(super) fn newest(&self) -> Arc<Status> {
         Arc::clone(&self.status.borrow())
     }
 
@@ -40,7 +43,7 @@ impl Desk {
 
     /// Begins to sync these targets; none means all accounts that are enabled and receive mail.
     pub(super) fn sync(&self, targets: Vec<Target>) -> Result<JobId, Error> {
-        let status = self.now();
+        let status = self.newest();
         if status.paused {
             return Err(paused("everything"));
         }
@@ -78,6 +81,50 @@ impl Desk {
         let _place = self.waits.try_acquire().map_err(|_| busy())?;
         let result = self.jobs.wait(job).await;
         result.ok_or_else(|| Error::NoSuchJob(format!("there is no job {job}")))
+    }
+}
+
+/// The desk as one connection sees it: its properties are those of the snapshot that it was last told
+/// of, so that a value that was read is never older or newer than the signals that came before.
+#[derive(Clone)]
+pub(super) struct View {
+    desk: Arc<Desk>,
+    shown: watch::Sender<Arc<Status>>,
+}
+
+impl View {
+    pub(super) fn new(desk: Arc<Desk>) -> Self {
+        let (shown, _) = watch::channel(desk.newest());
+        Self { desk, shown }
+    }
+
+    /// The snapshot that the connection knows.
+    pub(super) fn now(&self) -> Arc<Status> {
+        Arc::clone(&self.shown.borrow())
+    }
+
+    /// Goes on to the newest snapshot; the caller tells what changed.
+    pub(super) fn advance(&self) {
+        self.shown.send_replace(self.desk.newest());
+    }
+
+    /// Waits until what is true now is shown, so that who was told of the end of a job also reads
+    /// what came of it.
+    pub(super) async fn catch_up(&self) {
+        let mut shown = self.shown.subscribe();
+        let is_behind = !Arc::ptr_eq(&shown.borrow_and_update(), &self.desk.newest());
+        if is_behind {
+            // Only a peer that does not read takes longer.
+            drop(timeout(CATCH_UP_LIMIT, shown.changed()).await);
+        }
+    }
+}
+
+impl Deref for View {
+    type Target = Desk;
+
+    fn deref(&self) -> &Desk {
+        &self.desk
     }
 }
 
@@ -137,3 +184,5 @@ fn paused(what: &str) -> Error {
 
 /// The name under which the outbox reports to its jobs.
 pub const OUTBOX_JOB: &str = "outbox";
+
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);

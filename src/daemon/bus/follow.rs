@@ -17,7 +17,7 @@ use zbus::object_server::{Interface, SignalEmitter};
 use zbus::{Connection, OwnedVariant, Variant};
 
 use super::account::{Account, AccountSignals};
-use super::desk::Desk;
+use super::desk::{Desk, View};
 use super::manager::{Manager, ManagerSignals};
 use super::outbox::{Outbox, OutboxSignals};
 use super::values::{MANAGER, OUTBOX, account_path, job_values};
@@ -29,6 +29,7 @@ use crate::model::status::Status;
 
 /// What a connection begins with: its objects, and events from before the first look at the snapshot.
 pub(super) struct Start {
+    view: View,
     status: watch::Receiver<Arc<Status>>,
     accounts: BTreeMap<AccountName, Account>,
     jobs: broadcast::Receiver<(JobId, JobResult)>,
@@ -38,24 +39,27 @@ pub(super) struct Start {
 
 impl Start {
     pub(super) fn new(desk: &Arc<Desk>) -> Self {
-        let mut watched = desk.status.clone();
-        let status = Arc::clone(&watched.borrow_and_update());
-        let account = |name: &AccountName| Account { desk: Arc::clone(desk), name: name.clone() };
+        let mut status = desk.status.clone();
+        status.mark_unchanged();
+        let view = View::new(Arc::clone(desk));
+        let account = |name: &AccountName| Account { view: view.clone(), name: name.clone() };
+        let names = view.now();
         Self {
-            status: watched,
-            accounts: status.accounts.keys().map(|name| (name.clone(), account(name))).collect(),
+            status,
+            accounts: names.accounts.keys().map(|name| (name.clone(), account(name))).collect(),
             jobs: desk.jobs.subscribe(),
             notices: desk.notices.subscribe(),
             outbox: desk.outbox.subscribe(),
+            view,
         }
     }
 
     /// Puts the objects in place before the first call can come.
-    pub(super) fn furnish<'b>(&self, builder: Builder<'b>, desk: &Arc<Desk>) -> Builder<'b> {
+    pub(super) fn furnish<'b>(&self, builder: Builder<'b>) -> Builder<'b> {
         let builder = builder
             .serve_at(MANAGER, zbus::fdo::ObjectManager)
-            .serve_at(MANAGER, Manager(Arc::clone(desk)))
-            .serve_at(OUTBOX, Outbox(Arc::clone(desk)));
+            .serve_at(MANAGER, Manager(self.view.clone()))
+            .serve_at(OUTBOX, Outbox(self.view.clone()));
         self.accounts.values().fold(builder, |builder, account| {
             builder.serve_at(account_path(&account.name), account.clone())
         })
@@ -64,7 +68,7 @@ impl Start {
 
 /// What a peer was told last.
 struct Follower {
-    desk: Arc<Desk>,
+    view: View,
     connection: Connection,
     manager: Manager,
     outbox: Outbox,
@@ -76,15 +80,10 @@ struct Follower {
 }
 
 /// Serves one connection until it is closed or `stop` is cancelled.
-pub(super) async fn follow(
-    desk: Arc<Desk>,
-    connection: Connection,
-    start: Start,
-    stop: CancellationToken,
-) {
+pub(super) async fn follow(connection: Connection, start: Start, stop: CancellationToken) {
     let stopped = stop.cancelled();
     let closed = connection.clone();
-    let told = Box::pin(tell(desk, connection, start));
+    let told = Box::pin(tell(connection, start));
     tokio::select! {
         biased;
         () = closed.closed() => tracing::debug!("a client of the bus left"),
@@ -103,38 +102,47 @@ pub(super) async fn follow(
 
 /// Sends what happens until sending fails; never ends otherwise. Not cancel safe, and need not be: a
 /// signal that was cut off ends the connection.
-async fn tell(desk: Arc<Desk>, connection: Connection, mut start: Start) -> zbus::Result<()> {
-    // What changed since the objects are in place may have been read before it did.
-    let is_new = start.status.has_changed().unwrap_or_default();
-    start.status.mark_unchanged();
+async fn tell(connection: Connection, mut start: Start) -> zbus::Result<()> {
     let mut this = Follower {
-        manager: Manager(Arc::clone(&desk)),
-        outbox: Outbox(Arc::clone(&desk)),
+        manager: Manager(start.view.clone()),
+        outbox: Outbox(start.view.clone()),
         accounts: std::mem::take(&mut start.accounts),
         shown: BTreeMap::new(),
         progress_due: BTreeMap::new(),
-        desk,
+        view: start.view.clone(),
         connection,
     };
-    let mut due = this.look(if is_new { Told::Everything } else { Told::Nothing }).await?;
+    // What the objects show is what the peer may have read already; from here on it is told.
+    let mut due = this.look(Told::Nothing).await?;
     let (mut is_stale, mut is_final) = (false, false);
     let mut soonest = Instant::now();
     loop {
-        tokio::select! {
+        let job = tokio::select! {
             changed = start.status.changed(), if !is_stale && !is_final => {
                 // Without a writer the last snapshot stays what is shown.
                 is_final = changed.is_err();
                 is_stale = true;
                 due = Some(soonest);
+                continue;
             }
-            () = sleep_until(due.unwrap_or(soonest)), if due.is_some() => {
-                is_stale = false;
-                due = this.look(Told::Changes).await?;
-                soonest = Instant::now() + LOOKS_APART;
+            () = sleep_until(due.unwrap_or(soonest)), if due.is_some() => None,
+            job = start.jobs.recv() => Some(job),
+            notice = start.notices.recv() => {
+                this.notice(notice).await?;
+                continue;
             }
-            job = start.jobs.recv() => this.job(job).await?,
-            notice = start.notices.recv() => this.notice(notice).await?,
-            event = start.outbox.recv() => this.message(event).await?,
+            event = start.outbox.recv() => {
+                this.message(event).await?;
+                continue;
+            }
+        };
+        is_stale = false;
+        this.view.advance();
+        due = this.look(Told::Changes).await?;
+        soonest = Instant::now() + LOOKS_APART;
+        // Who hears of the end of a job has heard before what came of it.
+        if let Some(job) = job {
+            this.job(job).await?;
         }
     }
 }
@@ -145,7 +153,6 @@ enum Told {
     Nothing,
     /// A new object is left out: it was told by `InterfacesAdded`.
     Changes,
-    Everything,
 }
 
 impl Follower {
@@ -172,7 +179,7 @@ impl Follower {
 
     /// Adds the objects of new accounts and removes those of accounts that are gone.
     async fn come_and_go(&mut self) -> zbus::Result<()> {
-        let status = self.desk.now();
+        let status = self.view.now();
         let names: BTreeSet<&AccountName> = status.accounts.keys().collect();
         let gone: Vec<AccountName> =
             self.accounts.keys().filter(|name| !names.contains(name)).cloned().collect();
@@ -185,7 +192,7 @@ impl Follower {
         }
         for name in names {
             if !self.accounts.contains_key(name) {
-                let account = Account { desk: Arc::clone(&self.desk), name: name.clone() };
+                let account = Account { view: self.view.clone(), name: name.clone() };
                 let server = self.connection.object_server();
                 server.at(account_path(name), account.clone()).await?;
                 self.accounts.insert(name.clone(), account);
@@ -241,7 +248,6 @@ impl Follower {
         let is_told = match told {
             Told::Nothing => false,
             Told::Changes => shown.is_some(),
-            Told::Everything => true,
         };
         if is_told && !changed.is_empty() {
             let invalidated: [&str; 0] = [];
@@ -314,5 +320,5 @@ const PROGRESS: &str = "Progress";
 /// Progress at most twice a second.
 const PROGRESS_APART: Duration = Duration::from_millis(500);
 
-/// The rest at most fifty times.
-const LOOKS_APART: Duration = Duration::from_millis(20);
+/// The rest at most a hundred times.
+const LOOKS_APART: Duration = Duration::from_millis(10);

@@ -1,21 +1,17 @@
 //! The object `org.postrider.Postrider1.Manager`. Floor 5.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use zbus::Variant;
 use zbus::object_server::SignalEmitter;
 
-use super::desk::Desk;
+use super::desk::View;
 use super::error::Error;
-use super::values::{JobValues, job_values, no_options, some_names};
+use super::values::{JobValues, Options, job_values, no_options, some_names};
 use crate::daemon::document;
 use crate::model::event::{Command, Target};
 use crate::model::status::Micros;
 
-pub(super) struct Manager(pub(super) Arc<Desk>);
+pub(super) struct Manager(pub(super) View);
 
-// Each getter is a look at the current snapshot.
+// Each getter is a look at the snapshot that the connection knows.
 #[zbus::interface(name = "org.postrider.Postrider1.Manager", introspection_docs = false)]
 impl Manager {
     #[zbus(property(emits_changed_signal = "const"))]
@@ -59,19 +55,17 @@ impl Manager {
     }
 
     #[zbus(out_args("job"))]
-    fn sync(
-        &self,
-        targets: Vec<String>,
-        options: HashMap<String, Variant<'_>>,
-    ) -> Result<u32, Error> {
-        no_options(&options)?;
+    fn sync(&self, targets: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
+        no_options(options)?;
         let targets = some_names(targets)?;
         self.0.sync(targets.iter().map(|text| Target::parse(text)).collect())
     }
 
     #[zbus(out_args("result"))]
     async fn wait_job(&self, job: u32) -> Result<JobValues, Error> {
-        Ok(job_values(&self.0.wait(job).await?))
+        let result = self.0.wait(job).await?;
+        self.0.catch_up().await;
+        Ok(job_values(&result))
     }
 
     fn pause(&self, seconds: u64) -> Result<(), Error> {
@@ -88,7 +82,7 @@ impl Manager {
 
     #[zbus(out_args("json"))]
     fn get_status(&self) -> String {
-        document::status(&self.0.now(), std::process::id()).to_string()
+        document::status(&self.0.newest(), std::process::id()).to_string()
     }
 
     #[zbus(signal)]

@@ -1,18 +1,17 @@
 //! The object `org.postrider.Postrider1.Outbox`. Floor 5.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use zbus::Variant;
 use zbus::object_server::SignalEmitter;
 
-use super::desk::Desk;
+use super::desk::View;
 use super::error::Error;
 use super::values::some_names;
 use crate::model::ids::OutboxId;
 use crate::model::status::Micros;
 
-pub(super) struct Outbox(pub(super) Arc<Desk>);
+pub(super) struct Outbox(pub(super) View);
 
 #[zbus::interface(name = "org.postrider.Postrider1.Outbox", introspection_docs = false)]
 impl Outbox {

@@ -116,9 +116,9 @@ async fn welcome(desk: Arc<Desk>, peer: Peer, guid: Guid<'static>, stop: Cancell
         }
     }
     let start = Start::new(&desk);
-    let builder = start.furnish(Builder::socket(peer).server(guid).p2p(), &desk);
+    let builder = start.furnish(Builder::socket(peer).server(guid).p2p());
     match timeout(HELLO_LIMIT, builder.build()).await {
-        Ok(Ok(connection)) => follow(desk, connection, start, stop).await,
+        Ok(Ok(connection)) => follow(connection, start, stop).await,
         Ok(Err(err)) => tracing::debug!(error = %err, "greet a client of the private socket"),
         Err(_) => tracing::debug!("a client of the private socket never said who it is"),
     }

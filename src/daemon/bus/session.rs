@@ -21,13 +21,13 @@ pub(super) async fn serve(desk: Arc<Desk>, address: Option<String>, stop: Cancel
         let start = Start::new(&desk);
         let connected = tokio::select! {
             () = stop.cancelled() => return,
-            connected = timeout(CONNECT_LIMIT, Box::pin(connect(&desk, &start, address.as_deref()))) => connected,
+            connected = timeout(CONNECT_LIMIT, Box::pin(connect(&start, address.as_deref()))) => connected,
         };
         match connected {
             Ok(Ok(connection)) => {
                 is_told = false;
                 tracing::info!(name = NAME, "serving on the session bus");
-                follow(Arc::clone(&desk), connection, start, stop.clone()).await;
+                follow(connection, start, stop.clone()).await;
                 if !stop.is_cancelled() {
                     tracing::warn!("the session bus went away; the private socket still serves");
                 }
@@ -42,22 +42,19 @@ pub(super) async fn serve(desk: Arc<Desk>, address: Option<String>, stop: Cancel
     }
 }
 
-async fn connect(
-    desk: &Arc<Desk>,
-    start: &Start,
-    address: Option<&str>,
-) -> zbus::Result<Connection> {
+async fn connect(start: &Start, address: Option<&str>) -> zbus::Result<Connection> {
     let builder = address.map_or_else(Builder::session, Builder::address);
-    // zbus asks for the name with DO_NOT_QUEUE, after the objects are in place.
-    start.furnish(builder, desk).name(NAME).build().await
+    // zbus asks for the name when the objects are in place, and never queues for it. Left alone it
+    // would take the name from its owner, and give it away to whoever asks.
+    let builder = builder.allow_name_replacements(false).replace_existing_names(false);
+    start.furnish(builder).name(NAME).build().await
 }
 
 fn reason(err: &zbus::Error) -> String {
-    match err {
-        zbus::Error::NameTaken => {
-            format!("another process owns {NAME}; to find it: busctl --user status {NAME}")
-        }
-        other => other.to_string(),
+    if matches!(err, zbus::Error::NameTaken) {
+        format!("another process owns {NAME}; to find it: busctl --user status {NAME}")
+    } else {
+        err.to_string()
     }
 }
 

@@ -16,6 +16,9 @@ pub(super) type JobValues = HashMap<&'static str, Variant<'static>>;
 /// The manager's path; all other objects are below it.
 pub(super) const MANAGER: &str = "/org/postrider/Postrider1";
 
+/// What a caller may add to a request.
+pub(super) type Options<'a> = HashMap<String, Variant<'a>>;
+
 /// The path of the outbox.
 pub(super) const OUTBOX: &str = "/org/postrider/Postrider1/outbox";
 
@@ -73,8 +76,8 @@ pub(super) fn progress_values(
 }
 
 /// Refuses every option: one that is not understood must not be taken for done.
-pub(super) fn no_options(options: &HashMap<String, Variant<'_>>) -> Result<(), Error> {
-    match options.keys().min() {
+pub(super) fn no_options(options: Options<'_>) -> Result<(), Error> {
+    match options.into_keys().min() {
         None => Ok(()),
         Some(key) => {
             let key: String = key.chars().take(64).collect();
