@@ -38,8 +38,8 @@ fn a_dropped_message_reaches_each_recipient_once_and_sent_once_without_its_bcc()
         assert_eq!(copy.sender, "work@example.org");
         let text = &copy.message;
         assert!(!text.contains("hidden") && !text.to_lowercase().contains("bcc"), "{text}");
-        assert_eq!(text.matches("\nDate: ").count(), 1, "{text}");
-        assert_eq!(text.to_lowercase().matches("\nmessage-id: <").count(), 1, "{text}");
+        let has = |field: &str| text.lines().filter(|line| line.starts_with(field)).count();
+        assert_eq!((has("Date: "), has("Message-ID: <")), (1, 1), "{text}");
         assert!(text.contains("X-Kept: as it is\n") && text.ends_with("\n\nHello.\n"), "{text}");
         assert!(!text.contains("X-Postrider") && !text.contains("Received"), "{text}");
         assert_eq!(text, &copies[0].message, "all get the same bytes");
@@ -67,7 +67,9 @@ fn a_refused_recipient_is_parked_with_the_reason_and_the_others_get_it_once() {
     eventually("the refused one is parked", SOON, || {
         (daemon.status()["outbox"]["failed"] == 1).then_some(())
     });
-    let reasons = world.reasons();
+    let reasons = eventually("the reason is there", SOON, || {
+        Some(world.reasons()).filter(|reasons| !reasons.is_empty())
+    });
     assert!(reasons.contains("refused@example.net"), "{reasons}");
     assert!(reasons.contains("550 5.1.1"), "{reasons}");
     let failed = world.outbox_files("failed");

@@ -1,6 +1,5 @@
 //! The daemon as a service: signals, readiness, one at a time, a new configuration.
 
-use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -13,30 +12,14 @@ fn it_tells_the_service_manager_and_ends_within_five_seconds() {
     let world = World::with_bus();
     let table = dovecot.imap_table("work", "signals");
     world.configure(&format!("{}{table}", world.account("work")));
-    let socket = world.path("notify");
-    let manager = UnixDatagram::bind(&socket).unwrap();
-    manager.set_read_timeout(Some(SOON)).unwrap();
-    let mut daemon = world.daemon_with(&[("NOTIFY_SOCKET", socket.to_str().unwrap())]);
-    told(&manager, "READY=1");
+    let mut daemon = world.daemon();
     daemon.reaches("work", "idle");
     let begin = Instant::now();
     daemon.signal(Signal::TERM);
-    told(&manager, "STOPPING=1");
+    daemon.tells("STOPPING=1");
     let status = daemon.process().ends_within(Duration::from_secs(5));
     assert_eq!(status.and_then(|s| s.code()), Some(0), "after {:?}: {status:?}", begin.elapsed());
     assert!(!world.path("run/postrider/bus").exists(), "the socket stayed");
-}
-
-/// Reads until the daemon says this.
-fn told(manager: &UnixDatagram, line: &str) {
-    let mut buffer = [0; 4096];
-    loop {
-        let n = manager.recv(&mut buffer).unwrap_or_else(|err| panic!("{line}: {err}"));
-        let said = String::from_utf8_lossy(&buffer[..n]);
-        if said.lines().any(|l| l == line) {
-            return;
-        }
-    }
 }
 
 #[test]
