@@ -85,7 +85,7 @@ fn sighup_takes_a_new_configuration_over_and_never_a_broken_one() {
     eventually("the old configuration still works", SOON, || {
         (maildir::count(&world.path("home/Mail/home/INBOX")) == 2).then_some(())
     });
-    assert_eq!(daemon.account("home")["state"], "idle");
+    daemon.reaches("home", "idle");
 
     world.configure(&work);
     world.ok(&["reload"]);

@@ -1,5 +1,7 @@
 //! All mail of an account arrives, and a second pass has nothing to do.
 
+use std::collections::BTreeMap;
+
 use fastrand::Rng;
 use serde_json::Value;
 
@@ -38,7 +40,7 @@ fn two_thousand_mixed_messages_arrive_unchanged_and_a_second_pass_is_silent() {
     assert_eq!(total(&report, "downloaded"), N_MESSAGES as u64, "{report}");
     let mut n = 0;
     for (name, wire) in MAILBOXES {
-        let expected = expected(&imap.messages(wire));
+        let expected = expected(&imap.messages(wire), &keywords(&world, name));
         let found = found(&world, name);
         n += found.len();
         assert_eq!(found.len(), expected.len(), "{name}");
@@ -99,19 +101,18 @@ fn fill(imap: &mut Imap) {
 /// determined.
 type Local = (Vec<u8>, String, i64, bool);
 
-fn expected(messages: &[Message]) -> Vec<Local> {
+fn expected(messages: &[Message], keywords: &BTreeMap<String, char>) -> Vec<Local> {
     let letter = |flag: &String| match flag.as_str() {
-        "\\Seen" => Some('S'),
-        "\\Flagged" => Some('F'),
-        "\\Answered" => Some('R'),
-        "\\Draft" => Some('D'),
-        "\\Deleted" => Some('T'),
-        "$Forwarded" => Some('P'),
-        // Keywords are not synced yet; that they stay on the server is looked at elsewhere.
-        _ => None,
+        "\\Seen" => 'S',
+        "\\Flagged" => 'F',
+        "\\Answered" => 'R',
+        "\\Draft" => 'D',
+        "\\Deleted" => 'T',
+        "$Forwarded" => 'P',
+        keyword => *keywords.get(keyword).unwrap_or(&'?'),
     };
     let one = |message: &Message| {
-        let mut letters: Vec<char> = message.flags.iter().filter_map(letter).collect();
+        let mut letters: Vec<char> = message.flags.iter().map(letter).collect();
         letters.sort_unstable();
         let is_new = !message.has("\\Seen");
         (local(&message.bytes), letters.into_iter().collect(), message.date, is_new)
@@ -127,6 +128,17 @@ fn found(world: &World, name: &str) -> Vec<Local> {
         entries.iter().map(|e| (e.bytes(), e.flags.clone(), e.mtime, e.sub == "new")).collect();
     all.sort();
     all
+}
+
+/// The letters of a mailbox's keywords, from its `dovecot-keywords`.
+fn keywords(world: &World, name: &str) -> BTreeMap<String, char> {
+    let file = world.mailbox(name).join("dovecot-keywords");
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let line = |line: &str| {
+        let (number, keyword) = line.split_once(' ')?;
+        Some((keyword.to_owned(), char::from(b'a' + number.parse::<u8>().ok()?)))
+    };
+    text.lines().filter_map(line).collect()
 }
 
 fn brief(message: &Local) -> (String, &str, i64, bool) {
