@@ -326,3 +326,33 @@ async fn without_the_marker_nothing_reaches_the_server() {
     assert_eq!(inbox.messages().len(), 1);
     assert!(world.server.commands().iter().all(|c| !c.is_mutating()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keywords_travel_as_letters_and_none_beyond_26_is_lost() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    let many: Vec<String> = (0..30).map(|n| format!("label{n:02}")).collect();
+    let flags: Vec<&str> = many.iter().map(String::as_str).chain(["\\Seen"]).collect();
+    let uid = inbox.append(&mail(1), &flags, None);
+    world.sync_ok().await;
+    let name = world.files("INBOX").into_keys().next().unwrap();
+    assert!(name.ends_with(":2,Sabcdefghijklmnopqrstuvwxyz"), "{name}");
+    world.assert_quiet().await;
+    // A keyword taken away here is taken away there, and the four without a letter stay.
+    std::fs::rename(
+        world.inbox_path().join(&name),
+        world.inbox_path().join(name.replace(":2,Sab", ":2,Sb")),
+    )
+    .unwrap();
+    world.sync_ok().await;
+    let there = inbox.message(uid).unwrap().flags;
+    assert!(!there.iter().any(|f| f.eq_ignore_ascii_case("label00")), "{there:?}");
+    assert_eq!(there.len(), 30, "{there:?}");
+    world.assert_quiet().await;
+    // Another case is the same keyword.
+    inbox.set_flags(uid, &["\\Seen", "LABEL01"]);
+    world.sync_ok().await;
+    let name = world.files("INBOX").into_keys().next().unwrap();
+    assert!(name.ends_with(":2,Sb"), "{name}");
+    world.assert_quiet().await;
+}

@@ -70,7 +70,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let missing = observe::missing(&sight.base, &sight.scan);
         let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
         let local = LocalView { messages: sight.scan.messages.clone(), absent };
-        let mut plan = plan(&sight.base, &view, &local, &self.policy());
+        let mut plan = plan(&sight.base, &view, &local, &self.policy(remote));
         let brake = self.account.sync.brake;
         let held = guard(&mut plan, sight.base.rows.len(), brake, sight.row.held).total();
         for bases in adopted.twins.values() {
@@ -97,8 +97,12 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         result.map(|()| pass)
     }
 
-    fn policy(&self) -> Policy {
-        Policy { direction: self.account.sync.direction, delete: self.account.sync.delete }
+    fn policy(&self, remote: &C::Remote) -> Policy {
+        Policy {
+            direction: self.account.sync.direction,
+            delete: self.account.sync.delete,
+            permanent: remote.permanent().clone(),
+        }
     }
 
     /// Settles what a crash left, then looks at ledger and Maildir.
@@ -117,7 +121,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 Err(_) if is_dry && !row.is_known => Scan::default(),
                 scan => scan?,
             };
-            Ok(Sight { row, base, scan: Arc::new(scan) })
+            let scan = Arc::new(observe::with_inexpressible(&base, scan));
+            Ok(Sight { row, base, scan })
         })
         .await
     }
@@ -328,10 +333,15 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let cursor = view.cursor();
         let has_news = held > 0 || sight.row.unsettled > 0;
         let now = offload(move || {
-            let now = if is_quiet { scan } else { Arc::new(local.scan(&mailbox)?) };
+            let base = ledger.base(id)?;
+            let now = if is_quiet {
+                scan
+            } else {
+                Arc::new(observe::with_inexpressible(&base, local.scan(&mailbox)?))
+            };
             // The state to resume from is one where the Maildir is what the ledger says; a change
             // that came meanwhile is then a difference that the next pass sees.
-            let is_known = is_quiet || !observe::differs(&ledger.base(id)?, &now);
+            let is_known = is_quiet || !observe::differs(&base, &now);
             let stamp: Option<Stamp> = (is_known && now.steady).then_some(now.stamp);
             let mut changes = vec![Change::Cursor(Some(cursor), stamp)];
             if has_news {

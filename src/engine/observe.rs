@@ -143,6 +143,18 @@ pub(super) fn pair_changes(adopted: &Adopted) -> Vec<Change> {
         .collect()
 }
 
+/// Adds to what was seen the keywords that file names cannot say: here they are as they were agreed.
+pub(super) fn with_inexpressible(base: &BaseView, mut scan: Scan) -> Scan {
+    for row in base.rows.iter().filter(|r| !r.flags.keywords.is_empty()) {
+        let Some(message) = row.base.as_ref().and_then(|b| scan.messages.get_mut(b)) else {
+            continue;
+        };
+        let unsaid = row.flags.keywords.iter().filter(|k| !scan.keywords.contains(*k));
+        message.flags.keywords.extend(unsaid.cloned());
+    }
+    scan
+}
+
 /// Files of rows that were not seen.
 pub(super) fn missing(base: &BaseView, scan: &Scan) -> BTreeSet<Base> {
     let bases = base.rows.iter().filter_map(|r| r.base.as_ref());

@@ -78,6 +78,34 @@ pub struct FlagDelta {
     pub remove: Flags,
 }
 
+/// Which flags a mailbox keeps (PERMANENTFLAGS, RFC 9051 §7.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permanent {
+    /// Whether new keywords can be made (`\*`).
+    pub any_keyword: bool,
+    /// Those that are kept.
+    pub flags: Flags,
+}
+
+impl Permanent {
+    /// Everything is kept: what a server means that does not say.
+    pub fn all() -> Self {
+        Self { any_keyword: true, flags: Flags::from_parts(63, []) }
+    }
+
+    /// Nothing is kept: a mailbox that is read-only.
+    pub fn none() -> Self {
+        Self { any_keyword: false, flags: Flags::none() }
+    }
+
+    /// The part of some flags that is kept.
+    pub fn keeps(&self, flags: &Flags) -> Flags {
+        let keywords = flags.keywords.iter();
+        let kept = keywords.filter(|k| self.any_keyword || self.flags.keywords.contains(*k));
+        Flags::from_parts(flags.bits & self.flags.bits, kept.cloned())
+    }
+}
+
 impl Flags {
     /// No flags.
     pub fn none() -> Self {

@@ -12,7 +12,7 @@ use crate::model::status::Watch;
 use crate::model::view::{BaseView, Cursor, Evidence, LocalMessage, RowId, Stamp, Sub};
 use crate::ports::hints::HintBox;
 use crate::ports::remote::Upload;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A scan, with what tells whether the directory stood still.
@@ -24,6 +24,8 @@ pub struct Scan {
     pub stamp: Stamp,
     /// Whether the state was the same before and after, and nothing was seen twice.
     pub steady: bool,
+    /// The keywords that file names of this mailbox can express.
+    pub keywords: BTreeSet<String>,
 }
 
 /// A message that was written but is not yet visible.

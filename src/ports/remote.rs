@@ -6,7 +6,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::model::failure::Failure;
-use crate::model::flags::{FlagDelta, Flags};
+use crate::model::flags::{FlagDelta, Flags, Permanent};
 use crate::model::ids::{MailboxName, Uid, UidValidity};
 use crate::model::view::{Cursor, Evidence, RemoteMailbox, RemoteView};
 
@@ -134,6 +134,9 @@ pub enum Woken {
 pub trait Remote: Send {
     /// Whether the server can push (IDLE).
     fn can_push(&self) -> bool;
+
+    /// Which flags the selected mailbox keeps.
+    fn permanent(&self) -> &Permanent;
 
     /// All mailboxes, with STATUS where that costs one round trip.
     fn mailboxes(&mut self) -> impl Future<Output = Result<Vec<RemoteMailbox>, Failure>> + Send;

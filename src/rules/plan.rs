@@ -7,17 +7,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::account::{DeletePolicy, Direction};
-use crate::model::flags::{FlagDelta, Flags};
+use crate::model::flags::{FlagDelta, Flags, Permanent};
 use crate::model::ids::{Base, Uid};
 use crate::model::view::{BaseRow, BaseView, LocalView, RemoteState, RemoteView, RowId, RowState};
 
 /// What the user allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
     /// Which way changes travel.
     pub direction: Direction,
     /// What a local deletion becomes on the server.
     pub delete: DeletePolicy,
+    /// Which flags the server keeps; others stay here, without a quarrel about them.
+    pub permanent: Permanent,
 }
 
 /// Everything that has to be done in one mailbox.
@@ -178,6 +180,10 @@ fn merge(
     let merged = Flags::merge(&row.flags, theirs, mine);
     let to_local = merged.delta_from(mine);
     let to_remote = merged.delta_from(theirs);
+    let to_remote = FlagDelta {
+        add: policy.permanent.keeps(&to_remote.add),
+        remove: policy.permanent.keeps(&to_remote.remove),
+    };
     let write_local = !to_local.is_empty() && policy.direction != Direction::Push;
     let write_remote = !to_remote.is_empty() && policy.direction != Direction::Pull;
     // Both can be due at once; the ledger learns the merged state only when the last one is done,
@@ -187,7 +193,8 @@ fn merge(
         plan.flags_local.push((row.row, base.clone(), to_local, agreed));
     }
     if write_remote {
-        plan.flags_remote.entry(to_remote).or_default().push((row.row, uid, merged));
+        let agreed = theirs.apply(&to_remote);
+        plan.flags_remote.entry(to_remote).or_default().push((row.row, uid, agreed));
     } else if !write_local && *theirs == *mine {
         plan.agree.push((row.row, merged));
     }

@@ -6,7 +6,9 @@ use super::*;
 use crate::model::ids::{ModSeq, UidValidity};
 use crate::model::view::{Cursor, LocalMessage, RemoteMessage, Sub};
 
-const BOTH: Policy = Policy { direction: Direction::Both, delete: DeletePolicy::Trash };
+fn both() -> Policy {
+    Policy { direction: Direction::Both, delete: DeletePolicy::Trash, permanent: Permanent::all() }
+}
 
 fn cursor() -> Cursor {
     Cursor { uidvalidity: UidValidity::new(1).unwrap(), uidnext: 99, modseq: ModSeq(0), exists: 0 }
@@ -18,7 +20,7 @@ fn flags(letters: &str) -> Flags {
 
 /// One message per line: `base:FS remote:S local:F`; `-` is absent, `?` is not seen but not proven
 /// gone, `!x` marks a row's state. The message of line n has UID n and base name `m<n>`.
-fn check(policy: Policy, fixture: &str, want: &str) {
+fn check(policy: &Policy, fixture: &str, want: &str) {
     let (mut base, mut remote, mut local) = world();
     for (at, line) in fixture.lines().map(str::trim).filter(|l| !l.is_empty()).enumerate() {
         let n = u32::try_from(at).unwrap() + 1;
@@ -55,7 +57,7 @@ fn check(policy: Policy, fixture: &str, want: &str) {
         }
     }
     let remote = RemoteView::Complete { cursor: cursor(), messages: remote };
-    let got = plan(&base, &remote, &local, &policy).to_string();
+    let got = plan(&base, &remote, &local, policy).to_string();
     let want: Vec<&str> = want.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     assert_eq!(got.lines().collect::<Vec<_>>(), want, "{fixture}");
 }
@@ -66,42 +68,53 @@ fn world() -> (BaseView, BTreeMap<Uid, RemoteMessage>, LocalView) {
 
 #[test]
 fn each_arm_of_the_match() {
-    check(BOTH, "base:- remote:S local:-", "download 1");
-    check(BOTH, "base:- remote:- local:S", "upload m1");
-    check(BOTH, "base:S remote:S local:S", "");
-    check(BOTH, "base: remote:F local:", "flags-local m1 +F -");
-    check(BOTH, "base: remote: local:F", "flags-remote 1 +F -");
-    check(BOTH, "base: remote:F local:F", "agree 1 F");
-    check(BOTH, "base: remote:S local:F", "flags-local m1 +S -\nflags-remote 1 +F -");
-    check(BOTH, "base:S remote:FS local:", "flags-local m1 +F -\nflags-remote 1 + -S");
-    check(BOTH, "base:S remote:S local:-", "remove-remote 1");
-    check(BOTH, "base:S remote:FS local:-", "remove-remote 1");
-    check(BOTH, "base:S remote:- local:S", "remove-local m1");
-    check(BOTH, "base:S remote:- local:FS", "remove-local m1");
-    check(BOTH, "base:S remote:- local:-", "forget 1");
-    check(BOTH, "base:S remote:S local:?", "suspect m1");
-    check(BOTH, "base:S remote:- local:?", "suspect m1");
+    check(&both(), "base:- remote:S local:-", "download 1");
+    check(&both(), "base:- remote:- local:S", "upload m1");
+    check(&both(), "base:S remote:S local:S", "");
+    check(&both(), "base: remote:F local:", "flags-local m1 +F -");
+    check(&both(), "base: remote: local:F", "flags-remote 1 +F -");
+    check(&both(), "base: remote:F local:F", "agree 1 F");
+    check(&both(), "base: remote:S local:F", "flags-local m1 +S -\nflags-remote 1 +F -");
+    check(&both(), "base:S remote:FS local:", "flags-local m1 +F -\nflags-remote 1 + -S");
+    check(&both(), "base:S remote:S local:-", "remove-remote 1");
+    check(&both(), "base:S remote:FS local:-", "remove-remote 1");
+    check(&both(), "base:S remote:- local:S", "remove-local m1");
+    check(&both(), "base:S remote:- local:FS", "remove-local m1");
+    check(&both(), "base:S remote:- local:-", "forget 1");
+    check(&both(), "base:S remote:S local:?", "suspect m1");
+    check(&both(), "base:S remote:- local:?", "suspect m1");
 }
 
 #[test]
 fn direction_and_delete_policy_bind_one_side() {
-    let pull = Policy { direction: Direction::Pull, ..BOTH };
-    check(pull, "base:- remote:- local:S", "");
-    check(pull, "base: remote: local:F", "");
-    check(pull, "base: remote:S local:F", "flags-local m1 +S -");
-    check(pull, "base:S remote:S local:-", "orphan-remote 1");
-    let push = Policy { direction: Direction::Push, ..BOTH };
-    check(push, "base:- remote:S local:-", "");
-    check(push, "base: remote:F local:", "");
-    check(push, "base:S remote:- local:S", "orphan-local 1");
-    let keep = Policy { delete: DeletePolicy::Keep, ..BOTH };
-    check(keep, "base:S remote:S local:-", "orphan-remote 1");
+    let pull = Policy { direction: Direction::Pull, ..both() };
+    check(&pull, "base:- remote:- local:S", "");
+    check(&pull, "base: remote: local:F", "");
+    check(&pull, "base: remote:S local:F", "flags-local m1 +S -");
+    check(&pull, "base:S remote:S local:-", "orphan-remote 1");
+    let push = Policy { direction: Direction::Push, ..both() };
+    check(&push, "base:- remote:S local:-", "");
+    check(&push, "base: remote:F local:", "");
+    check(&push, "base:S remote:- local:S", "orphan-local 1");
+    let keep = Policy { delete: DeletePolicy::Keep, ..both() };
+    check(&keep, "base:S remote:S local:-", "orphan-remote 1");
+}
+
+#[test]
+fn what_the_server_does_not_keep_stays_here_without_a_quarrel() {
+    let permanent = Permanent { any_keyword: false, flags: flags("DFRST") };
+    let some = Policy { permanent, ..both() };
+    check(&some, "base: remote: local:P", "");
+    check(&some, "base: remote: local:FP", "flags-remote 1 +F -");
+    let none = Policy { permanent: Permanent::none(), ..both() };
+    check(&none, "base: remote: local:F", "");
+    check(&none, "base: remote:S local:F", "flags-local m1 +S -");
 }
 
 #[test]
 fn newest_mail_comes_first() {
     check(
-        BOTH,
+        &both(),
         "base:- remote:S local:-\nbase:- remote:S local:-\nbase:- remote:S local:-",
         "download 3\ndownload 2\ndownload 1",
     );
@@ -125,7 +138,7 @@ fn a_delta_says_nothing_about_messages_that_it_does_not_list() {
     };
     let remote =
         RemoteView::Delta { cursor: cursor(), changed: BTreeMap::new(), vanished: BTreeSet::new() };
-    assert_eq!(plan(&base, &remote, &local, &BOTH).to_string(), "flags-remote 1 +F -\n");
+    assert_eq!(plan(&base, &remote, &local, &both()).to_string(), "flags-remote 1 +F -\n");
 }
 
 #[test]
@@ -150,7 +163,7 @@ fn flags_that_the_server_did_not_send_are_unknown_and_not_none() {
         cursor: cursor(),
         messages: BTreeMap::from([(uid, RemoteMessage { uid, flags: None, size: None })]),
     };
-    assert!(plan(&base, &remote, &local, &BOTH).is_empty());
+    assert!(plan(&base, &remote, &local, &both()).is_empty());
 }
 
 /// Carries a plan out on the three views, as perfect ports would.
@@ -256,7 +269,7 @@ proptest! {
         }
         let before_remote: BTreeSet<Uid> = remote.keys().copied().collect();
         let view = RemoteView::Complete { cursor: cursor(), messages: remote.clone() };
-        let first = plan(&base, &view, &local, &BOTH);
+        let first = plan(&base, &view, &local, &both());
         // Nothing vanishes unless one side dropped it.
         for (_, uid) in &first.remove_remote {
             prop_assert!(before_remote.contains(uid));
@@ -269,7 +282,7 @@ proptest! {
         }
         carry_out(&first, &mut base, &mut remote, &mut local);
         let view = RemoteView::Complete { cursor: cursor(), messages: remote.clone() };
-        let second = plan(&base, &view, &local, &BOTH);
+        let second = plan(&base, &view, &local, &both());
         prop_assert!(second.is_empty(), "{second}");
         prop_assert_eq!(remote.len(), local.messages.len());
         for row in &base.rows {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::ImapRemote;
 use super::item::{Code, FetchItem, Item};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::flags::Permanent;
 use crate::model::ids::{MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::view::{Cursor, Evidence, RemoteMessage, RemoteView};
 use crate::ports::remote::Known;
@@ -36,11 +37,14 @@ impl ImapRemote {
         let condstore = if self.has("CONDSTORE") { " (CONDSTORE)" } else { "" };
         let command = format!("SELECT {}{condstore}", self.argument(mailbox)?);
         let (mut count, mut validity, mut uidnext, mut modseq) = (None, None, 0, 0);
-        self.wire
+        let mut permanent = Permanent::all();
+        let done = self
+            .wire
             .exec(&command, |item| match item {
                 Item::Exists(n) => count = Some(n),
                 Item::Code(Code::UidValidity(n)) => validity = UidValidity::new(n),
                 Item::Code(Code::UidNext(n)) => uidnext = n,
+                Item::Code(Code::Permanent(kept)) => permanent = kept,
                 Item::Code(Code::HighestModSeq(n)) => modseq = n,
                 _ => {}
             })
@@ -55,6 +59,8 @@ impl ImapRemote {
             .detail("the server gives no message count or no UIDVALIDITY"));
         };
         self.selected = Some((mailbox.clone(), uidvalidity));
+        let is_read_only = done.code == Code::ReadOnly;
+        self.permanent = if is_read_only { Permanent::none() } else { permanent };
         Ok(Cursor { uidvalidity, uidnext, modseq: ModSeq(modseq), exists })
     }
 

@@ -7,7 +7,7 @@ use async_imap::imap_proto::{
 
 use super::encode::{parse_date_time, to_lf, unescaped};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::flags::Flags;
+use crate::model::flags::{Flags, Permanent};
 
 /// One response, in our own words.
 #[derive(Debug)]
@@ -61,6 +61,10 @@ pub(super) struct StatusItem {
 pub(super) enum Code {
     UidNext(u32),
     UidValidity(u32),
+    /// What can be stored for good.
+    Permanent(Permanent),
+    /// Nothing can be stored.
+    ReadOnly,
     HighestModSeq(u64),
     /// UIDVALIDITY and the first UID.
     AppendUid(u32, Option<u32>),
@@ -140,11 +144,7 @@ fn fetch_item(attributes: &[AttributeValue<'_>]) -> FetchItem {
         match attribute {
             AttributeValue::Uid(uid) => item.uid = Some(*uid),
             AttributeValue::Flags(names) => {
-                // Keywords need the mailbox's dovecot-keywords file and are not synced yet.
-                let known = names.iter().map(AsRef::as_ref);
-                let mut flags = Flags::from_imap(known);
-                flags.keywords.clear();
-                item.flags = Some(flags);
+                item.flags = Some(Flags::from_imap(names.iter().map(AsRef::as_ref)));
             }
             AttributeValue::InternalDate(text) => item.date = parse_date_time(text),
             AttributeValue::Rfc822Size(size) => item.size = Some(*size),
@@ -197,6 +197,11 @@ fn code_of(code: Option<&ResponseCode<'_>>, text: &str) -> Code {
             Code::AppendUid(*validity, uids.first().map(first_uid))
         }
         Some(ResponseCode::TryCreate) => Code::TryCreate,
+        Some(ResponseCode::PermanentFlags(names)) => Code::Permanent(Permanent {
+            any_keyword: names.iter().any(|n| n == "\\*"),
+            flags: Flags::from_imap(names.iter().map(AsRef::as_ref)),
+        }),
+        Some(ResponseCode::ReadOnly) => Code::ReadOnly,
         _ => text
             .strip_prefix('[')
             .and_then(|rest| rest.split([']', ' ']).next())

@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::adapters::net;
 use crate::model::account::{Endpoint, ImapSettings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::flags::FlagDelta;
+use crate::model::flags::{FlagDelta, Permanent};
 use crate::model::ids::{MailboxName, Uid, UidValidity};
 use crate::model::view::{Evidence, RemoteMailbox, RemoteView};
 use crate::ports::remote::{
@@ -67,6 +67,7 @@ impl Connector for ImapConnector {
             delimiter: None,
             names: BTreeMap::new(),
             selected: None,
+            permanent: Permanent::all(),
         })
     }
 }
@@ -81,6 +82,8 @@ pub struct ImapRemote {
     /// How the server spells the mailboxes that it listed.
     names: BTreeMap<MailboxName, String>,
     selected: Option<(MailboxName, UidValidity)>,
+    /// What the selected mailbox keeps.
+    permanent: Permanent,
 }
 
 impl ImapRemote {
@@ -123,6 +126,10 @@ impl ImapRemote {
 impl Remote for ImapRemote {
     fn can_push(&self) -> bool {
         self.has("IDLE")
+    }
+
+    fn permanent(&self) -> &Permanent {
+        &self.permanent
     }
 
     async fn mailboxes(&mut self) -> Result<Vec<RemoteMailbox>, Failure> {

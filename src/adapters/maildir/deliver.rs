@@ -13,7 +13,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::fs::{CWD, RenameFlags};
 use sha2::{Digest, Sha256};
 
-use super::{classify, name, scan, sub_name};
+use super::name::{self, Naming};
+use super::{classify, scan, sub_name};
 use crate::model::failure::Failure;
 use crate::model::ids::Base;
 use crate::model::view::Sub;
@@ -106,10 +107,10 @@ pub(super) fn barrier(tmp: &Path, staged: &[Landing]) -> Result<(), Failure> {
 }
 
 /// Makes staged files visible and that durable.
-pub(super) fn promote(dir: &Path, staged: &[Landing], separator: char) -> Result<(), Failure> {
+pub(super) fn promote(dir: &Path, staged: &[Landing], naming: &Naming) -> Result<(), Failure> {
     for landing in staged {
         let from = dir.join("tmp").join(&landing.base.0);
-        let to = target(dir, landing, separator);
+        let to = target(dir, landing, naming);
         rename_new(&from, &to).map_err(|e| classify("move message into place", &to, &e))?;
     }
     for sub in [Sub::New, Sub::Cur] {
@@ -120,10 +121,10 @@ pub(super) fn promote(dir: &Path, staged: &[Landing], separator: char) -> Result
     Ok(())
 }
 
-fn target(dir: &Path, landing: &Landing, separator: char) -> PathBuf {
+fn target(dir: &Path, landing: &Landing, naming: &Naming) -> PathBuf {
     let info = match landing.sub {
-        Sub::New if landing.flags.letters().is_empty() => String::new(),
-        Sub::New | Sub::Cur => name::info_with("", &landing.flags, separator),
+        Sub::New if landing.flags.is_empty() => String::new(),
+        Sub::New | Sub::Cur => naming.info_with("", &landing.flags),
     };
     dir.join(sub_name(landing.sub)).join(format!("{}{info}", landing.base))
 }
@@ -146,11 +147,11 @@ pub(super) fn sync_dir(dir: &Path) -> Result<(), Failure> {
 pub(super) fn settle(
     dir: &Path,
     staged: &[Landing],
-    separator: char,
+    naming: &Naming,
 ) -> Result<Vec<Settled>, Failure> {
     let mut visible = std::collections::BTreeSet::new();
     for sub in [Sub::New, Sub::Cur] {
-        list_bases(&dir.join(sub_name(sub)), separator, &mut visible)?;
+        list_bases(&dir.join(sub_name(sub)), naming, &mut visible)?;
     }
     let mut settled = Vec::new();
     for landing in staged {
@@ -158,7 +159,7 @@ pub(super) fn settle(
         if visible.contains(&landing.base) {
             settled.push(Settled::Visible);
         } else if in_tmp.exists() {
-            promote(dir, std::slice::from_ref(landing), separator)?;
+            promote(dir, std::slice::from_ref(landing), naming)?;
             settled.push(Settled::Visible);
         } else {
             settled.push(Settled::Nowhere);
@@ -169,10 +170,10 @@ pub(super) fn settle(
 
 fn list_bases(
     dir: &Path,
-    separator: char,
+    naming: &Naming,
     into: &mut std::collections::BTreeSet<Base>,
 ) -> Result<(), Failure> {
-    scan::list(dir, separator, |base, _| {
+    scan::list(dir, naming, |base, _| {
         into.insert(Base(base.to_owned()));
     })
 }

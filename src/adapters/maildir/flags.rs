@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{classify, deliver, name, scan, sub_name};
+use super::name::Naming;
+use super::{classify, deliver, scan, sub_name};
 use crate::model::failure::Failure;
 use crate::model::flags::{Flag, FlagDelta, Flags};
 use crate::model::ids::Base;
@@ -16,13 +17,13 @@ use crate::ports::local::Seen;
 pub(super) fn set(
     dir: &Path,
     changes: &[(Seen, FlagDelta)],
-    separator: char,
+    naming: &Naming,
 ) -> Result<Vec<(Base, Flags)>, Failure> {
     let mut done = Vec::new();
     let mut again: Vec<&(Seen, FlagDelta)> = Vec::new();
     for change in changes {
         let ((base, seen), delta) = change;
-        match rename(dir, base, seen, delta, separator)? {
+        match rename(dir, base, seen, delta, naming)? {
             Some(flags) => done.push((base.clone(), flags)),
             None => again.push(change),
         }
@@ -31,12 +32,12 @@ pub(super) fn set(
         if again.is_empty() {
             break;
         }
-        let names = find(dir, again.iter().map(|((base, _), _)| base), separator)?;
+        let names = find(dir, again.iter().map(|((base, _), _)| base), naming)?;
         let mut lost = Vec::new();
         for change in again {
             let ((base, _), delta) = change;
             let Some(seen) = names.get(base) else { continue };
-            match rename(dir, base, seen, delta, separator)? {
+            match rename(dir, base, seen, delta, naming)? {
                 Some(flags) => done.push((base.clone(), flags)),
                 None => lost.push(change),
             }
@@ -53,12 +54,12 @@ fn rename(
     base: &Base,
     seen: &LocalMessage,
     delta: &FlagDelta,
-    separator: char,
+    naming: &Naming,
 ) -> Result<Option<Flags>, Failure> {
     let flags = seen.flags.apply(delta);
     let to_sub = if flags.has(Flag::Seen) { Sub::Cur } else { seen.sub };
     let from = path(dir, seen.sub, base, &seen.info);
-    let to = path(dir, to_sub, base, &name::info_with(&seen.info, &flags, separator));
+    let to = path(dir, to_sub, base, &naming.info_with(&seen.info, &flags));
     if from == to {
         return Ok(from.exists().then_some(flags));
     }
@@ -77,14 +78,14 @@ fn path(dir: &Path, sub: Sub, base: &Base, info: &str) -> PathBuf {
 pub(super) fn find<'a>(
     dir: &Path,
     wanted: impl Iterator<Item = &'a Base>,
-    separator: char,
+    naming: &Naming,
 ) -> Result<BTreeMap<Base, LocalMessage>, Failure> {
     let wanted: std::collections::BTreeSet<&str> = wanted.map(|b| b.0.as_str()).collect();
     let mut found = BTreeMap::new();
     for sub in [Sub::New, Sub::Cur] {
-        scan::list(&dir.join(sub_name(sub)), separator, |base, info| {
+        scan::list(&dir.join(sub_name(sub)), naming, |base, info| {
             if wanted.contains(base) {
-                let flags = name::flags_of(info);
+                let flags = naming.flags_of(info);
                 let message = LocalMessage { sub, flags, info: info.to_owned() };
                 found.insert(Base(base.to_owned()), message);
             }

@@ -6,12 +6,15 @@
 
 mod deliver;
 mod flags;
+mod keywords;
 mod name;
 mod read;
 mod root;
 mod scan;
 mod watch;
 
+use keywords::Keywords;
+use name::Naming;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -56,6 +59,24 @@ impl MaildirStore {
 
     fn tmp(&self, mailbox: &MailboxName) -> PathBuf {
         self.path(mailbox).join("tmp")
+    }
+
+    /// How this mailbox writes flags; read anew, since mail readers may add keywords.
+    fn naming(&self, mailbox: &MailboxName) -> Result<Naming, Failure> {
+        let keywords = Keywords::load(&self.path(mailbox))?;
+        Ok(Naming { separator: self.separator, keywords })
+    }
+
+    /// [`MaildirStore::naming`] after these keywords were given letters.
+    fn naming_for<'a>(
+        &self,
+        mailbox: &MailboxName,
+        flags: impl Iterator<Item = &'a Flags>,
+    ) -> Result<Naming, Failure> {
+        let mut naming = self.naming(mailbox)?;
+        let names = flags.flat_map(|f| f.keywords.iter());
+        naming.keywords.ensure(&self.path(mailbox), names)?;
+        Ok(naming)
     }
 
     fn file(&self, mailbox: &MailboxName, (base, seen): &Seen) -> PathBuf {
@@ -120,7 +141,7 @@ impl Local for MaildirStore {
     }
 
     fn scan(&self, mailbox: &MailboxName) -> Result<Scan, Failure> {
-        scan::scan(&self.path(mailbox), self.separator)
+        scan::scan(&self.path(mailbox), &self.naming(mailbox)?)
     }
 
     fn stage(&self, mailbox: &MailboxName) -> Result<StagedFile, Failure> {
@@ -132,11 +153,13 @@ impl Local for MaildirStore {
     }
 
     fn promote(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {
-        deliver::promote(&self.path(mailbox), staged, self.separator)
+        let naming = self.naming_for(mailbox, staged.iter().map(|l| &l.flags))?;
+        deliver::promote(&self.path(mailbox), staged, &naming)
     }
 
     fn settle(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<Vec<Settled>, Failure> {
-        deliver::settle(&self.path(mailbox), staged, self.separator)
+        let naming = self.naming_for(mailbox, staged.iter().map(|l| &l.flags))?;
+        deliver::settle(&self.path(mailbox), staged, &naming)
     }
 
     fn set_flags(
@@ -144,7 +167,8 @@ impl Local for MaildirStore {
         mailbox: &MailboxName,
         changes: &[(Seen, FlagDelta)],
     ) -> Result<Vec<(Base, Flags)>, Failure> {
-        flags::set(&self.path(mailbox), changes, self.separator)
+        let naming = self.naming_for(mailbox, changes.iter().map(|(_, delta)| &delta.add))?;
+        flags::set(&self.path(mailbox), changes, &naming)
     }
 
     fn quarantine(&self, mailbox: &MailboxName, seen: &[Seen]) -> Result<(), Failure> {
@@ -156,7 +180,7 @@ impl Local for MaildirStore {
     }
 
     fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure> {
-        read::open(&self.path(mailbox), seen, self.separator)
+        read::open(&self.path(mailbox), seen, &self.naming(mailbox)?)
     }
 
     fn evidence(
@@ -164,7 +188,7 @@ impl Local for MaildirStore {
         mailbox: &MailboxName,
         seen: &[Seen],
     ) -> Result<Vec<(Base, Evidence)>, Failure> {
-        read::evidence(&self.path(mailbox), seen, self.separator)
+        read::evidence(&self.path(mailbox), seen, &self.naming(mailbox)?)
     }
 
     fn digests(
@@ -172,7 +196,7 @@ impl Local for MaildirStore {
         mailbox: &MailboxName,
         seen: &[Seen],
     ) -> Result<Vec<(Base, [u8; 32])>, Failure> {
-        read::digests(&self.path(mailbox), seen, self.separator)
+        read::digests(&self.path(mailbox), seen, &self.naming(mailbox)?)
     }
 }
 

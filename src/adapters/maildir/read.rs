@@ -7,6 +7,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::name::Naming;
 use super::{classify, flags, sub_name};
 use crate::model::failure::{Failure, Scope};
 use crate::model::ids::Base;
@@ -16,8 +17,8 @@ use crate::ports::remote::Upload;
 use crate::rules::header::message_id;
 
 /// Opens a message for upload; `None` if it is gone.
-pub(super) fn open(dir: &Path, seen: &Seen, separator: char) -> Result<Option<Upload>, Failure> {
-    let Some((mut file, flags)) = open_file(dir, seen, separator)? else { return Ok(None) };
+pub(super) fn open(dir: &Path, seen: &Seen, naming: &Naming) -> Result<Option<Upload>, Failure> {
+    let Some((mut file, flags)) = open_file(dir, seen, naming)? else { return Ok(None) };
     let path = dir.join(&seen.0.0);
     let fail = |e: io::Error| classify("read message", &path, &e).scoped(Scope::Message);
     let meta = file.metadata().map_err(fail)?;
@@ -31,7 +32,7 @@ pub(super) fn open(dir: &Path, seen: &Seen, separator: char) -> Result<Option<Up
 fn open_file(
     dir: &Path,
     (base, seen): &Seen,
-    separator: char,
+    naming: &Naming,
 ) -> Result<Option<(File, crate::model::flags::Flags)>, Failure> {
     let mut at = seen.clone();
     for _ in 0..RACE_ROUNDS_MAX {
@@ -42,7 +43,7 @@ fn open_file(
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(classify("open message", &path, &e).scoped(Scope::Message)),
         }
-        match flags::find(dir, std::iter::once(base), separator)?.remove(base) {
+        match flags::find(dir, std::iter::once(base), naming)?.remove(base) {
             Some(now) => at = now,
             None => return Ok(None),
         }
@@ -83,11 +84,11 @@ fn wire_bytes(chunk: &[u8], last: u8) -> u64 {
 pub(super) fn evidence(
     dir: &Path,
     seen: &[Seen],
-    separator: char,
+    naming: &Naming,
 ) -> Result<Vec<(Base, Evidence)>, Failure> {
     let mut found = Vec::new();
     for one in seen {
-        let Some((mut file, _)) = open_file(dir, one, separator)? else { continue };
+        let Some((mut file, _)) = open_file(dir, one, naming)? else { continue };
         let measured = measure(&mut file);
         let (size, head, _) = measured.map_err(|e| classify("read message", dir, &e))?;
         found.push((one.0.clone(), Evidence { message_id: message_id(&head), size }));
@@ -99,11 +100,11 @@ pub(super) fn evidence(
 pub(super) fn digests(
     dir: &Path,
     seen: &[Seen],
-    separator: char,
+    naming: &Naming,
 ) -> Result<Vec<(Base, [u8; 32])>, Failure> {
     let mut found = Vec::new();
     for one in seen {
-        let Some((mut file, _)) = open_file(dir, one, separator)? else { continue };
+        let Some((mut file, _)) = open_file(dir, one, naming)? else { continue };
         let measured = measure(&mut file);
         let (_, _, digest) = measured.map_err(|e| classify("read message", dir, &e))?;
         found.push((one.0.clone(), digest));

@@ -134,8 +134,11 @@ pub(super) fn quarantine(
         let moved = move_out(&from, &to.join(format!("{base}{}", at.info)))?;
         if !moved {
             // The mail reader renamed it meanwhile.
-            let again =
-                super::flags::find(&store.path(mailbox), std::iter::once(base), store.separator)?;
+            let again = super::flags::find(
+                &store.path(mailbox),
+                std::iter::once(base),
+                &store.naming(mailbox)?,
+            )?;
             if let Some(now) = again.get(base) {
                 let from = store.file(mailbox, &(base.clone(), now.clone()));
                 move_out(&from, &to.join(format!("{base}{}", now.info)))?;

@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{classify, name, sub_name};
+use super::name::Naming;
+use super::{classify, sub_name};
 use crate::model::failure::Failure;
 use crate::model::ids::Base;
 use crate::model::view::{LocalMessage, Stamp, Sub};
@@ -23,17 +24,18 @@ pub(super) fn stamp(dir: &Path) -> Result<Stamp, Failure> {
 
 /// Lists `new/` and `cur/`. A file that another program renames meanwhile can be missed
 /// (measured: up to 91 % of scans on tmpfs), so a missing name is a question, never an answer.
-pub(super) fn scan(dir: &Path, separator: char) -> Result<Scan, Failure> {
+pub(super) fn scan(dir: &Path, naming: &Naming) -> Result<Scan, Failure> {
     let mut before = stamp(dir)?;
     if !is_older_than_a_tick(before) {
         // We may have written ourselves just now: one tick makes this scan one to build on.
         std::thread::sleep(TICK);
         before = stamp(dir)?;
     }
-    let mut scan = Scan { stamp: before, steady: true, ..Scan::default() };
+    let keywords = naming.keywords.all();
+    let mut scan = Scan { stamp: before, steady: true, keywords, ..Scan::default() };
     for sub in [Sub::New, Sub::Cur] {
-        list(&dir.join(sub_name(sub)), separator, |base, info| {
-            let flags = name::flags_of(info);
+        list(&dir.join(sub_name(sub)), naming, |base, info| {
+            let flags = naming.flags_of(info);
             let message = LocalMessage { sub, flags, info: info.to_owned() };
             match scan.messages.entry(Base(base.to_owned())) {
                 Entry::Vacant(entry) => {
@@ -54,7 +56,7 @@ pub(super) fn scan(dir: &Path, separator: char) -> Result<Scan, Failure> {
 /// Calls `each` with base and info of every message file of a directory.
 pub(super) fn list(
     dir: &Path,
-    separator: char,
+    naming: &Naming,
     mut each: impl FnMut(&str, &str),
 ) -> Result<(), Failure> {
     let fail = |e: std::io::Error| classify("list directory", dir, &e);
@@ -68,7 +70,7 @@ pub(super) fn list(
         if file_name.starts_with('.') || !entry.file_type().map_err(fail)?.is_file() {
             continue;
         }
-        let (base, info) = name::split(file_name, separator);
+        let (base, info) = naming.split(file_name);
         if !base.is_empty() {
             each(base, info);
         }
