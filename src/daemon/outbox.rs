@@ -62,12 +62,18 @@ impl OutboxTask {
             ..OutboxStatus::default()
         };
         let (shown, changes) = watch::channel(first);
-        let links = RelayLinks { wake, requests: receiver, status: shown, events, stop: stopped };
+        let links = RelayLinks {
+            wake: Arc::clone(&wake),
+            requests: receiver,
+            status: shown,
+            events,
+            stop: stopped,
+        };
         let sent = SentMaildirs::default();
         let accounts: Vec<Account> = sending(settings).cloned().collect();
         let helpers = vec![
             tokio::spawn(show(changes, board.clone())),
-            tokio::spawn(find_sent(accounts, status, sent.clone())),
+            tokio::spawn(find_sent(accounts, status, sent.clone(), Arc::clone(&wake))),
         ];
         let endpoints = sending(settings)
             .filter_map(|a| a.smtp.as_ref().map(|s| (a.name.clone(), s.endpoint.clone())));
@@ -135,17 +141,21 @@ async fn show(mut changes: watch::Receiver<OutboxStatus>, board: Board) {
     }
 }
 
-/// Tells the filer where the Sent mailboxes are, as soon as a sync has shown them.
+/// Tells the filer where the Sent mailboxes are, as soon as a sync has shown them, and wakes the
+/// outbox, whose copies may wait for that.
 async fn find_sent(
     accounts: Vec<Account>,
     mut status: watch::Receiver<Arc<Status>>,
     sent: SentMaildirs,
+    wake: Arc<Notify>,
 ) {
     loop {
         let now = Arc::clone(&status.borrow_and_update());
         for account in &accounts {
             if let Some(place) = sent_place(account, &now) {
-                sent.set(account.name.clone(), place);
+                if sent.set(account.name.clone(), place) {
+                    wake.notify_one();
+                }
             }
         }
         if status.changed().await.is_err() {

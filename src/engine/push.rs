@@ -27,6 +27,8 @@ pub(super) async fn wait_for_changes<C: Connector>(
             ended = one_connection(&*connector, &mailbox, &hints, &mut n_failures) => ended,
         };
         // The main connection meets the same server and tells the user; here it is only retried.
+        // It is idle, and would find out only at the next poll: so it has a look now.
+        hints.put(Hint::Remote(mailbox.clone()));
         tracing::debug!(%mailbox, failure = %ended, "the waiting connection ended");
         if matches!(ended.kind, Kind::AuthFailed | Kind::NeedsLogin | Kind::NotSupported) {
             return;

@@ -25,7 +25,9 @@ use crate::engine::offload::offload;
 use crate::model::account::SentCopy;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{Broken, CopyState, Item, OutboxEvent, Outcome, Phase, RecipientState};
+use crate::model::outbox::{
+    Broken, CopyState, Item, OutboxEvent, Outcome, Phase, RecipientState, Verdict,
+};
 use crate::model::status::Micros;
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay::{self, Jitter};
@@ -123,7 +125,11 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                     }
                 }
                 Some(request) = self.links.requests.recv() => self.serve(request).await,
-                () = self.links.wake.notified() => self.dirty = true,
+                () = self.links.wake.notified() => {
+                    self.dirty = true;
+                    // What the waiting copies lacked may be there now.
+                    self.copies.retain(|_, at| *at == Micros::MAX);
+                }
                 () = sleep(pause) => self.dirty = true,
             }
         }
@@ -251,6 +257,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         match &result {
             Ok(outcome) => {
                 *line = Line::default();
+                tell_refusals(id, account, outcome);
                 change = relay::settle(item, outcome, now, jitter, &self.setup.policy);
             }
             Err(broken) => {
@@ -356,6 +363,16 @@ fn panicked() -> Attempted {
         .detail("the attempt panicked")
         .cure("report this, with the log");
     Attempted::Submitted(Err(Broken { failure, after_dot: true }))
+}
+
+fn tell_refusals(id: &OutboxId, account: &AccountName, outcome: &Outcome) {
+    for (_, verdict) in &outcome.verdicts {
+        match verdict {
+            Verdict::Accepted(_) => {}
+            Verdict::Deferred(reply) => warn!(%id, %account, %reply, "refused for now"),
+            Verdict::Refused(reply) => warn!(%id, %account, %reply, "refused"),
+        }
+    }
 }
 
 fn failed_recipients(item: &Item) -> Vec<(String, String)> {

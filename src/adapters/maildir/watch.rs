@@ -19,7 +19,8 @@ struct MaildirWatcher {
     watcher: Option<RecommendedWatcher>,
     store: MaildirStore,
     dirs: Arc<Mutex<BTreeMap<PathBuf, MailboxName>>>,
-    is_complete: bool,
+    is_root_watched: bool,
+    has_failed: bool,
 }
 
 /// Begins to watch the root. Where the system cannot watch, the state says so.
@@ -30,14 +31,30 @@ pub(super) fn start(store: &MaildirStore, hints: Arc<HintBox>) -> Box<dyn LocalW
         Ok(event) => forward(&event, &known, &hints),
         Err(_) => hints.put(Hint::Everything),
     });
-    let mut watcher = made.ok();
-    let watched = watcher.as_mut().map(|w| w.watch(store.root(), RecursiveMode::NonRecursive));
-    let is_complete = matches!(watched, Some(Ok(())));
-    Box::new(MaildirWatcher { watcher, store: store.clone(), dirs, is_complete })
+    let mut this = MaildirWatcher {
+        watcher: made.ok(),
+        store: store.clone(),
+        dirs,
+        is_root_watched: false,
+        has_failed: false,
+    };
+    this.watch_root();
+    Box::new(this)
+}
+
+impl MaildirWatcher {
+    /// Before the first pass there may be no root yet: then it is tried again with each mailbox.
+    fn watch_root(&mut self) {
+        if let Some(watcher) = self.watcher.as_mut().filter(|_| !self.is_root_watched) {
+            let watched = watcher.watch(self.store.root(), RecursiveMode::NonRecursive);
+            self.is_root_watched = watched.is_ok();
+        }
+    }
 }
 
 impl LocalWatcher for MaildirWatcher {
     fn add(&mut self, mailbox: &MailboxName) {
+        self.watch_root();
         let Some(watcher) = &mut self.watcher else { return };
         let dir = self.store.path(mailbox);
         for sub in ["new", "cur"] {
@@ -48,7 +65,7 @@ impl LocalWatcher for MaildirWatcher {
             }
             drop(dirs);
             if let Err(err) = watcher.watch(&path, RecursiveMode::NonRecursive) {
-                self.is_complete = false;
+                self.has_failed = true;
                 let is_limit = matches!(err.kind, ErrorKind::MaxFilesWatch);
                 tracing::warn!(
                     %mailbox, is_limit, %err,
@@ -60,7 +77,7 @@ impl LocalWatcher for MaildirWatcher {
     }
 
     fn state(&self) -> Watch {
-        if self.is_complete { Watch::Inotify } else { Watch::Poll }
+        if self.is_root_watched && !self.has_failed { Watch::Inotify } else { Watch::Poll }
     }
 }
 

@@ -32,9 +32,11 @@ pub struct SentMaildirs {
 
 impl SentMaildirs {
     /// Sets where an account's copies go; the sync engine knows once it has seen the mailboxes.
-    pub fn set(&self, account: AccountName, place: SentMaildir) {
+    /// Answers whether that is new.
+    pub fn set(&self, account: AccountName, place: SentMaildir) -> bool {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        places.insert(account, place);
+        let before = places.insert(account, place.clone());
+        before.as_ref() != Some(&place)
     }
 
     fn place(&self, account: &AccountName) -> Option<SentMaildir> {

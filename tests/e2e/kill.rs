@@ -1,0 +1,90 @@
+//! The process may die at any instant.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+
+use crate::fixture::maildir::{entries, local};
+use crate::fixture::process::{Running, tied};
+use crate::fixture::world::BINARY;
+use crate::fixture::{World, mail, shared};
+
+const N_MESSAGES: usize = 600;
+const N_KILLS: u32 = 20;
+
+#[test]
+fn killed_twenty_times_in_the_first_sync_each_message_is_there_exactly_once() {
+    let seed = std::env::var("POSTRIDER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("POSTRIDER_TEST_SEED={seed}");
+    let mut rng = Rng::with_seed(seed);
+    let dovecot = shared::dovecot();
+    let mut imap = dovecot.client("killed");
+    imap.create("Archive");
+    for n in 0..N_MESSAGES {
+        let mailbox = if n % 4 == 0 { "Archive" } else { "INBOX" };
+        let flags = if n % 3 == 0 { "\\Seen" } else { "" };
+        imap.append(mailbox, flags, 1_500_000_000, &mail::mixed(&mut rng, n));
+    }
+    let server = imap.fingerprint();
+    let expected = ["INBOX", "Archive"].map(|mailbox| {
+        let messages = imap.messages(mailbox);
+        bag(messages.iter().map(|message| local(&message.bytes)))
+    });
+    let table = dovecot.imap_table("work", "killed");
+    let whole = Instant::now();
+    let world = World::new();
+    world.configure(&format!("{}{table}", world.account("work")));
+    world.sync();
+    let whole = whole.elapsed();
+    drop(world);
+    let mut interrupted = 0;
+    for round in 0..N_KILLS {
+        let world = World::new();
+        world.configure(&format!("{}{table}", world.account("work")));
+        let moment = whole.mul_f64(rng.f64());
+        interrupted += u32::from(killed_after(&world, moment));
+        // Whatever is visible is whole.
+        for (mailbox, expected) in ["INBOX", "Archive"].iter().zip(&expected) {
+            for (bytes, n) in here(&world, mailbox) {
+                let most = expected.get(&bytes).copied().unwrap_or(0);
+                assert!(n <= most, "round {round}, {moment:?}: {mailbox} has {n}, not {most}");
+            }
+        }
+        world.sync();
+        for (mailbox, expected) in ["INBOX", "Archive"].iter().zip(&expected) {
+            assert!(here(&world, mailbox) == *expected, "round {round}, {moment:?}: {mailbox}");
+        }
+        crate::transfer::assert_all_zero(&world.sync());
+        assert_eq!(imap.fingerprint(), server, "round {round}, {moment:?}: the server changed");
+    }
+    println!("a whole sync takes {whole:?}; {interrupted} of {N_KILLS} were interrupted");
+    assert!(interrupted >= N_KILLS / 2, "the moments miss the sync: seed {seed}");
+}
+
+/// Kills a sync after this time; whether it was still running.
+fn killed_after(world: &World, moment: Duration) -> bool {
+    let mut command = tied(Path::new(BINARY));
+    command.arg("sync");
+    world.surround(&mut command);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut sync = Running::start("postrider sync", command);
+    let was_running = sync.ends_within(moment).is_none();
+    sync.kill();
+    was_running
+}
+
+fn here(world: &World, mailbox: &str) -> BTreeMap<Vec<u8>, usize> {
+    bag(entries(&world.mailbox(mailbox)).iter().map(|entry| entry.bytes()))
+}
+
+fn bag(all: impl Iterator<Item = Vec<u8>>) -> BTreeMap<Vec<u8>, usize> {
+    let mut bag = BTreeMap::new();
+    for bytes in all {
+        *bag.entry(bytes).or_default() += 1;
+    }
+    bag
+}

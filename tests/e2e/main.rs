@@ -1,0 +1,23 @@
+//! The real program against real servers: Dovecot, Postfix, dbus-daemon, each private to this test
+//! and on loopback; and against the scriptable server, for what those cannot be made to show.
+//!
+//! The servers need root. One that is missing fails the test that needs it.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::string_slice, clippy::print_stdout, reason = "a test may stop, and may speak")]
+
+mod both_ways;
+mod configuration;
+mod fixture;
+mod kill;
+mod latency;
+mod on_the_bus;
+mod outbox;
+mod secrets;
+mod service;
+mod submit;
+mod transfer;
+mod trouble_imap;
+mod trouble_local;
+mod trouble_smtp;

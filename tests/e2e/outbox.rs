@@ -1,0 +1,147 @@
+//! What is dropped into the outbox is sent, once, and its copy filed.
+
+use crate::fixture::shared::Servers;
+use crate::fixture::{Letter, SOON, World, eventually, maildir, shared};
+
+/// A world whose account `work` reads from Dovecot and sends through Postfix.
+fn world_of(servers: &Servers, user: &str) -> World {
+    let world = World::with_bus();
+    world.configure(&format!(
+        "{}aliases = [\"sales@example.org\", \"*@alias.example\"]\n{}{}",
+        world.account("work"),
+        servers.dovecot.imap_table("work", user),
+        servers.postfix.smtp_table("work")
+    ));
+    world
+}
+
+#[test]
+fn a_dropped_message_reaches_each_recipient_once_and_sent_once_without_its_bcc() {
+    let servers = shared::servers();
+    let world = world_of(&servers, "outbox");
+    let mut imap = servers.dovecot.client("outbox");
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    let letter = Letter::new("Me <work@example.org>", "a@example.net, B <b@example.net>", "drop 1")
+        .field("Cc", "c@example.net")
+        .field("Bcc", "hidden@example.net")
+        .field("X-Kept", "as it is");
+    world.drop_letter("one", &letter.text());
+    let copies = eventually("all four have it", SOON, || {
+        let copies = servers.postfix.accepted("Subject: drop 1");
+        (copies.len() == 4).then_some(copies)
+    });
+    let recipients: Vec<&str> = copies.iter().map(|copy| copy.recipient.as_str()).collect();
+    let expected = ["a@example.net", "b@example.net", "c@example.net", "hidden@example.net"];
+    assert_eq!(recipients, expected);
+    for copy in &copies {
+        assert_eq!(copy.sender, "work@example.org");
+        let text = &copy.message;
+        assert!(!text.contains("hidden") && !text.to_lowercase().contains("bcc"), "{text}");
+        let has = |field: &str| text.lines().filter(|line| line.starts_with(field)).count();
+        assert_eq!((has("Date: "), has("Message-ID: <")), (1, 1), "{text}");
+        assert!(text.contains("X-Kept: as it is\n") && text.ends_with("\n\nHello.\n"), "{text}");
+        assert!(!text.contains("X-Postrider") && !text.contains("Received"), "{text}");
+        assert_eq!(text, &copies[0].message, "all get the same bytes");
+    }
+    eventually("the copy is in Sent", SOON, || (imap.count("Sent") == 1).then_some(()));
+    eventually("the outbox is empty", SOON, || {
+        let empty = ["new", "cur", "failed"].iter().all(|dir| world.outbox_files(dir).is_empty());
+        empty.then_some(())
+    });
+    world.ok(&["sync"]);
+    assert_eq!(imap.count("Sent"), 1, "exactly once");
+    assert_eq!(maildir::count(&world.mailbox("Sent")), 1);
+    assert!(imap.messages("Sent")[0].has("\\Seen"));
+    assert_eq!(servers.postfix.accepted("Subject: drop 1").len(), 4);
+    daemon.stop();
+}
+
+#[test]
+fn a_refused_recipient_is_parked_with_the_reason_and_the_others_get_it_once() {
+    let servers = shared::servers();
+    let world = world_of(&servers, "refused");
+    let daemon = world.daemon();
+    let to = "a@example.net, refused@example.net, b@example.net";
+    world.drop_letter("two", &Letter::new("work@example.org", to, "drop 2").text());
+    eventually("the refused one is parked", SOON, || {
+        (daemon.status()["outbox"]["failed"] == 1).then_some(())
+    });
+    let reasons = eventually("the reason is there", SOON, || {
+        Some(world.reasons()).filter(|reasons| !reasons.is_empty())
+    });
+    assert!(reasons.contains("refused@example.net"), "{reasons}");
+    assert!(reasons.contains("550 5.1.1"), "{reasons}");
+    let failed = world.outbox_files("failed");
+    assert_eq!(failed.len(), 2, "message and reason: {failed:?}");
+    let parked = failed.iter().find(|name| !name.ends_with(".reason")).unwrap();
+    let parked = std::fs::read_to_string(world.outbox().join("failed").join(parked)).unwrap();
+    assert!(parked.contains("Subject: drop 2") && parked.ends_with("\n\nHello.\n"), "{parked}");
+    let copies = eventually("the others have it", SOON, || {
+        let copies = servers.postfix.accepted("Subject: drop 2");
+        (copies.len() == 2).then_some(copies)
+    });
+    let recipients: Vec<&str> = copies.iter().map(|copy| copy.recipient.as_str()).collect();
+    assert_eq!(recipients, ["a@example.net", "b@example.net"]);
+    let session = world.bus.as_ref().unwrap();
+    assert_eq!(session.property(crate::fixture::bus::OUTBOX, "Outbox", "Failed"), 1);
+    let manager = crate::fixture::bus::MANAGER;
+    assert_eq!(session.property(manager, "Manager", "AttentionNeeded"), true);
+    assert!(world.ok(&["status"]).stdout.contains("1 failed"));
+    daemon.stop();
+}
+
+#[test]
+fn the_account_is_the_one_of_the_sender_and_without_one_nothing_is_sent() {
+    let servers = shared::servers();
+    let world = world_of(&servers, "sender");
+    let daemon = world.daemon();
+    for (n, from) in ["sales@example.org", "Any.Body@ALIAS.example"].iter().enumerate() {
+        let subject = format!("drop alias {n}");
+        let letter = Letter::new(from, "x@example.net", &subject);
+        world.drop_letter(&format!("alias-{n}"), &letter.text());
+        let copy = eventually("it is sent", SOON, || servers.postfix.accepted(&subject).pop());
+        assert!(copy.sender.eq_ignore_ascii_case(from), "{copy:?}");
+    }
+    let letter = Letter::new("stranger@elsewhere.example", "x@example.net", "drop stranger");
+    world.drop_letter("stranger", &letter.text());
+    eventually("it is refused", SOON, || (daemon.status()["outbox"]["failed"] == 1).then_some(()));
+    assert!(world.reasons().contains("stranger@elsewhere.example"), "{}", world.reasons());
+    assert!(servers.postfix.accepted("drop stranger").is_empty());
+    daemon.stop();
+}
+
+#[test]
+fn a_file_written_flat_is_sent_once_its_writer_is_done_and_drafts_wait() {
+    let servers = shared::servers();
+    let world = world_of(&servers, "flat");
+    let daemon = world.daemon();
+    let letter = Letter::new("work@example.org", "x@example.net", "drop flat");
+    for name in [".hidden", "letter.tmp", "letter~", "#letter#"] {
+        std::fs::write(world.outbox().join(name), letter.text()).unwrap();
+    }
+    let draft = Letter::new("work@example.org", "x@example.net", "drop draft");
+    world.drop_letter("draft:2,D", &draft.text());
+    {
+        use std::io::Write as _;
+        let mut file = std::fs::File::create(world.outbox().join("letter.eml")).unwrap();
+        let text = letter.text();
+        let (begin, rest) = text.split_at(20);
+        file.write_all(begin.as_bytes()).unwrap();
+        // The daemon has seen the draft, so it has looked at the directory meanwhile.
+        eventually("the draft is held", SOON, || {
+            (daemon.status()["outbox"]["held"] == 1).then_some(())
+        });
+        assert!(world.outbox().join("letter.eml").exists(), "taken while it was being written");
+        file.write_all(rest.as_bytes()).unwrap();
+    }
+    let copy = eventually("it is sent", SOON, || servers.postfix.accepted("drop flat").pop());
+    assert!(copy.message.ends_with("\n\nHello.\n"), "{copy:?}");
+    // Releasing the draft is a rename, as for any Maildir.
+    let held = world.outbox_files("cur").pop().unwrap();
+    let cur = world.outbox().join("cur");
+    std::fs::rename(cur.join(&held), cur.join(held.replace(":2,D", ":2,"))).unwrap();
+    eventually("the draft is sent", SOON, || servers.postfix.accepted("drop draft").pop());
+    assert_eq!(servers.postfix.accepted("drop flat").len(), 1, "and nothing that is no mail");
+    daemon.stop();
+}

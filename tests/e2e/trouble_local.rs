@@ -1,0 +1,139 @@
+//! What goes wrong on this machine is shown, harms nothing, and passes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::fixture::{SOON, World, eventually, mail, maildir, shared};
+
+/// A small file system of its own, until it is dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(at: &Path, size: &str) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let options = format!("size={size},mode=0700");
+        mount(&["-t", "tmpfs", "-o", &options, "postrider-test"], at);
+        Self(at.to_owned())
+    }
+
+    fn grow(&self, size: &str) {
+        mount(&["-o", &format!("remount,size={size}")], &self.0);
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg("-l").arg(&self.0).status();
+        assert!(done.is_ok_and(|s| s.success()) || std::thread::panicking(), "umount {:?}", self.0);
+    }
+}
+
+fn mount(args: &[&str], at: &Path) {
+    let done = Command::new("mount").args(args).arg(at).output().unwrap();
+    let why = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "this test mounts a small tmpfs, and may not: {why}");
+}
+
+#[test]
+fn a_full_disk_loses_nothing_and_the_rest_comes_when_there_is_room() {
+    let dovecot = shared::dovecot();
+    let world = World::with_bus();
+    let table = dovecot.imap_table("work", "full");
+    world.configure(&format!("{}{table}", world.account("work")));
+    let disk = Disk::mount(&world.path("home/Mail"), "2m");
+    let mut imap = dovecot.client("full");
+    let big = [mail::numbered(0), b"0123456789abcdef 0123456789abcdef\r\n".repeat(6000)].concat();
+    for n in 0..40 {
+        let bytes = [format!("X-Number: {n}\r\n").into_bytes(), big.clone()].concat();
+        imap.append("INBOX", "", 1_500_000_000, &bytes);
+    }
+    let server = imap.fingerprint();
+    let ran = world.run(&["sync", "--json"]);
+    assert_eq!(ran.code, 74, "{ran:?}");
+    assert_eq!(ran.json()["accounts"][0]["error"]["code"], "LocalIo", "{ran:?}");
+    assert!(ran.stderr.to_lowercase().contains("no space left"), "{ran:?}");
+    only_whole_messages(&world, big.len());
+
+    let daemon = world.daemon();
+    let text = daemon.shows_trouble("work", "error", "LocalIo");
+    assert!(text.to_lowercase().contains("no space left"), "{text}");
+    only_whole_messages(&world, big.len());
+    assert_eq!(imap.fingerprint(), server, "the server must not change");
+    disk.grow("64m");
+    world.ok(&["sync"]);
+    daemon.reaches("work", "idle");
+    assert_eq!(maildir::count(&world.mailbox("INBOX")), 40);
+    only_whole_messages(&world, big.len());
+    assert_eq!(imap.fingerprint(), server);
+    daemon.stop();
+}
+
+fn only_whole_messages(world: &World, least: usize) {
+    for entry in maildir::entries(&world.mailbox("INBOX")) {
+        let bytes = entry.bytes();
+        let lines = memchr::memchr_iter(b'\n', &bytes).count();
+        assert!(bytes.len() + lines > least, "{} is not whole", entry.path.display());
+    }
+}
+
+#[test]
+fn a_maildir_that_cannot_be_read_never_deletes_on_the_server() {
+    let dovecot = shared::dovecot();
+    let world = World::with_bus();
+    let table = dovecot.imap_table("work", "unreadable");
+    world.configure(&format!("{}{table}", world.account("work")));
+    let mut imap = dovecot.client("unreadable");
+    for n in 0..12 {
+        imap.append("INBOX", "\\Seen", 1_500_000_000, &mail::numbered(n));
+    }
+    world.sync();
+    let server = imap.fingerprint();
+    // Root may read everything, so the directory gives way to something that is none.
+    let (cur, aside) = (world.mailbox("INBOX/cur"), world.path("aside"));
+    std::fs::rename(&cur, &aside).unwrap();
+    std::fs::write(&cur, "not a directory").unwrap();
+    let ran = world.run(&["sync", "--json"]);
+    assert_eq!(ran.code, 74, "{ran:?}");
+    let daemon = world.daemon();
+    let found = eventually("the error is shown", SOON, || {
+        let found = daemon.account("work");
+        (found["error"]["name"] == "LocalIo").then_some(found)
+    });
+    let text = found["error"]["text"].as_str().unwrap();
+    assert!(text.contains("INBOX"), "{text}");
+    assert_eq!(imap.fingerprint(), server, "the server must not change");
+    std::fs::remove_file(&cur).unwrap();
+    std::fs::rename(&aside, &cur).unwrap();
+    world.ok(&["sync"]);
+    let healed = daemon.reaches("work", "idle");
+    assert!(healed["error"].is_null(), "{healed}");
+    assert_eq!(maildir::count(&world.mailbox("INBOX")), 12);
+    assert_eq!(imap.fingerprint(), server);
+    daemon.stop();
+}
+
+#[test]
+fn a_maildir_that_is_not_mounted_never_deletes_on_the_server() {
+    let dovecot = shared::dovecot();
+    let world = World::with_bus();
+    let table = dovecot.imap_table("work", "unmounted");
+    world.configure(&format!("{}{table}", world.account("work")));
+    let mut imap = dovecot.client("unmounted");
+    for n in 0..12 {
+        imap.append("INBOX", "\\Seen", 1_500_000_000, &mail::numbered(n));
+    }
+    world.sync();
+    let server = imap.fingerprint();
+    std::fs::rename(world.maildir(), world.path("aside")).unwrap();
+    std::fs::create_dir(world.maildir()).unwrap();
+    assert_eq!(world.run(&["sync"]).code, 74);
+    let daemon = world.daemon();
+    daemon.shows_trouble("work", "store-missing", "LocalIo");
+    assert_eq!(imap.fingerprint(), server, "the server must not change");
+    std::fs::remove_dir_all(world.maildir()).unwrap();
+    std::fs::rename(world.path("aside"), world.maildir()).unwrap();
+    world.ok(&["sync"]);
+    daemon.reaches("work", "idle");
+    assert_eq!(imap.fingerprint(), server);
+    daemon.stop();
+}
