@@ -21,7 +21,7 @@ use postrider::model::event::{AccountReport, Consent};
 use postrider::model::ids::{AccountName, MailboxName};
 use postrider::model::status::{Counters, Status};
 use postrider::ports::local::{Change, Ledger as _};
-use postrider_mailserver::{Action, Config, MailServer, Rule};
+use postrider_mailserver::{Action, Capability, Config, MailServer, Rule};
 
 struct World {
     dir: tempfile::TempDir,
@@ -381,5 +381,116 @@ async fn keywords_travel_as_letters_and_none_beyond_26_is_lost() {
     world.sync_ok().await;
     let name = world.files("INBOX").into_keys().next().unwrap();
     assert!(name.ends_with(":2,Sb"), "{name}");
+    world.assert_quiet().await;
+}
+
+/// No message body may cross the wire.
+fn assert_no_transfer(world: &World) {
+    for command in world.server.commands() {
+        let line = command.line.to_ascii_uppercase();
+        assert!(!line.contains("BODY.PEEK[]") && command.name != "APPEND", "{line}");
+    }
+}
+
+fn without(capabilities: &[Capability]) -> Config {
+    let mut config = Config::default();
+    for capability in capabilities {
+        config.capabilities = config.capabilities.without(*capability);
+    }
+    config
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_here_is_a_move_there_whatever_the_reader_calls_the_file() {
+    let lacking: [&[Capability]; 3] = [&[], &[Capability::Move], &[Capability::CondStore]];
+    for lacking in lacking {
+        let world = world_with(without(lacking), |_| {});
+        let (inbox, archive) = (world.server.mailbox("INBOX"), {
+            world.server.create_mailbox("Archive/2026");
+            world.server.mailbox("Archive/2026")
+        });
+        for n in 1..=20 {
+            inbox.append(&mail(n), &["\\Seen"], None);
+        }
+        world.sync_ok().await;
+        world.server.clear_commands();
+        let names: Vec<String> = world.files("INBOX").into_keys().collect();
+        let target = world.account.maildir.join("Archive/2026/cur");
+        // One keeps its name, one is flagged on the way, one gets a name of its own.
+        let plain = names[0].strip_prefix("cur/").unwrap();
+        std::fs::rename(world.inbox_path().join(&names[0]), target.join(plain)).unwrap();
+        let flagged = names[1].strip_prefix("cur/").unwrap().replace(":2,S", ":2,FS");
+        std::fs::rename(world.inbox_path().join(&names[1]), target.join(flagged)).unwrap();
+        std::fs::rename(world.inbox_path().join(&names[2]), target.join("mine:2,S")).unwrap();
+        let counters = world.sync_ok().await;
+        let done = counters[&MailboxName("Archive/2026".into())];
+        assert_eq!((done.moved_remote, done.uploaded, done.downloaded), (3, 0, 0), "{lacking:?}");
+        assert_eq!((inbox.messages().len(), archive.messages().len()), (17, 3), "{lacking:?}");
+        let flagged = archive.messages().iter().filter(|m| m.flags.len() == 2).count();
+        assert_eq!(flagged, 1, "the flag came along");
+        assert!(world.server.mailbox("Trash").messages().is_empty());
+        assert_no_transfer(&world);
+        world.sync_ok().await;
+        world.assert_quiet().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_there_is_a_rename_here() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    world.server.create_mailbox("Archive");
+    world.server.create_mailbox("AAA");
+    for n in 1..=20 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    world.sync_ok().await;
+    let before = world.files("INBOX");
+    let inode = |mailbox: &str, name: &str| {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::metadata(world.account.maildir.join(mailbox).join(name)).unwrap().ino()
+    };
+    let inodes: Vec<u64> = before.keys().map(|name| inode("INBOX", name)).collect();
+    // As another client does it: the messages appear elsewhere and are gone here.
+    for (uid, to) in [(3, "Archive"), (4, "AAA")] {
+        let message = inbox.message(uid).unwrap();
+        world.server.mailbox(to).append(&message.bytes, &["\\Seen", "\\Flagged"], None);
+        inbox.expunge(uid);
+    }
+    world.server.clear_commands();
+    let counters = world.sync_ok().await;
+    for to in ["Archive", "AAA"] {
+        let done = counters[&MailboxName(to.into())];
+        assert_eq!((done.moved_local, done.downloaded), (1, 0), "{to}");
+        let name = world.files(to).into_keys().next().unwrap();
+        assert!(name.ends_with(":2,FS"), "{name}");
+        assert!(inodes.contains(&inode(to, &name)), "the same file");
+    }
+    assert_eq!(counters[&MailboxName::inbox()].deleted_local, 0);
+    assert_eq!(world.files("INBOX").len(), 18);
+    assert_no_transfer(&world);
+    world.sync_ok().await;
+    world.assert_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_here_is_a_copy_there_and_a_new_name_is_nothing() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    world.server.create_mailbox("Work");
+    inbox.append(&mail(1), &["\\Seen"], None);
+    inbox.append(&mail(2), &["\\Seen"], None);
+    world.sync_ok().await;
+    world.server.clear_commands();
+    let names: Vec<String> = world.files("INBOX").into_keys().collect();
+    let from = world.inbox_path().join(&names[0]);
+    std::fs::copy(&from, world.account.maildir.join("Work").join(&names[0])).unwrap();
+    let renamed = world.inbox_path().join("cur/other,U=7:2,S");
+    std::fs::rename(world.inbox_path().join(&names[1]), renamed).unwrap();
+    world.sync_ok().await;
+    assert_eq!(inbox.messages().len(), 2);
+    assert_eq!(world.server.mailbox("Work").messages().len(), 1);
+    assert_no_transfer(&world);
+    world.sync_ok().await;
     world.assert_quiet().await;
 }

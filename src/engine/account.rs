@@ -244,6 +244,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             })
             .collect();
         let mut pass = Pass::default();
+        self.worker.defers_removals = true;
         for hint in hints {
             let (name, reason) = match hint {
                 Hint::Remote(name) => (name, Reason::Any),
@@ -256,7 +257,12 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                 break;
             }
         }
-        pass
+        self.worker.defers_removals = false;
+        if pass.deferred.is_empty() || pass.is_spoilt() {
+            return pass;
+        }
+        // What left one mailbox may have come to another that nobody hinted at.
+        self.worker.full_pass(remote, &[]).await
     }
 
     /// Records a word about held deletions and follows it.

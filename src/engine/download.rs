@@ -219,13 +219,14 @@ impl<L: Local, G: Ledger> Stager<'_, L, G> {
             file.discard();
             self.n_twins += 1;
             let flags = agreed(&self.twins.view, &self.twins.scan, header.uid, &base);
-            batch.pairs.push(Change::Pair { uid: header.uid, base, flags });
+            batch.pairs.push(Change::Pair { uid: header.uid, base, flags, print: None });
             return Ok(());
         }
-        let base = file.finish(header.date)?;
+        let (base, print) = file.finish(header.date)?;
         let flags = header.flags.unwrap_or_default();
         let sub = if flags.has(Flag::Seen) { Sub::Cur } else { Sub::New };
-        batch.landings.push(Landing { uid: header.uid, base, sub, flags });
+        let print = Some(print);
+        batch.landings.push(Landing { uid: header.uid, base, sub, flags, print });
         Ok(())
     }
 
@@ -237,8 +238,8 @@ impl<L: Local, G: Ledger> Stager<'_, L, G> {
             .filter_map(|b| self.twins.scan.messages.get(b).map(|m| (b.clone(), m.clone())))
             .collect();
         let digest = file.digest();
-        let digests = self.target.local.digests(&self.target.mailbox, &seen)?;
-        let found = digests.into_iter().find(|(_, d)| *d == digest).map(|(base, _)| base);
+        let prints = self.target.local.fingerprints(&self.target.mailbox, &seen)?;
+        let found = prints.into_iter().find(|(_, p)| p.digest == digest).map(|(base, _)| base);
         if let Some(base) = &found {
             for bases in self.twins.by_uid.values_mut() {
                 bases.retain(|b| b != base);

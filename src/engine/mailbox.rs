@@ -37,6 +37,8 @@ pub(super) struct MailboxPass {
     pub(super) counters: Counters,
     /// Look again then: something is missing and not yet proven gone.
     pub(super) recheck: Option<Instant>,
+    /// Files wait to be removed until every mailbox had the chance to recognise them.
+    pub(super) is_deferred: bool,
 }
 
 /// What was seen of a mailbox.
@@ -59,12 +61,20 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             self.count(name, &sight.scan, sight.row.held);
             return Ok(MailboxPass::default());
         }
-        let uids: BTreeSet<Uid> = sight.base.rows.iter().filter_map(|r| r.uid).collect();
-        let cursor = sight.row.cursor;
-        let known = cursor.map(|cursor| Known { cursor, uids: &uids });
-        let view = Arc::new(remote.changes(name, known).await?);
+        let mut counters = Counters::default();
+        let mut sight = sight;
+        if self.follow_local(remote, name, &sight, &mut counters).await? {
+            self.reload(&mut sight).await?;
+        }
+        let view = self.look_there(remote, name, &sight).await?;
         let mut sight = self.check_validity(name, sight, &view).await?;
         let adopted = self.adopt(remote, name, &mut sight, &view).await?;
+        let view = if self.follow_remote(remote, name, &sight, &view, &mut counters).await? {
+            sight = self.sight(name).await?;
+            self.look_there(remote, name, &sight).await?
+        } else {
+            view
+        };
         let missing = observe::missing(&sight.base, &sight.scan);
         let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
         let local = LocalView { messages: sight.scan.messages.clone(), absent };
@@ -83,13 +93,20 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         // What is brought back counts as new from the next look on.
         let is_returning = sight.row.consent == Some(Consent::Reject) && !plan.forget.is_empty();
         let recheck = if is_returning { Some(Instant::now()) } else { recheck };
-        let mut pass = MailboxPass { recheck, ..MailboxPass::default() };
-        pass.counters.held = held;
+        counters.held = held;
+        let mut pass = MailboxPass { counters, recheck, is_deferred: false };
+        if self.defers_removals && !plan.remove_local.is_empty() {
+            plan.remove_local.clear();
+            pass.is_deferred = true;
+        }
         if self.is_dry {
             self.foretell(name, &plan, &mut pass.counters);
             return Ok(pass);
         }
-        let is_local_quiet = plan.is_quiet() && adopted.pairs.is_empty();
+        let is_local_quiet = plan.is_quiet()
+            && adopted.pairs.is_empty()
+            && !pass.is_deferred
+            && counters == Counters::default();
         // While something is only suspected, nothing is known about what was held before.
         let held_now = if recheck.is_some() { held.max(sight.row.held) } else { held };
         let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
@@ -102,6 +119,24 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         )
         .await?;
         result.map(|()| pass)
+    }
+
+    /// Asks the server what is there, or what changed.
+    async fn look_there(
+        &self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        sight: &Sight,
+    ) -> Result<Arc<RemoteView>, Failure> {
+        let uids: BTreeSet<Uid> = sight.base.rows.iter().filter_map(|r| r.uid).collect();
+        let known = sight.row.cursor.map(|cursor| Known { cursor, uids: &uids });
+        Ok(Arc::new(remote.changes(name, known).await?))
+    }
+
+    async fn reload(&self, sight: &mut Sight) -> Result<(), Failure> {
+        let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
+        sight.base = offload(move || ledger.base(id)).await?;
+        Ok(())
     }
 
     fn policy(&self, remote: &C::Remote) -> Policy {
@@ -229,7 +264,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             let uidnext = view.cursor().uidnext;
             let sides = (site.local, site.ledger);
             let (uploaded, result) = upload(remote, sides, (name, site.id), uidnext, seen).await;
-            pass.counters.uploaded = uploaded.n_done + uploaded.n_unknown;
+            pass.counters.uploaded += uploaded.n_done + uploaded.n_unknown;
             pass.counters.failed += uploaded.n_failed;
             if uploaded.n_unknown > 0 {
                 // The server keeps their UIDs to itself: the next look pairs them.

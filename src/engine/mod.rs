@@ -8,6 +8,7 @@ mod conclude;
 mod download;
 mod execute;
 pub mod jobs;
+mod kin;
 mod looks;
 mod mailbox;
 mod observe;

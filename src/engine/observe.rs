@@ -7,7 +7,7 @@ use crate::engine::offload::offload;
 use crate::model::failure::Failure;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
-use crate::model::view::{BaseRow, BaseView, RemoteView, RowState};
+use crate::model::view::{BaseRow, BaseView, Fingerprint, RemoteView, RowState};
 use crate::ports::local::{Change, Ledger, Local, MailboxId, Scan, Settled};
 use crate::ports::remote::Remote;
 use crate::rules::pair::pair;
@@ -61,7 +61,7 @@ pub(super) fn strangers(base: &BaseView, remote: &RemoteView, scan: &Scan) -> St
 #[derive(Debug, Default)]
 pub(super) struct Adopted {
     /// Pairs, with the flags that both sides agree on.
-    pub(super) pairs: Vec<(Uid, Base, Flags)>,
+    pub(super) pairs: Vec<(Uid, Base, Flags, Option<Fingerprint>)>,
     /// Messages that may be one of several files: their bytes decide when they are fetched.
     pub(super) twins: BTreeMap<Uid, Vec<Base>>,
 }
@@ -89,13 +89,16 @@ pub(super) async fn adopt<L: Local, R: Remote>(
         .filter_map(|b| scan.messages.get(b).map(|m| (b.clone(), m.clone())))
         .collect::<Vec<_>>();
     let (local, name) = (Arc::clone(local), mailbox.clone());
-    let mut ours = offload(move || local.evidence(&name, &seen)).await?;
-    ours.retain(|(_, e)| sizes.contains(&e.size));
+    let mut prints = offload(move || local.fingerprints(&name, &seen)).await?;
+    prints.retain(|(_, p)| sizes.contains(&p.evidence.size));
+    let ours: Vec<_> = prints.iter().map(|(b, p)| (b.clone(), p.evidence.clone())).collect();
+    let mut prints: BTreeMap<Base, Fingerprint> = prints.into_iter().collect();
     let pairing = pair(&theirs, &ours);
     let mut adopted = Adopted::default();
     for (uid, base) in pairing.pairs {
         let flags = agreed(view, scan, uid, &base);
-        adopted.pairs.push((uid, base, flags));
+        let print = prints.remove(&base);
+        adopted.pairs.push((uid, base, flags, print));
     }
     for (uids, bases) in pairing.unclear {
         adopted.twins.extend(uids.into_iter().map(|uid| (uid, bases.clone())));
@@ -114,12 +117,12 @@ pub(super) fn agreed(view: &RemoteView, scan: &Scan, uid: Uid, base: &Base) -> F
 /// Puts pairs into the view of the base, as the ledger does.
 pub(super) fn with_pairs(mut base: BaseView, adopted: &Adopted) -> BaseView {
     let uids: BTreeSet<Uid> = adopted.pairs.iter().map(|(uid, ..)| *uid).collect();
-    let bases: BTreeSet<&Base> = adopted.pairs.iter().map(|(_, base, _)| base).collect();
+    let bases: BTreeSet<&Base> = adopted.pairs.iter().map(|(_, base, ..)| base).collect();
     base.rows.retain(|r| {
         !r.uid.is_some_and(|u| uids.contains(&u))
             && !r.base.as_ref().is_some_and(|b| bases.contains(b))
     });
-    for (uid, name, flags) in &adopted.pairs {
+    for (uid, name, flags, _) in &adopted.pairs {
         base.rows.push(BaseRow {
             row: 0,
             uid: Some(*uid),
@@ -135,10 +138,11 @@ pub(super) fn with_pairs(mut base: BaseView, adopted: &Adopted) -> BaseView {
 pub(super) fn pair_changes(adopted: &Adopted) -> Vec<Change> {
     let pairs = adopted.pairs.iter();
     pairs
-        .map(|(uid, base, flags)| Change::Pair {
+        .map(|(uid, base, flags, print)| Change::Pair {
             uid: *uid,
             base: base.clone(),
             flags: flags.clone(),
+            print: print.clone(),
         })
         .collect()
 }

@@ -28,6 +28,8 @@ pub struct Worker<L: Local, G: Ledger, C: Connector> {
     pub(super) connector: Arc<C>,
     pub(super) board: Board,
     pub(super) is_dry: bool,
+    /// Whether files that the server dropped wait until all mailboxes were looked at.
+    pub(super) defers_removals: bool,
     pub(super) looks: Looks,
     pub(super) roles: BTreeMap<Role, MailboxName>,
     /// Mailboxes whose numbers are on the board.
@@ -43,6 +45,8 @@ pub(super) struct Pass {
     pub(super) report: AccountReport,
     /// Mailboxes to look at again, and when.
     pub(super) recheck: BTreeMap<MailboxName, Instant>,
+    /// Mailboxes where files wait to be removed.
+    pub(super) deferred: BTreeSet<MailboxName>,
     /// The worst failure. With account scope the connection is spoilt.
     pub(super) failure: Option<Failure>,
 }
@@ -113,6 +117,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             connector,
             board,
             is_dry: false,
+            defers_removals: false,
             looks: Looks::default(),
             roles: BTreeMap::new(),
             counted: BTreeSet::new(),
@@ -194,6 +199,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 return pass;
             }
         };
+        self.defers_removals = true;
         for candidate in candidates {
             let name = candidate.name.clone();
             pass.add(&name, Counters::default());
@@ -215,12 +221,24 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 break;
             }
         }
+        self.defers_removals = false;
+        self.remove_deferred(remote, &mut pass).await;
         let (is_ok, now) = (pass.failure.is_none(), micros_now());
         self.board.account(&self.account.name, |a| {
             a.last_sync = now;
             a.last_success = if is_ok { now } else { a.last_success };
         });
         pass
+    }
+
+    /// Every mailbox had its chance: what nobody recognised is removed now.
+    pub(super) async fn remove_deferred(&mut self, remote: &mut C::Remote, pass: &mut Pass) {
+        for name in std::mem::take(&mut pass.deferred) {
+            if pass.is_spoilt() {
+                break;
+            }
+            self.look_into(remote, &name, Reason::Any, pass).await;
+        }
     }
 
     /// One look into one mailbox, added to the pass.
@@ -246,6 +264,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 pass.add(name, done.counters);
                 if let Some(at) = done.recheck {
                     pass.recheck.insert(name.clone(), at);
+                }
+                if done.is_deferred {
+                    pass.deferred.insert(name.clone());
                 }
             }
             Err(failure) => {

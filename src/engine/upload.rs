@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Scope};
-use crate::model::ids::{Base, MailboxName};
-use crate::model::view::Evidence;
+use crate::model::ids::MailboxName;
+use crate::model::view::Fingerprint;
 use crate::ports::local::{Change, Ledger, Local, MailboxId, PendingAppend, Seen};
 use crate::ports::remote::{Appended, Remote, Upload};
 
@@ -55,12 +55,13 @@ async fn one_batch<L: Local, G: Ledger, R: Remote>(
     };
     let (answers, result) = remote.append(mailbox, uploads).await;
     let mut changes = Vec::new();
-    for (append, answer) in planned.into_iter().zip(answers) {
+    for ((append, print), answer) in planned.into_iter().zip(answers) {
         match answer {
             Appended::Stored(Some(uid)) => {
                 total.n_done += 1;
                 changes.push(Change::DropAppend(append.base.clone()));
-                changes.push(Change::Pair { uid, base: append.base, flags: append.flags });
+                let (base, flags) = (append.base, append.flags);
+                changes.push(Change::Pair { uid, base, flags, print: Some(print) });
             }
             Appended::Stored(None) => total.n_unknown += 1,
             Appended::Refused(failure) => {
@@ -85,7 +86,7 @@ fn plan_batch<L: Local, G: Ledger>(
     id: MailboxId,
     uidnext: u32,
     batch: &[Seen],
-) -> Result<(Vec<PendingAppend>, Vec<Upload>), Failure> {
+) -> Result<(Vec<(PendingAppend, Fingerprint)>, Vec<Upload>), Failure> {
     let (mut planned, mut uploads, mut changes) = (Vec::new(), Vec::new(), Vec::new());
     for seen in batch {
         let upload = match local.open(mailbox, seen) {
@@ -98,24 +99,14 @@ fn plan_batch<L: Local, G: Ledger>(
             }
             Err(failure) => return Err(failure),
         };
-        let append = pending(seen.0.clone(), uidnext, &upload);
+        let flags = upload.flags.clone();
+        let append = PendingAppend { base: seen.0.clone(), flags, uidnext };
         changes.push(Change::PlanAppend(append.clone()));
-        planned.push(append);
+        planned.push((append, upload.print.clone()));
         uploads.push(upload);
     }
     ledger.apply(id, &changes)?;
     Ok((planned, uploads))
-}
-
-fn pending(base: Base, uidnext: u32, upload: &Upload) -> PendingAppend {
-    let evidence = Evidence { message_id: upload.message_id.clone(), size: upload.wire_bytes };
-    PendingAppend {
-        base,
-        flags: upload.flags.clone(),
-        uidnext,
-        evidence: Some(evidence),
-        wire_bytes: upload.wire_bytes,
-    }
 }
 
 /// Messages per intent transaction and pipelined burst.

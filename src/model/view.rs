@@ -187,6 +187,15 @@ pub struct BaseView {
     pub uidvalidity: Option<UidValidity>,
 }
 
+/// What a message is recognised by wherever it turns up again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Its Message-ID and size on the wire.
+    pub evidence: Evidence,
+    /// SHA-256 of its bytes as they are on disk.
+    pub digest: [u8; 32],
+}
+
 /// The evidence by which messages of both sides are paired when there is no base for them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Evidence {

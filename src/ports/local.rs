@@ -10,7 +10,7 @@ use crate::model::failure::Failure;
 use crate::model::flags::{FlagDelta, Flags};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::status::Watch;
-use crate::model::view::{BaseView, Cursor, Evidence, LocalMessage, RowId, Stamp, Sub};
+use crate::model::view::{BaseView, Cursor, Fingerprint, LocalMessage, RowId, Stamp, Sub};
 use crate::ports::hints::HintBox;
 use crate::ports::remote::Upload;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +40,8 @@ pub struct Landing {
     pub sub: Sub,
     /// Its flags.
     pub flags: Flags,
+    /// What it is recognised by.
+    pub print: Option<Fingerprint>,
 }
 
 /// A message where a scan saw it.
@@ -51,7 +53,7 @@ pub trait Staging: Write + Send {
     ///
     /// # Errors
     /// The write failed; the file is removed.
-    fn finish(self, date: Option<i64>) -> Result<Base, Failure>;
+    fn finish(self, date: Option<i64>) -> Result<(Base, Fingerprint), Failure>;
 
     /// SHA-256 of what was written so far.
     fn digest(&self) -> [u8; 32];
@@ -138,19 +140,20 @@ pub trait Local: Send + Sync + 'static {
     /// Opens a message for upload; `None` if it is gone.
     fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure>;
 
-    /// Message-ID (empty if there is none) and wire size; files that are gone are left out.
-    fn evidence(
+    /// The fingerprints of messages; files that are gone are left out.
+    fn fingerprints(
         &self,
         mailbox: &MailboxName,
         seen: &[Seen],
-    ) -> Result<Vec<(Base, Evidence)>, Failure>;
+    ) -> Result<Vec<(Base, Fingerprint)>, Failure>;
 
-    /// SHA-256 of the contents; files that are gone are left out.
-    fn digests(
+    /// Moves files into another mailbox, durably, and answers those that were there to be moved.
+    fn relocate(
         &self,
-        mailbox: &MailboxName,
+        from: &MailboxName,
+        to: &MailboxName,
         seen: &[Seen],
-    ) -> Result<Vec<(Base, [u8; 32])>, Failure>;
+    ) -> Result<Vec<Base>, Failure>;
 }
 
 /// The number of a mailbox in the ledger.
@@ -186,10 +189,6 @@ pub struct PendingAppend {
     pub flags: Flags,
     /// The mailbox's UIDNEXT before.
     pub uidnext: u32,
-    /// What it is recognised by.
-    pub evidence: Option<Evidence>,
-    /// Its size on the wire.
-    pub wire_bytes: u64,
 }
 
 /// One change of the ledger.
@@ -209,7 +208,11 @@ pub enum Change {
         base: Base,
         /// Agreed flags.
         flags: Flags,
+        /// What it is recognised by.
+        print: Option<Fingerprint>,
     },
+    /// A file has another base name now.
+    Rebase(RowId, Base),
     /// Both sides agree on these flags now.
     Agree(RowId, Flags),
     /// The message is gone on both sides.
@@ -250,6 +253,25 @@ pub enum OneSide {
     Local,
 }
 
+/// A message of another mailbox, or of the same one, that may be the one that turned up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kin {
+    /// Its row.
+    pub row: RowId,
+    /// Its mailbox.
+    pub mailbox: MailboxId,
+    /// The mailbox's name.
+    pub name: MailboxName,
+    /// The UIDVALIDITY of its UID.
+    pub validity: UidValidity,
+    /// On the server.
+    pub uid: Uid,
+    /// In the Maildir.
+    pub base: Base,
+    /// The flags both sides agreed on.
+    pub flags: Flags,
+}
+
 /// What both sides agreed on, durably. A method returns after its transaction is on disk.
 pub trait Ledger: Send + Sync + 'static {
     /// The id of the Maildir root that the ledger belongs to.
@@ -272,6 +294,20 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// APPENDs whose fate is not known.
     fn appends(&self, mailbox: MailboxId) -> Result<Vec<PendingAppend>, Failure>;
+
+    /// Whether another mailbox has messages: only then can one have come from there.
+    fn has_others(&self, mailbox: MailboxId) -> Result<bool, Failure>;
+
+    /// Messages of any mailbox with these bytes.
+    fn kin_by_digest(&self, digest: &[u8; 32]) -> Result<Vec<Kin>, Failure>;
+
+    /// Messages of other mailboxes with this size on the wire; with a Message-ID only those.
+    fn kin_by_evidence(
+        &self,
+        not_in: MailboxId,
+        size: u64,
+        message_id: Option<&str>,
+    ) -> Result<Vec<Kin>, Failure>;
 
     /// Applies changes in one transaction.
     fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure>;

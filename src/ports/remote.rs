@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::model::failure::Failure;
 use crate::model::flags::{FlagDelta, Flags, Permanent};
 use crate::model::ids::{MailboxName, Uid, UidValidity};
-use crate::model::view::{Cursor, Evidence, RemoteMailbox, RemoteView};
+use crate::model::view::{Cursor, Evidence, Fingerprint, RemoteMailbox, RemoteView};
 
 /// Dials and logs in.
 pub trait Connector: Send + Sync + 'static {
@@ -29,14 +29,12 @@ pub struct Upload {
     pub file: File,
     /// Its size on disk in bytes.
     pub disk_bytes: u64,
-    /// Its size on the wire, where each line ends in CRLF.
-    pub wire_bytes: u64,
+    /// What it is recognised by; its size on the wire, where each line ends in CRLF, is in there.
+    pub print: Fingerprint,
     /// Its flags.
     pub flags: Flags,
     /// Its INTERNALDATE: seconds since the epoch.
     pub date: i64,
-    /// Its Message-ID, empty if it has none.
-    pub message_id: String,
 }
 
 /// How one APPEND ended.
@@ -108,6 +106,15 @@ pub enum Removal {
     MoveTo(MailboxName),
     /// Expunged.
     Expunge,
+}
+
+/// Whether a message stays where it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relocation {
+    /// It leaves.
+    Move,
+    /// It stays.
+    Copy,
 }
 
 /// What became of removed messages.
@@ -188,6 +195,24 @@ pub trait Remote: Send {
         uids: &[Uid],
         removal: &Removal,
     ) -> impl Future<Output = Result<Removed, Failure>> + Send;
+
+    /// Moves or copies messages of another mailbox, whose UIDVALIDITY must be as given, and answers
+    /// old and new UIDs as far as the server tells them. That mailbox is selected afterwards.
+    fn relocate(
+        &mut self,
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+        to: &MailboxName,
+        how: Relocation,
+    ) -> impl Future<Output = Result<Vec<(Uid, Uid)>, Failure>> + Send;
+
+    /// Which of these messages of another mailbox, whose UIDVALIDITY must be as given, are gone.
+    /// That mailbox is selected afterwards.
+    fn gone(
+        &mut self,
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+    ) -> impl Future<Output = Result<BTreeSet<Uid>, Failure>> + Send;
 
     /// Selects the mailbox that will be waited for: what happens from now on is told by `wait`.
     fn begin_wait(

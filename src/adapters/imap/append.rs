@@ -48,7 +48,7 @@ impl ImapRemote {
             }
             let command = command(argument, &upload, is_free);
             let tag = self.wire.send(&command).await?;
-            let bytes = upload.wire_bytes;
+            let bytes = upload.print.evidence.size;
             if !is_free && let Some(refusal) = self.await_continue(&tag).await? {
                 done.push(appended(Err(refusal))?);
                 continue;
@@ -96,12 +96,12 @@ impl ImapRemote {
             out.clear();
             to_crlf(buffer.get(..n).unwrap_or_default(), &mut last, &mut out);
             sent = sent.saturating_add(out.len() as u64);
-            if sent > upload.wire_bytes {
+            if sent > upload.print.evidence.size {
                 break;
             }
             self.wire.write(&out).await?;
         }
-        if sent != upload.wire_bytes {
+        if sent != upload.print.evidence.size {
             // The announced size cannot be met any more: only cutting the connection is safe, and
             // the server drops what it has of the message.
             return Err(self.wire.lost("a message changed while it was being uploaded"));
@@ -133,7 +133,7 @@ fn command(argument: &str, upload: &Upload, is_free: bool) -> String {
     let flags = upload.flags.imap_names().join(" ");
     let plus = if is_free { "+" } else { "" };
     let date = date_time(upload.date);
-    format!("APPEND {argument} ({flags}) \"{date}\" {{{}{plus}}}", upload.wire_bytes)
+    format!("APPEND {argument} ({flags}) \"{date}\" {{{}{plus}}}", upload.print.evidence.size)
 }
 
 /// A refusal spoils the message, unless it is about the mailbox or the account.

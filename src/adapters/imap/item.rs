@@ -68,6 +68,8 @@ pub(super) enum Code {
     HighestModSeq(u64),
     /// UIDVALIDITY and the first UID.
     AppendUid(u32, Option<u32>),
+    /// UIDVALIDITY of the target, old and new UIDs, at most [`COPIED_MAX`] of them.
+    CopyUid(u32, Vec<u32>, Vec<u32>),
     TryCreate,
     /// Any other, upper case, as far as its first space.
     Named(String),
@@ -196,6 +198,9 @@ fn code_of(code: Option<&ResponseCode<'_>>, text: &str) -> Code {
         Some(ResponseCode::AppendUid(validity, uids)) => {
             Code::AppendUid(*validity, uids.first().map(first_uid))
         }
+        Some(ResponseCode::CopyUid(validity, from, to)) => {
+            Code::CopyUid(*validity, some_uids(from), some_uids(to))
+        }
         Some(ResponseCode::TryCreate) => Code::TryCreate,
         Some(ResponseCode::PermanentFlags(names)) => Code::Permanent(Permanent {
             any_keyword: names.iter().any(|n| n == "\\*"),
@@ -208,6 +213,18 @@ fn code_of(code: Option<&ResponseCode<'_>>, text: &str) -> Code {
             .map_or(Code::None, |name| Code::Named(name.to_ascii_uppercase())),
     }
 }
+
+/// The UIDs of a set, as far as anybody can have asked for them: a set can say 1:4294967295.
+fn some_uids(members: &[UidSetMember]) -> Vec<u32> {
+    let ranges = members.iter().map(|member| match member {
+        UidSetMember::Uid(uid) => *uid..=*uid,
+        UidSetMember::UidRange(range) => range.clone(),
+    });
+    ranges.flatten().take(COPIED_MAX).collect()
+}
+
+/// Messages that one command copies or moves at most.
+pub(super) const COPIED_MAX: usize = 2000;
 
 fn first_uid(member: &UidSetMember) -> u32 {
     match member {

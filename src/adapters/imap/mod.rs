@@ -26,7 +26,8 @@ use crate::model::flags::{FlagDelta, Permanent};
 use crate::model::ids::{MailboxName, Uid, UidValidity};
 use crate::model::view::{Evidence, RemoteMailbox, RemoteView};
 use crate::ports::remote::{
-    Appended, Connector, FetchSink, Known, Remote, Removal, Removed, Upload, Wanted, Woken,
+    Appended, Connector, FetchSink, Known, Relocation, Remote, Removal, Removed, Upload, Wanted,
+    Woken,
 };
 use crate::rules::names;
 use wire::Wire;
@@ -189,6 +190,24 @@ impl Remote for ImapRemote {
             Removal::MoveTo(target) => self.move_to(uids, target).await,
             Removal::Expunge => self.expunge(uids).await,
         }
+    }
+
+    async fn relocate(
+        &mut self,
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+        to: &MailboxName,
+        how: Relocation,
+    ) -> Result<Vec<(Uid, Uid)>, Failure> {
+        self.relocate_from(from, uids, to, how).await
+    }
+
+    async fn gone(
+        &mut self,
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+    ) -> Result<BTreeSet<Uid>, Failure> {
+        self.gone_from(from, uids).await
     }
 
     async fn begin_wait(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {

@@ -2,10 +2,12 @@
 
 use super::ImapRemote;
 use super::encode::uid_sets;
+use super::item::{COPIED_MAX, Code, FetchItem, Item};
 use crate::model::failure::Failure;
 use crate::model::flags::{FlagDelta, Flags};
-use crate::model::ids::{MailboxName, Uid};
-use crate::ports::remote::Removed;
+use crate::model::ids::{MailboxName, Uid, UidValidity};
+use crate::ports::remote::{Relocation, Removed};
+use std::collections::BTreeSet;
 
 impl ImapRemote {
     /// Adds and takes away flags.
@@ -47,11 +49,81 @@ impl ImapRemote {
         Ok(if self.has("UIDPLUS") { Removed::Gone } else { Removed::Marked })
     }
 
+    /// Moves or copies messages of a mailbox that is not the one at work.
+    pub(super) async fn relocate_from(
+        &mut self,
+        (from, validity): (&MailboxName, UidValidity),
+        uids: &[Uid],
+        to: &MailboxName,
+        how: Relocation,
+    ) -> Result<Vec<(Uid, Uid)>, Failure> {
+        self.select(from).await?;
+        self.check_selected(validity)?;
+        let has_move = how == Relocation::Move && self.has("MOVE");
+        let verb = if has_move { "MOVE" } else { "COPY" };
+        let argument = self.argument(to)?;
+        let mut told = Vec::new();
+        for batch in uids.chunks(COPIED_MAX) {
+            for set in uid_sets(batch, SET_BYTES_MAX) {
+                let command = format!("UID {verb} {set} {argument}");
+                let mut codes = Vec::new();
+                let done = self
+                    .wire
+                    .exec(&command, |item| {
+                        if let Item::Code(code) = item {
+                            codes.push(code);
+                        }
+                    })
+                    .await?;
+                codes.push(done.code);
+                told.extend(codes.into_iter().flat_map(pairs_of));
+            }
+        }
+        if how == Relocation::Move && !has_move {
+            self.expunge(uids).await?;
+        }
+        Ok(told)
+    }
+
+    /// Which messages of a mailbox that is not the one at work are gone.
+    pub(super) async fn gone_from(
+        &mut self,
+        (from, validity): (&MailboxName, UidValidity),
+        uids: &[Uid],
+    ) -> Result<BTreeSet<Uid>, Failure> {
+        self.select(from).await?;
+        self.check_selected(validity)?;
+        let mut gone: BTreeSet<Uid> = uids.iter().copied().collect();
+        for set in uid_sets(uids, SET_BYTES_MAX) {
+            self.wire
+                .exec(&format!("UID FETCH {set} (UID)"), |item| {
+                    if let Item::Fetch(FetchItem { uid: Some(uid), .. }) = item
+                        && let Some(uid) = Uid::new(uid)
+                    {
+                        gone.remove(&uid);
+                    }
+                })
+                .await?;
+        }
+        Ok(gone)
+    }
+
     async fn all_ok(&mut self, commands: &[String]) -> Result<(), Failure> {
         for verdict in self.wire.exec_all(commands, WINDOW, |_| {}).await? {
             verdict?;
         }
         Ok(())
+    }
+}
+
+/// Old and new UIDs of a COPYUID code (RFC 4315); a code whose sides differ in length says nothing.
+fn pairs_of(code: Code) -> Vec<(Uid, Uid)> {
+    match code {
+        Code::CopyUid(_, from, to) if from.len() == to.len() => {
+            let pairs = from.into_iter().zip(to);
+            pairs.filter_map(|(a, b)| Some((Uid::new(a)?, Uid::new(b)?))).collect()
+        }
+        _ => Vec::new(),
     }
 }
 

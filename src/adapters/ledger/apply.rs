@@ -18,7 +18,7 @@ pub(super) fn apply(db: &mut Connection, mailbox: MailboxId, changes: &[Change])
 
 fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change) -> Result<()> {
     match change {
-        Change::Land(landing) => land(tx, mailbox, landing),
+        Change::Land(landing) => pair(tx, mailbox, landing, "landing"),
         Change::Landed(uids) => {
             let mut statement = tx.prepare_cached(
                 "UPDATE msg SET st = 'synced' WHERE mailbox = ?1 AND uid = ?2 AND st = 'landing'",
@@ -29,9 +29,20 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change) -> Result<()> 
             .prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND uid = ?2 AND st = 'landing'")?
             .execute(params![mailbox, uid.get()])
             .map(drop),
-        Change::Pair { uid, base, flags } => {
-            pair(tx, mailbox, (*uid, base), flags, "synced", Sub::Cur)
+        Change::Pair { uid, base, flags, print } => {
+            let landing = Landing {
+                uid: *uid,
+                base: base.clone(),
+                sub: Sub::Cur,
+                flags: flags.clone(),
+                print: print.clone(),
+            };
+            pair(tx, mailbox, &landing, "synced")
         }
+        Change::Rebase(row, base) => tx
+            .prepare_cached("UPDATE msg SET base = ?2 WHERE id = ?1")?
+            .execute(params![row, base.0])
+            .map(drop),
         Change::Agree(row, flags) => tx
             .prepare_cached("UPDATE msg SET flags = ?2, kw = ?3 WHERE id = ?1")?
             .execute(params![row, flags.bits(), keywords(flags)])
@@ -72,26 +83,29 @@ fn keywords(flags: &Flags) -> String {
     flags.keywords.iter().map(String::as_str).collect::<Vec<_>>().join(" ")
 }
 
-fn land(tx: &Transaction<'_>, mailbox: MailboxId, landing: &Landing) -> Result<()> {
-    pair(tx, mailbox, (landing.uid, &landing.base), &landing.flags, "landing", landing.sub)
-}
-
 /// Writes a pair; half rows that know only one of its sides are replaced.
-fn pair(
-    tx: &Transaction<'_>,
-    mailbox: MailboxId,
-    (uid, base): (Uid, &Base),
-    flags: &Flags,
-    state: &str,
-    sub: Sub,
-) -> Result<()> {
+fn pair(tx: &Transaction<'_>, mailbox: MailboxId, landing: &Landing, state: &str) -> Result<()> {
+    let (uid, base, flags) = (landing.uid.get(), &landing.base.0, &landing.flags);
     tx.prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)")?
-        .execute(params![mailbox, uid.get(), base.0])?;
-    let sub = i64::from(sub == Sub::Cur);
+        .execute(params![mailbox, uid, base])?;
+    let sub = i64::from(landing.sub == Sub::Cur);
+    let print = landing.print.as_ref();
     tx.prepare_cached(
-        "INSERT INTO msg(mailbox, uid, base, sub, flags, kw, st) VALUES (?1,?2,?3,?4,?5,?6,?7)",
+        "INSERT INTO msg(mailbox, uid, base, sub, flags, kw, st, msgid, size, hash)
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
     )?
-    .execute(params![mailbox, uid.get(), base.0, sub, flags.bits(), keywords(flags), state])
+    .execute(params![
+        mailbox,
+        uid,
+        base,
+        sub,
+        flags.bits(),
+        keywords(flags),
+        state,
+        print.map(|p| p.evidence.message_id.as_str()),
+        print.map(|p| i64::try_from(p.evidence.size).unwrap_or(i64::MAX)),
+        print.map(|p| p.digest.as_slice()),
+    ])
     .map(drop)
 }
 
@@ -121,20 +135,10 @@ fn failed(
 }
 
 fn plan_append(tx: &Transaction<'_>, mailbox: MailboxId, append: &PendingAppend) -> Result<()> {
-    let message_id = append.evidence.as_ref().map(|e| e.message_id.as_str());
-    let wire_bytes = i64::try_from(append.wire_bytes).unwrap_or(i64::MAX);
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO append(mailbox, base, flags, uidnext, msgid, wire_bytes)
-         VALUES (?1,?2,?3,?4,?5,?6)",
+        "INSERT OR REPLACE INTO append(mailbox, base, flags, uidnext) VALUES (?1,?2,?3,?4)",
     )?
-    .execute(params![
-        mailbox,
-        append.base.0,
-        append.flags.bits(),
-        append.uidnext,
-        message_id,
-        wire_bytes
-    ])
+    .execute(params![mailbox, append.base.0, append.flags.bits(), append.uidnext])
     .map(drop)
 }
 

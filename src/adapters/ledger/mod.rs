@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::MailboxName;
 use crate::model::view::BaseView;
-use crate::ports::local::{Change, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
 
 /// The ledger file of one account; one writer at a time.
 #[derive(Debug)]
@@ -92,6 +92,24 @@ impl Ledger for SqliteLedger {
 
     fn appends(&self, mailbox: MailboxId) -> Result<Vec<PendingAppend>, Failure> {
         read::appends(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn has_others(&self, mailbox: MailboxId) -> Result<bool, Failure> {
+        read::has_others(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn kin_by_digest(&self, digest: &[u8; 32]) -> Result<Vec<Kin>, Failure> {
+        read::kin_by_digest(&self.db(), digest).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn kin_by_evidence(
+        &self,
+        not_in: MailboxId,
+        size: u64,
+        message_id: Option<&str>,
+    ) -> Result<Vec<Kin>, Failure> {
+        read::kin_by_evidence(&self.db(), not_in, size, message_id)
+            .map_err(|e| self.classify("read the ledger", &e))
     }
 
     fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure> {

@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row};
 use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
-use crate::model::view::{BaseRow, BaseView, Cursor, Evidence, RowState, Stamp, Sub};
-use crate::ports::local::{Landing, MailboxId, MailboxRow, PendingAppend};
+use crate::model::view::{BaseRow, BaseView, Cursor, RowState, Stamp, Sub};
+use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
 
 pub(super) fn root(db: &Connection) -> Result<Option<String>> {
     db.query_row("SELECT v FROM meta WHERE k = 'root'", [], |row| row.get(0)).optional()
@@ -103,25 +103,67 @@ pub(super) fn landings(db: &Connection, mailbox: MailboxId) -> Result<Vec<Landin
             base: Base(row.get(1).unwrap_or_default()),
             sub: if sub == 0 { Sub::New } else { Sub::Cur },
             flags: flags(row.get(3).unwrap_or(0), &row.get::<_, String>(4).unwrap_or_default()),
+            // It is in its row already, and stays there.
+            print: None,
         }))
     })?;
     Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
 pub(super) fn appends(db: &Connection, mailbox: MailboxId) -> Result<Vec<PendingAppend>> {
-    let mut statement = db.prepare_cached(
-        "SELECT base, flags, uidnext, msgid, wire_bytes FROM append WHERE mailbox = ?1",
-    )?;
+    let mut statement =
+        db.prepare_cached("SELECT base, flags, uidnext FROM append WHERE mailbox = ?1")?;
     let rows = statement.query_map([mailbox], |row| {
-        let wire_bytes = u64::try_from(row.get::<_, i64>(4)?).unwrap_or(0);
-        let message_id: Option<String> = row.get(3)?;
         Ok(PendingAppend {
             base: Base(row.get(0)?),
             flags: flags(row.get(1)?, ""),
             uidnext: row.get(2)?,
-            evidence: message_id.map(|message_id| Evidence { message_id, size: wire_bytes }),
-            wire_bytes,
         })
     })?;
     rows.collect()
+}
+
+pub(super) fn has_others(db: &Connection, mailbox: MailboxId) -> Result<bool> {
+    db.prepare_cached("SELECT EXISTS (SELECT 1 FROM msg WHERE mailbox <> ?1)")?
+        .query_row([mailbox], |row| row.get(0))
+}
+
+const KIN: &str = "SELECT g.id, g.mailbox, m.name, m.validity, g.uid, g.base, g.flags, g.kw
+    FROM msg g JOIN mailbox m ON m.id = g.mailbox
+    WHERE g.st = 'synced' AND g.uid IS NOT NULL AND g.base IS NOT NULL";
+
+pub(super) fn kin_by_digest(db: &Connection, digest: &[u8; 32]) -> Result<Vec<Kin>> {
+    let mut statement = db.prepare_cached(&format!("{KIN} AND g.hash = ?1"))?;
+    let rows = statement.query_map([digest.as_slice()], kin)?;
+    Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+pub(super) fn kin_by_evidence(
+    db: &Connection,
+    not_in: MailboxId,
+    size: u64,
+    message_id: Option<&str>,
+) -> Result<Vec<Kin>> {
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    let mut statement = db.prepare_cached(&format!(
+        "{KIN} AND g.size = ?1 AND g.mailbox <> ?2 AND (?3 IS NULL OR g.msgid = ?3) LIMIT 50"
+    ))?;
+    let rows = statement.query_map(rusqlite::params![size, not_in, message_id], kin)?;
+    Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn kin(row: &Row<'_>) -> Result<Option<Kin>> {
+    let (validity, uid): (Option<u32>, u32) = (row.get(3)?, row.get(4)?);
+    let (Some(validity), Some(uid)) = (validity.and_then(UidValidity::new), Uid::new(uid)) else {
+        return Ok(None);
+    };
+    Ok(Some(Kin {
+        row: row.get(0)?,
+        mailbox: row.get(1)?,
+        name: MailboxName(row.get(2)?),
+        validity,
+        uid,
+        base: Base(row.get(5)?),
+        flags: flags(row.get(6)?, &row.get::<_, String>(7)?),
+    }))
 }

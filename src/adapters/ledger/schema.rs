@@ -22,13 +22,15 @@ CREATE TABLE msg(
     uid INTEGER, base TEXT, sub INTEGER NOT NULL DEFAULT 1,
     flags INTEGER NOT NULL, kw TEXT NOT NULL DEFAULT '',
     st TEXT NOT NULL CHECK(st IN ('landing','synced','orphan','failed')),
-    reason TEXT, CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;
+    msgid TEXT, size INTEGER, hash BLOB, reason TEXT, CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;
 CREATE UNIQUE INDEX msg_uid ON msg(mailbox, uid) WHERE uid IS NOT NULL;
 CREATE UNIQUE INDEX msg_base ON msg(mailbox, base) WHERE base IS NOT NULL;
+CREATE INDEX msg_hash ON msg(hash) WHERE hash IS NOT NULL;
+CREATE INDEX msg_size ON msg(size, msgid) WHERE size IS NOT NULL;
 CREATE INDEX msg_todo ON msg(mailbox, st) WHERE st <> 'synced';
 CREATE TABLE append(
     mailbox INTEGER NOT NULL REFERENCES mailbox(id), base TEXT NOT NULL,
-    flags INTEGER NOT NULL, uidnext INTEGER NOT NULL, msgid TEXT, wire_bytes INTEGER NOT NULL,
+    flags INTEGER NOT NULL, uidnext INTEGER NOT NULL,
     PRIMARY KEY(mailbox, base)) STRICT;
 ";
 

@@ -16,7 +16,7 @@ fn uid(n: u32) -> Uid {
 
 fn landing(n: u32) -> Landing {
     let flags = Flags::from_letters("FS");
-    Landing { uid: uid(n), base: Base(format!("b{n}")), sub: Sub::New, flags }
+    Landing { uid: uid(n), base: Base(format!("b{n}")), sub: Sub::New, flags, print: None }
 }
 
 #[test]
@@ -55,7 +55,8 @@ fn a_cursor_comes_back_and_unsettled_rows_are_counted() {
 fn a_void_keeps_the_files_known_and_forgets_the_server() {
     let (_dir, ledger) = ledger();
     let id = ledger.mailbox(&MailboxName::inbox()).unwrap().id;
-    let pair = Change::Pair { uid: uid(1), base: Base("a".into()), flags: Flags::none() };
+    let pair =
+        Change::Pair { uid: uid(1), base: Base("a".into()), flags: Flags::none(), print: None };
     let validity = Change::Validity(UidValidity::new(1).unwrap());
     ledger.apply(id, &[validity, pair, Change::Land(landing(2))]).unwrap();
     ledger.apply(id, &[Change::Void]).unwrap();
@@ -69,8 +70,12 @@ fn a_void_keeps_the_files_known_and_forgets_the_server() {
 fn a_new_pair_replaces_what_knew_one_side() {
     let (_dir, ledger) = ledger();
     let id = ledger.mailbox(&MailboxName::inbox()).unwrap().id;
-    let pair =
-        |n, name: &str| Change::Pair { uid: uid(n), base: Base(name.into()), flags: Flags::none() };
+    let pair = |n, name: &str| Change::Pair {
+        uid: uid(n),
+        base: Base(name.into()),
+        flags: Flags::none(),
+        print: None,
+    };
     ledger.apply(id, &[pair(1, "a")]).unwrap();
     let row = ledger.base(id).unwrap().rows[0].row;
     ledger.apply(id, &[Change::Orphan(row, OneSide::Local), pair(2, "a")]).unwrap();

@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{CWD, RenameFlags};
-use sha2::{Digest, Sha256};
 
 use super::name::{self, Naming};
+use super::print::Print;
 use super::{classify, scan, sub_name};
 use crate::model::failure::Failure;
 use crate::model::ids::Base;
-use crate::model::view::Sub;
+use crate::model::view::{Fingerprint, Sub};
 use crate::ports::local::{Landing, Settled, Staging};
 
 /// A file being written in `tmp/`; removed when dropped before [`Staging::finish`].
@@ -26,7 +26,7 @@ pub struct StagedFile {
     file: BufWriter<File>,
     path: PathBuf,
     base: String,
-    hash: Sha256,
+    print: Print,
     is_kept: bool,
 }
 
@@ -42,14 +42,14 @@ impl StagedFile {
             .open(&path)
             .map_err(|e| classify("create file", &path, &e))?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
-        Ok(Self { file, path, base, hash: Sha256::new(), is_kept: false })
+        Ok(Self { file, path, base, print: Print::default(), is_kept: false })
     }
 }
 
 impl Write for StagedFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let n = self.file.write(buf)?;
-        self.hash.update(buf.get(..n).unwrap_or_default());
+        self.print.take(buf.get(..n).unwrap_or_default());
         Ok(n)
     }
 
@@ -68,15 +68,16 @@ impl Drop for StagedFile {
 }
 
 impl Staging for StagedFile {
-    fn finish(mut self, date: Option<i64>) -> Result<Base, Failure> {
+    fn finish(mut self, date: Option<i64>) -> Result<(Base, Fingerprint), Failure> {
         let done = self.file.flush().and_then(|()| set_mtime(self.file.get_ref(), date));
         done.map_err(|e| classify("write message", &self.path, &e))?;
         self.is_kept = true;
-        Ok(Base(std::mem::take(&mut self.base)))
+        let print = std::mem::take(&mut self.print).finish();
+        Ok((Base(std::mem::take(&mut self.base)), print))
     }
 
     fn digest(&self) -> [u8; 32] {
-        self.hash.clone().finalize().into()
+        self.print.digest()
     }
 
     fn discard(self) {}

@@ -8,6 +8,7 @@ mod deliver;
 mod flags;
 mod keywords;
 mod name;
+mod print;
 mod read;
 mod root;
 mod scan;
@@ -22,7 +23,7 @@ use crate::model::account::Layout;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::flags::{FlagDelta, Flags};
 use crate::model::ids::{Base, MailboxName};
-use crate::model::view::{Evidence, Stamp, Sub};
+use crate::model::view::{Fingerprint, Stamp, Sub};
 use crate::ports::hints::HintBox;
 use crate::ports::local::{Landing, Local, LocalWatcher, Scan, Seen, Settled};
 use crate::ports::remote::Upload;
@@ -183,20 +184,22 @@ impl Local for MaildirStore {
         read::open(&self.path(mailbox), seen, &self.naming(mailbox)?)
     }
 
-    fn evidence(
+    fn fingerprints(
         &self,
         mailbox: &MailboxName,
         seen: &[Seen],
-    ) -> Result<Vec<(Base, Evidence)>, Failure> {
-        read::evidence(&self.path(mailbox), seen, &self.naming(mailbox)?)
+    ) -> Result<Vec<(Base, Fingerprint)>, Failure> {
+        read::fingerprints(&self.path(mailbox), seen, &self.naming(mailbox)?)
     }
 
-    fn digests(
+    fn relocate(
         &self,
-        mailbox: &MailboxName,
+        from: &MailboxName,
+        to: &MailboxName,
         seen: &[Seen],
-    ) -> Result<Vec<(Base, [u8; 32])>, Failure> {
-        read::digests(&self.path(mailbox), seen, &self.naming(mailbox)?)
+    ) -> Result<Vec<Base>, Failure> {
+        let naming = self.naming_for(to, seen.iter().map(|(_, m)| &m.flags))?;
+        root::relocate(self, (from, to), seen, &naming)
     }
 }
 

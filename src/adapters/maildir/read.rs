@@ -5,16 +5,14 @@ use std::io::{self, Read, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-
 use super::name::Naming;
+use super::print::Print;
 use super::{classify, flags, sub_name};
 use crate::model::failure::{Failure, Scope};
 use crate::model::ids::Base;
-use crate::model::view::Evidence;
+use crate::model::view::Fingerprint;
 use crate::ports::local::Seen;
 use crate::ports::remote::Upload;
-use crate::rules::header::message_id;
 
 /// Opens a message for upload; `None` if it is gone.
 pub(super) fn open(dir: &Path, seen: &Seen, naming: &Naming) -> Result<Option<Upload>, Failure> {
@@ -22,11 +20,10 @@ pub(super) fn open(dir: &Path, seen: &Seen, naming: &Naming) -> Result<Option<Up
     let path = dir.join(&seen.0.0);
     let fail = |e: io::Error| classify("read message", &path, &e).scoped(Scope::Message);
     let meta = file.metadata().map_err(fail)?;
-    let (wire_bytes, head, _) = measure(&mut file).map_err(fail)?;
+    let print = measure(&mut file).map_err(fail)?;
     file.rewind().map_err(fail)?;
     let (disk_bytes, date) = (meta.len(), meta.mtime());
-    let message_id = message_id(&head);
-    Ok(Some(Upload { file, disk_bytes, wire_bytes, flags, date, message_id }))
+    Ok(Some(Upload { file, disk_bytes, print, flags, date }))
 }
 
 fn open_file(
@@ -51,69 +48,35 @@ fn open_file(
     Ok(None)
 }
 
-/// Wire size, header and digest of a file, in one pass over it.
-fn measure(file: &mut File) -> io::Result<(u64, Vec<u8>, [u8; 32])> {
+/// The fingerprint of a file, in one pass over it.
+fn measure(file: &mut File) -> io::Result<Fingerprint> {
     let mut buffer = vec![0_u8; READ_BYTES];
-    let (mut wire, mut last, mut hash) = (0_u64, 0_u8, Sha256::new());
-    let mut head = Vec::new();
+    let mut print = Print::default();
     loop {
         let n = file.read(&mut buffer)?;
-        let chunk = buffer.get(..n).unwrap_or_default();
-        let Some(end) = chunk.last() else { break };
-        wire += wire_bytes(chunk, last);
-        last = *end;
-        hash.update(chunk);
-        if head.len() < HEADER_BYTES_MAX {
-            head.extend_from_slice(chunk);
+        if n == 0 {
+            return Ok(print.finish());
         }
+        print.take(buffer.get(..n).unwrap_or_default());
     }
-    Ok((wire, head, hash.finalize().into()))
 }
 
-/// The size of a piece when each lone LF becomes CRLF; `last` is the byte before the piece.
-fn wire_bytes(chunk: &[u8], last: u8) -> u64 {
-    let mut extra = 0_u64;
-    for at in memchr::memchr_iter(b'\n', chunk) {
-        let before = at.checked_sub(1).and_then(|i| chunk.get(i)).copied().unwrap_or(last);
-        extra += u64::from(before != b'\r');
-    }
-    chunk.len() as u64 + extra
-}
-
-/// Message-ID and wire size of messages; files that are gone are left out.
-pub(super) fn evidence(
+/// The fingerprints of messages; files that are gone are left out.
+pub(super) fn fingerprints(
     dir: &Path,
     seen: &[Seen],
     naming: &Naming,
-) -> Result<Vec<(Base, Evidence)>, Failure> {
+) -> Result<Vec<(Base, Fingerprint)>, Failure> {
     let mut found = Vec::new();
     for one in seen {
         let Some((mut file, _)) = open_file(dir, one, naming)? else { continue };
-        let measured = measure(&mut file);
-        let (size, head, _) = measured.map_err(|e| classify("read message", dir, &e))?;
-        found.push((one.0.clone(), Evidence { message_id: message_id(&head), size }));
-    }
-    Ok(found)
-}
-
-/// SHA-256 of messages; files that are gone are left out.
-pub(super) fn digests(
-    dir: &Path,
-    seen: &[Seen],
-    naming: &Naming,
-) -> Result<Vec<(Base, [u8; 32])>, Failure> {
-    let mut found = Vec::new();
-    for one in seen {
-        let Some((mut file, _)) = open_file(dir, one, naming)? else { continue };
-        let measured = measure(&mut file);
-        let (_, _, digest) = measured.map_err(|e| classify("read message", dir, &e))?;
-        found.push((one.0.clone(), digest));
+        let print = measure(&mut file).map_err(|e| classify("read message", dir, &e))?;
+        found.push((one.0.clone(), print));
     }
     Ok(found)
 }
 
 const READ_BYTES: usize = 64 * 1024;
-const HEADER_BYTES_MAX: usize = 256 * 1024;
 const RACE_ROUNDS_MAX: u32 = 10;
 /// `O_NOFOLLOW | O_NONBLOCK`: neither a symlink nor a FIFO can trap us.
 const NOFOLLOW_NONBLOCK: i32 =

@@ -6,10 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::name::Naming;
 use super::{MaildirStore, classify, deliver, name, sub_name};
 use crate::model::account::Layout;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::MailboxName;
+use crate::model::ids::{Base, MailboxName};
 use crate::model::view::Sub;
 use crate::ports::local::{Local, Seen};
 use crate::rules::mailboxes::{directory, name_of};
@@ -152,11 +153,38 @@ pub(super) fn quarantine(
     Ok(())
 }
 
+/// Renames files into another mailbox; answers those that were there to be moved.
+pub(super) fn relocate(
+    store: &MaildirStore,
+    (from, to): (&MailboxName, &MailboxName),
+    seen: &[Seen],
+    naming: &Naming,
+) -> Result<Vec<Base>, Failure> {
+    let mut moved = Vec::new();
+    for one in seen {
+        let (base, at) = one;
+        let info = match at.info.as_str() {
+            "" if at.flags.is_empty() => String::new(),
+            _ => naming.info_with("", &at.flags),
+        };
+        let target = store.sub(to, at.sub).join(format!("{base}{info}"));
+        if move_out(&store.file(from, one), &target)? {
+            moved.push(base.clone());
+        }
+    }
+    for mailbox in [to, from] {
+        for sub in [Sub::New, Sub::Cur] {
+            deliver::sync_dir(&store.sub(mailbox, sub))?;
+        }
+    }
+    Ok(moved)
+}
+
 fn move_out(from: &Path, to: &Path) -> Result<bool, Failure> {
     match fs::rename(from, to) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(classify("move message into the quarantine", from, &e)),
+        Err(e) => Err(classify("move message", from, &e)),
     }
 }
 

@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
 use crate::model::ids::Uid;
+use crate::model::view::Evidence;
 use crate::ports::local::Staging as _;
 
 fn store() -> (tempfile::TempDir, MaildirStore) {
@@ -20,10 +20,10 @@ fn deliver(store: &MaildirStore, n: u32, body: &[u8], letters: &str) -> Landing 
     let mailbox = MailboxName::inbox();
     let mut staged = store.stage(&mailbox).unwrap();
     staged.write_all(body).unwrap();
-    let base = staged.finish(Some(1_000_000_000)).unwrap();
+    let (base, print) = staged.finish(Some(1_000_000_000)).unwrap();
     let flags = Flags::from_letters(letters);
     let sub = if letters.contains('S') { Sub::Cur } else { Sub::New };
-    let landing = Landing { uid: Uid::new(n).unwrap(), base, sub, flags };
+    let landing = Landing { uid: Uid::new(n).unwrap(), base, sub, flags, print: Some(print) };
     store.barrier(&mailbox, std::slice::from_ref(&landing)).unwrap();
     landing
 }
@@ -137,12 +137,11 @@ fn wire_size_counts_each_line_end_once() {
     store.promote(&inbox, std::slice::from_ref(&a)).unwrap();
     let one = seen(&store, &a.base);
     let upload = store.open(&inbox, &one).unwrap().unwrap();
-    assert_eq!((upload.disk_bytes, upload.wire_bytes), (26, 29));
-    let evidence = store.evidence(&inbox, std::slice::from_ref(&one)).unwrap();
+    assert_eq!((upload.disk_bytes, upload.print.evidence.size), (26, 29));
+    let prints = store.fingerprints(&inbox, std::slice::from_ref(&one)).unwrap();
     let want = Evidence { message_id: "<1@x>".to_owned(), size: 29 };
-    assert_eq!(evidence, [(a.base.clone(), want)]);
-    let found: BTreeMap<_, _> = store.digests(&inbox, &[one]).unwrap().into_iter().collect();
-    assert!(found.contains_key(&a.base));
+    assert_eq!(prints[0].1.evidence, want);
+    assert_eq!(prints, [(a.base.clone(), a.print.clone().unwrap())]);
 }
 
 #[test]

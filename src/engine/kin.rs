@@ -1,0 +1,304 @@
+//! Messages that turn up in a mailbox and were somewhere else before: moved, never transferred
+//! again. Floor 4.
+//!
+//! A message that was moved here is recognised by base name or bytes, one that was moved on the
+//! server by a Message-ID and size that are unique on both sides, and only if it is gone where it
+//! was. Whatever is not clear is transferred, which loses nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::engine::execute::count;
+use crate::engine::mailbox::Sight;
+use crate::engine::observe::strangers;
+use crate::engine::offload::offload;
+use crate::engine::pass::Worker;
+use crate::model::account::{DeletePolicy, Direction};
+use crate::model::failure::{Failure, Scope};
+use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
+use crate::model::status::Counters;
+use crate::model::view::{Evidence, Fingerprint, RemoteView};
+use crate::ports::local::{Change, Kin, Ledger, Local, MailboxId, Scan, Seen};
+use crate::ports::remote::{Connector, Relocation, Remote};
+
+/// A file that turned up, and where it was.
+struct Arrival {
+    base: Base,
+    print: Fingerprint,
+    kin: Kin,
+}
+
+/// Arrivals that one command can take along.
+type Batch = ((MailboxId, MailboxName, UidValidity), Vec<Arrival>);
+
+impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
+    /// Files that were moved, copied or renamed here: the server is told to do the same. Answers
+    /// whether the ledger changed.
+    pub(super) async fn follow_local(
+        &mut self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        sight: &Sight,
+        counters: &mut Counters,
+    ) -> Result<bool, Failure> {
+        if self.is_dry || self.account.sync.direction == Direction::Pull {
+            return Ok(false);
+        }
+        let arrivals = self.local_arrivals(name, sight).await?;
+        if arrivals.is_empty() {
+            return Ok(false);
+        }
+        let scans = self.scans_of(&arrivals, name, sight).await?;
+        let is_there = |kin: &Kin| {
+            scans.get(&kin.name).is_some_and(|scan| scan.messages.contains_key(&kin.base))
+        };
+        let (mut renames, mut moves, mut copies) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        for arrival in arrivals {
+            let from = (arrival.kin.mailbox, arrival.kin.name.clone(), arrival.kin.validity);
+            match (arrival.kin.mailbox == sight.row.id, is_there(&arrival.kin)) {
+                (true, false) => renames.push(Change::Rebase(arrival.kin.row, arrival.base)),
+                // A second copy beside the first: the server gets its own.
+                (true, true) => {}
+                (false, false) => moves.entry(from).or_insert_with(Vec::new).push(arrival),
+                (false, true) => copies.entry(from).or_insert_with(Vec::new).push(arrival),
+            }
+        }
+        let is_changed = !renames.is_empty() || !moves.is_empty() || !copies.is_empty();
+        self.apply_to(sight.row.id, renames).await?;
+        for batch in moves {
+            counters.moved_remote += count(batch.1.len());
+            self.relocate(remote, name, sight.row.id, batch, Relocation::Move).await?;
+        }
+        for batch in copies {
+            counters.uploaded += count(batch.1.len());
+            self.relocate(remote, name, sight.row.id, batch, Relocation::Copy).await?;
+        }
+        Ok(is_changed)
+    }
+
+    /// Files that no row knows and whose bytes some row does.
+    async fn local_arrivals(
+        &self,
+        name: &MailboxName,
+        sight: &Sight,
+    ) -> Result<Vec<Arrival>, Failure> {
+        let known: BTreeSet<&Base> =
+            sight.base.rows.iter().filter_map(|r| r.base.as_ref()).collect();
+        let unknown = sight.scan.messages.iter().filter(|(base, _)| !known.contains(base));
+        let seen: Vec<Seen> = unknown.map(|(b, m)| (b.clone(), m.clone())).collect();
+        let has_missing = known.iter().any(|b| !sight.scan.messages.contains_key(*b));
+        if seen.is_empty() || seen.len() > ARRIVALS_MAX {
+            return Ok(Vec::new());
+        }
+        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
+        let (name, id) = (name.clone(), sight.row.id);
+        offload(move || {
+            if !has_missing && !ledger.has_others(id)? {
+                return Ok(Vec::new());
+            }
+            let mut arrivals = Vec::new();
+            let mut taken = BTreeSet::new();
+            for (base, print) in local.fingerprints(&name, &seen)? {
+                let mut kin = ledger.kin_by_digest(&print.digest)?;
+                kin.retain(|k| !taken.contains(&k.row));
+                // The one that kept its name is the one; then one that was here.
+                kin.sort_by_key(|k| (k.base != base, k.mailbox != id, k.row));
+                if let Some(kin) = kin.into_iter().next() {
+                    taken.insert(kin.row);
+                    arrivals.push(Arrival { base, print, kin });
+                }
+            }
+            Ok(arrivals)
+        })
+        .await
+    }
+
+    /// What is now where the arrivals were. A mailbox that cannot be listed says nothing.
+    async fn scans_of(
+        &self,
+        arrivals: &[Arrival],
+        name: &MailboxName,
+        sight: &Sight,
+    ) -> Result<BTreeMap<MailboxName, Arc<Scan>>, Failure> {
+        let names: BTreeSet<MailboxName> = arrivals.iter().map(|a| a.kin.name.clone()).collect();
+        let local = Arc::clone(&self.local);
+        let here = (name.clone(), Arc::clone(&sight.scan));
+        offload(move || {
+            let mut scans = BTreeMap::from([here]);
+            for name in names {
+                if !scans.contains_key(&name) {
+                    let scan = Arc::new(local.scan(&name)?);
+                    scans.insert(name, scan);
+                }
+            }
+            Ok(scans)
+        })
+        .await
+    }
+
+    async fn relocate(
+        &self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        id: MailboxId,
+        ((from_id, from, validity), arrivals): Batch,
+        how: Relocation,
+    ) -> Result<(), Failure> {
+        // A copy is all that may happen where nothing may be deleted.
+        let is_kept = self.account.sync.delete == DeletePolicy::Keep;
+        let how = if is_kept { Relocation::Copy } else { how };
+        let uids: Vec<Uid> = arrivals.iter().map(|a| a.kin.uid).collect();
+        let told = match remote.relocate((&from, validity), &uids, name, how).await {
+            Ok(told) => told,
+            Err(failure) if failure.scope == Scope::Account => return Err(failure),
+            Err(failure) => {
+                // Then it is uploaded, and removed there when its absence is proven.
+                tracing::debug!(%from, to = %name, %failure, "a move was refused");
+                return Ok(());
+            }
+        };
+        let new: BTreeMap<Uid, Uid> = told.into_iter().collect();
+        let (mut pairs, mut left) = (Vec::new(), Vec::new());
+        for arrival in arrivals {
+            let Some(uid) = new.get(&arrival.kin.uid) else { continue };
+            pairs.push(Change::Pair {
+                uid: *uid,
+                base: arrival.base,
+                flags: arrival.kin.flags,
+                print: Some(arrival.print),
+            });
+            if how == Relocation::Move {
+                left.push(Change::Forget(arrival.kin.row));
+            }
+        }
+        // What the server did not tell is found by its evidence when the mailbox is looked at.
+        self.apply_to(id, pairs).await?;
+        self.apply_to(from_id, left).await
+    }
+
+    async fn apply_to(&self, id: MailboxId, changes: Vec<Change>) -> Result<(), Failure> {
+        let ledger = Arc::clone(&self.ledger);
+        offload(move || ledger.apply(id, &changes)).await
+    }
+
+    /// Messages that were moved on the server: their files move here. Answers whether another
+    /// mailbox was selected, so that this one has to be looked at again.
+    pub(super) async fn follow_remote(
+        &mut self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        sight: &Sight,
+        view: &RemoteView,
+        counters: &mut Counters,
+    ) -> Result<bool, Failure> {
+        if self.is_dry || self.account.sync.direction == Direction::Push {
+            return Ok(false);
+        }
+        let unknown = strangers(&sight.base, view, &sight.scan).uids;
+        if unknown.is_empty() || unknown.len() > ARRIVALS_MAX {
+            return Ok(false);
+        }
+        let found = self.remote_arrivals(remote, sight.row.id, view, &unknown).await?;
+        if found.is_empty() {
+            return Ok(false);
+        }
+        let mut by_mailbox: BTreeMap<(MailboxName, UidValidity), Vec<(Uid, Kin)>> = BTreeMap::new();
+        for (uid, kin) in found {
+            by_mailbox.entry((kin.name.clone(), kin.validity)).or_default().push((uid, kin));
+        }
+        for ((from, validity), mut batch) in by_mailbox {
+            let uids: Vec<Uid> = batch.iter().map(|(_, kin)| kin.uid).collect();
+            let gone = match remote.gone((&from, validity), &uids).await {
+                Ok(gone) => gone,
+                Err(failure) if failure.scope == Scope::Account => return Err(failure),
+                Err(_) => continue,
+            };
+            batch.retain(|(_, kin)| gone.contains(&kin.uid));
+            counters.moved_local += self.take_over(name, sight.row.id, &from, batch).await?;
+        }
+        Ok(true)
+    }
+
+    /// New messages whose evidence is that of one message elsewhere, and of no other new one.
+    async fn remote_arrivals(
+        &self,
+        remote: &mut C::Remote,
+        id: MailboxId,
+        view: &RemoteView,
+        unknown: &[Uid],
+    ) -> Result<Vec<(Uid, Kin)>, Failure> {
+        let sizes: BTreeSet<u64> =
+            unknown.iter().filter_map(|uid| view.listed().get(uid)?.size.map(u64::from)).collect();
+        let ledger = Arc::clone(&self.ledger);
+        let known = offload(move || {
+            for size in sizes {
+                if !ledger.kin_by_evidence(id, size, None)?.is_empty() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await?;
+        let Some(first) = unknown.iter().min().filter(|_| known) else { return Ok(Vec::new()) };
+        let wanted: BTreeSet<Uid> = unknown.iter().copied().collect();
+        let mut by_evidence: BTreeMap<Evidence, Vec<Uid>> = BTreeMap::new();
+        for (uid, evidence) in remote.evidence(first.get()).await? {
+            if wanted.contains(&uid) && !evidence.message_id.is_empty() {
+                by_evidence.entry(evidence).or_default().push(uid);
+            }
+        }
+        let ledger = Arc::clone(&self.ledger);
+        offload(move || {
+            let mut found = Vec::new();
+            for (evidence, uids) in by_evidence {
+                let message_id = Some(evidence.message_id.as_str());
+                let mut kin = ledger.kin_by_evidence(id, evidence.size, message_id)?;
+                if let ([uid], 1, Some(kin)) = (uids.as_slice(), kin.len(), kin.pop()) {
+                    found.push((*uid, kin));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Renames files of messages that left another mailbox on the server. Answers how many.
+    async fn take_over(
+        &self,
+        name: &MailboxName,
+        id: MailboxId,
+        from: &MailboxName,
+        batch: Vec<(Uid, Kin)>,
+    ) -> Result<u32, Failure> {
+        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
+        let (name, from) = (name.clone(), from.clone());
+        offload(move || {
+            let scan = local.scan(&from)?;
+            let seen: Vec<Seen> = batch
+                .iter()
+                .filter_map(|(_, kin)| scan.messages.get_key_value(&kin.base))
+                .map(|(base, message)| (base.clone(), message.clone()))
+                .collect();
+            let mut prints: BTreeMap<Base, Fingerprint> =
+                local.fingerprints(&from, &seen)?.into_iter().collect();
+            let moved: BTreeSet<Base> = local.relocate(&from, &name, &seen)?.into_iter().collect();
+            let (mut pairs, mut left, mut from_id) = (Vec::new(), Vec::new(), None);
+            for (uid, kin) in batch.into_iter().filter(|(_, kin)| moved.contains(&kin.base)) {
+                let print = prints.remove(&kin.base);
+                left.push(Change::Forget(kin.row));
+                from_id = Some(kin.mailbox);
+                pairs.push(Change::Pair { uid, base: kin.base, flags: kin.flags, print });
+            }
+            let n = count(pairs.len());
+            ledger.apply(id, &pairs)?;
+            if let Some(from_id) = from_id {
+                ledger.apply(from_id, &left)?;
+            }
+            Ok(n)
+        })
+        .await
+    }
+}
+
+/// More than this at once is a new mailbox or an import, and is not searched one by one.
+const ARRIVALS_MAX: usize = 5000;
