@@ -17,9 +17,10 @@ use postrider::adapters::maildir::MaildirStore;
 use postrider::engine::board::Board;
 use postrider::engine::pass::Worker;
 use postrider::model::account::*;
-use postrider::model::event::AccountReport;
+use postrider::model::event::{AccountReport, Consent};
 use postrider::model::ids::{AccountName, MailboxName};
 use postrider::model::status::{Counters, Status};
+use postrider::ports::local::{Change, Ledger as _};
 use postrider_mailserver::{Action, Config, MailServer, Rule};
 
 struct World {
@@ -309,6 +310,32 @@ async fn an_emptied_maildir_or_server_waits_for_consent() {
     let counters = world.sync_ok().await;
     assert_eq!(counters[&MailboxName::inbox()].downloaded, 1);
     assert_eq!(inbox.messages().len(), 13);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn held_deletions_follow_the_word_that_is_given() {
+    for consent in [Consent::Confirm, Consent::Reject] {
+        let world = world(|_| {});
+        let inbox = world.server.mailbox("INBOX");
+        for n in 1..=12 {
+            inbox.append(&mail(n), &["\\Seen"], None);
+        }
+        world.sync_ok().await;
+        for file in world.files("INBOX").keys() {
+            std::fs::remove_file(world.inbox_path().join(file)).unwrap();
+        }
+        assert_eq!(world.sync_ok().await[&MailboxName::inbox()].held, 12);
+        let ledger = SqliteLedger::open(&world.dir.path().join("work.sqlite")).unwrap();
+        let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
+        ledger.apply(row.id, &[Change::Consent(Some(consent))]).unwrap();
+        drop(ledger);
+        world.sync_ok().await;
+        world.sync_ok().await;
+        let left = if consent == Consent::Confirm { 0 } else { 12 };
+        assert_eq!(inbox.messages().len(), left, "{consent:?}");
+        assert_eq!(world.files("INBOX").len(), left, "{consent:?}");
+        world.assert_quiet().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,6 +30,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/run",
             "daemon/check",
             "daemon/document",
+            "daemon/held",
             "daemon/spool",
             "daemon/queued",
         ],

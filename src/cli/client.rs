@@ -7,8 +7,10 @@ use zbus::Connection;
 use super::complaint::Complaint;
 use super::view::StatusView;
 use crate::daemon::paths;
-use crate::daemon::proxy::{ManagerProxy, OutboxProxy, connect_private};
+use crate::daemon::proxy::{AccountProxy, ManagerProxy, OutboxProxy, connect_private};
 use crate::daemon::settings;
+use crate::model::event::Consent;
+use crate::model::ids::{AccountName, MailboxName};
 
 /// A running daemon.
 pub(super) struct Daemon {
@@ -53,6 +55,25 @@ impl Daemon {
     /// Its outbox.
     pub(super) async fn outbox(&self) -> Result<OutboxProxy<'static>, Complaint> {
         Ok(OutboxProxy::new(&self.connection).await?)
+    }
+
+    /// Tells an account what a person says about the deletions that it holds back.
+    pub(super) async fn decide(
+        &self,
+        account: &AccountName,
+        mailbox: &MailboxName,
+        consent: Consent,
+    ) -> Result<(), Complaint> {
+        let proxy = AccountProxy::builder(&self.connection)
+            .path(paths::account_object(account))
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await?;
+        match consent {
+            Consent::Confirm => proxy.confirm_deletes(mailbox.as_str()).await?,
+            Consent::Reject => proxy.reject_deletes(mailbox.as_str()).await?,
+        }
+        Ok(())
     }
 
     /// The status document and what it says.

@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod complaint;
+mod held;
 mod log;
 mod mailboxes;
 mod pause;
@@ -73,6 +74,8 @@ enum Command {
     Pause(pause::Args),
     /// Go on after a pause
     Resume,
+    /// Look at deletions that are held back, and decide about them
+    Held(held::Args),
     /// Make the daemon read its configuration again
     Reload,
     /// Queue one message and print its id
@@ -115,6 +118,7 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Mailboxes(args) => mailboxes::run(config, &args).await,
         Command::Check(args) => Box::pin(check::run(config, &args)).await,
         Command::Pause(args) => pause::run(config, &args).await,
+        Command::Held(args) => Box::pin(held::run(config, &args)).await,
         Command::Resume => resume::run(config).await,
         Command::Reload => reload::run(config).await,
         Command::Send(args) => submit::send(config, &args),

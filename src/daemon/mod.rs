@@ -4,6 +4,7 @@ pub mod bus;
 pub mod check;
 pub mod document;
 mod fleet;
+pub mod held;
 mod outbox;
 pub mod paths;
 pub mod proxy;

@@ -44,6 +44,19 @@ pub fn ledger(state_dir: &Path, account: &AccountName) -> PathBuf {
     state_dir.join(format!("{account}.sqlite"))
 }
 
+/// The D-Bus object of an account: bytes outside `[A-Za-z0-9]` as `_xx`.
+pub fn account_object(name: &AccountName) -> String {
+    let mut path = "/org/postrider/Postrider1/account/".to_owned();
+    for byte in name.as_str().bytes() {
+        if byte.is_ascii_alphanumeric() {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    path
+}
+
 /// Makes a directory that only its owner can enter, or checks that an existing one is ours and closes
 /// it to others.
 ///

@@ -74,6 +74,16 @@ pub trait Account {
     fn resume(&self) -> zbus::Result<()>;
     /// The mailboxes with their numbers.
     fn list_mailboxes(&self) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;
+    /// Carries out the deletions that are held back in a mailbox.
+    fn confirm_deletes(&self, mailbox: &str) -> zbus::Result<()>;
+    /// Brings the messages back instead.
+    fn reject_deletes(&self, mailbox: &str) -> zbus::Result<()>;
+    /// Deletions are held back.
+    #[zbus(signal)]
+    fn deletes_held(&self, mailbox: String, count: u32);
+    /// The server numbered a mailbox anew.
+    #[zbus(signal)]
+    fn mailbox_reset(&self, mailbox: String);
     /// Unseen mail landed.
     #[zbus(signal)]
     fn new_messages(&self, mailbox: String, paths: Vec<String>);

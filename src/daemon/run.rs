@@ -234,6 +234,9 @@ impl Daemon {
             Command::Sync { job, account, mailboxes } => self.fleet.sync(job, &account, mailboxes),
             Command::Pause { account, seconds } => self.pause(account.as_ref(), seconds),
             Command::Resume { account } => self.resume(account.as_ref()),
+            Command::Decide { account, mailbox, consent } => {
+                self.fleet.order(Some(&account), &Order::Decide(mailbox, consent));
+            }
             Command::Reload => self.reload().await,
             Command::Flush { job, ids } => self.flush(job, ids),
         }

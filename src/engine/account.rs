@@ -15,7 +15,7 @@ use crate::engine::jobs::Jobs;
 use crate::engine::mailbox::Reason;
 use crate::engine::pass::{Pass, Worker};
 use crate::engine::push::wait_for_changes;
-use crate::model::event::{Hint, JobId};
+use crate::model::event::{Consent, Hint, JobId};
 use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::status::{AccountState, Push};
@@ -32,6 +32,8 @@ pub enum Order {
     Pause(u64),
     /// Go on.
     Resume,
+    /// A person's word about held deletions.
+    Decide(MailboxName, Consent),
 }
 
 /// What drives a loop from outside.
@@ -164,6 +166,12 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                     None => return Ended::Stop,
                     Some(Order::Pause(seconds)) => return Ended::Pause(seconds),
                     Some(Order::Resume) => {}
+                    Some(Order::Decide(mailbox, consent)) => {
+                        let pass = self.decided(remote, &mailbox, consent).await;
+                        if let Some(ended) = self.after(pass, &[], &mut rechecks) {
+                            return ended;
+                        }
+                    }
                     Some(Order::Sync(job, mailboxes)) => self.waiting.push((job, mailboxes)),
                 },
                 () = self.hints.rung() => {
@@ -247,6 +255,21 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             if pass.is_spoilt() {
                 break;
             }
+        }
+        pass
+    }
+
+    /// Records a word about held deletions and follows it.
+    async fn decided(
+        &mut self,
+        remote: &mut C::Remote,
+        mailbox: &MailboxName,
+        consent: Consent,
+    ) -> Pass {
+        let mut pass = Pass::default();
+        match self.worker.decide(mailbox, consent).await {
+            Ok(()) => self.worker.look_into(remote, mailbox, Reason::Any, &mut pass).await,
+            Err(failure) => pass.fail(failure),
         }
         pass
     }

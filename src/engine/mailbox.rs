@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::engine::board::micros_now;
 use crate::engine::download::{OnBatch, Target, Twins, download};
 use crate::engine::execute::{Site, count};
 use crate::engine::observe::{self, Adopted};
@@ -13,12 +12,11 @@ use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
 use crate::engine::upload::upload;
 use crate::model::account::{DeletePolicy, Role};
-use crate::model::event::Notice;
+use crate::model::event::{Consent, Notice};
 use crate::model::failure::Failure;
-use crate::model::flags::Flag;
 use crate::model::ids::{MailboxName, Uid};
-use crate::model::status::{Counters, MailboxStatus, Progress};
-use crate::model::view::{BaseView, LocalView, RemoteView, Stamp, Sub};
+use crate::model::status::{Counters, Progress};
+use crate::model::view::{BaseView, LocalView, RemoteView, Sub};
 use crate::ports::local::{Change, Ledger, Local, MailboxRow, Scan};
 use crate::ports::remote::{Connector, Known, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
@@ -42,10 +40,10 @@ pub(super) struct MailboxPass {
 }
 
 /// What was seen of a mailbox.
-struct Sight {
-    row: MailboxRow,
-    base: BaseView,
-    scan: Arc<Scan>,
+pub(super) struct Sight {
+    pub(super) row: MailboxRow,
+    pub(super) base: BaseView,
+    pub(super) scan: Arc<Scan>,
 }
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
@@ -71,11 +69,20 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
         let local = LocalView { messages: sight.scan.messages.clone(), absent };
         let mut plan = plan(&sight.base, &view, &local, &self.policy(remote));
-        let brake = self.account.sync.brake;
-        let held = guard(&mut plan, sight.base.rows.len(), brake, sight.row.held).total();
+        let held = match sight.row.consent {
+            Some(Consent::Confirm) => 0,
+            Some(Consent::Reject) => plan.bring_back(),
+            None => {
+                let brake = self.account.sync.brake;
+                guard(&mut plan, sight.base.rows.len(), brake, sight.row.held).total()
+            }
+        };
         for bases in adopted.twins.values() {
             plan.upload.retain(|base| !bases.contains(base));
         }
+        // What is brought back counts as new from the next look on.
+        let is_returning = sight.row.consent == Some(Consent::Reject) && !plan.forget.is_empty();
+        let recheck = if is_returning { Some(Instant::now()) } else { recheck };
         let mut pass = MailboxPass { recheck, ..MailboxPass::default() };
         pass.counters.held = held;
         if self.is_dry {
@@ -90,7 +97,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             name,
             &sight,
             &view,
-            (held_now, is_local_quiet && recheck.is_none()),
+            (held_now, is_local_quiet && recheck.is_none(), recheck.is_some()),
             &result,
         )
         .await?;
@@ -145,6 +152,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 account = %self.account.name, mailbox = %name, before = %before, now = %now,
                 "the server numbered this mailbox anew (UIDVALIDITY); messages are paired again"
             );
+            let (account, mailbox) = (self.account.name.clone(), name.clone());
+            self.board.notice(Notice::MailboxReset { account, mailbox });
             changes.insert(0, Change::Void);
         }
         let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
@@ -314,65 +323,5 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             }
         };
         Ok(Removal::MoveTo(trash))
-    }
-
-    /// Records how far this pass came, and shows the mailbox on the board.
-    async fn conclude(
-        &mut self,
-        name: &MailboxName,
-        sight: &Sight,
-        view: &RemoteView,
-        (held, is_quiet): (u32, bool),
-        result: &Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        if result.is_err() {
-            return Ok(());
-        }
-        let (ledger, local) = (Arc::clone(&self.ledger), Arc::clone(&self.local));
-        let (id, mailbox, scan) = (sight.row.id, name.clone(), Arc::clone(&sight.scan));
-        let cursor = view.cursor();
-        let has_news = held > 0 || sight.row.unsettled > 0;
-        let now = offload(move || {
-            let base = ledger.base(id)?;
-            let now = if is_quiet {
-                scan
-            } else {
-                Arc::new(observe::with_inexpressible(&base, local.scan(&mailbox)?))
-            };
-            // The state to resume from is one where the Maildir is what the ledger says; a change
-            // that came meanwhile is then a difference that the next pass sees.
-            let is_known = is_quiet || !observe::differs(&base, &now);
-            let stamp: Option<Stamp> = (is_known && now.steady).then_some(now.stamp);
-            let mut changes = vec![Change::Cursor(Some(cursor), stamp)];
-            if has_news {
-                changes.push(Change::Held(held));
-            }
-            ledger.apply(id, &changes)?;
-            Ok(now)
-        })
-        .await?;
-        self.count(name, &now, held);
-        Ok(())
-    }
-
-    /// Shows a mailbox's numbers on the board.
-    pub(super) fn count(&mut self, name: &MailboxName, scan: &Scan, held: u32) {
-        let unread = scan.messages.values().filter(|m| !m.flags.has(Flag::Seen)).count();
-        let role = self.roles.iter().find(|(_, n)| *n == name).map(|(r, _)| r.as_str());
-        let status = MailboxStatus {
-            path: self.local.path(name).display().to_string(),
-            role: role.unwrap_or_default().to_owned(),
-            total: count(scan.messages.len()),
-            unread: count(unread),
-            last_sync: micros_now(),
-            push: self.push_of(name),
-            held,
-            skipped: 0,
-            failed: 0,
-        };
-        self.counted.insert(name.clone());
-        self.board.account(&self.account.name, |a| {
-            a.mailboxes.insert(name.clone(), status);
-        });
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod board;
+mod conclude;
 mod download;
 mod execute;
 pub mod jobs;

@@ -11,12 +11,12 @@ use crate::engine::looks::Looks;
 use crate::engine::mailbox::Reason;
 use crate::engine::offload::offload;
 use crate::model::account::{Account, CreatePolicy, Direction, Role};
-use crate::model::event::AccountReport;
+use crate::model::event::{AccountReport, Consent};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::MailboxName;
 use crate::model::status::{Counters, Push};
 use crate::model::view::{RemoteMailbox, Stamp};
-use crate::ports::local::{Ledger, Local, LocalWatcher, MailboxRow};
+use crate::ports::local::{Change, Ledger, Local, LocalWatcher, MailboxRow};
 use crate::ports::remote::{Connector, Remote};
 use crate::rules::mailboxes::{is_chosen, roles};
 
@@ -161,6 +161,23 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
         remote.logout().await;
         pass.report
+    }
+
+    /// Records a person's word about the deletions that are held back in a mailbox.
+    pub(super) async fn decide(
+        &self,
+        mailbox: &MailboxName,
+        consent: Consent,
+    ) -> Result<(), Failure> {
+        let (ledger, mailbox) = (Arc::clone(&self.ledger), mailbox.clone());
+        offload(move || {
+            let row = ledger.mailbox(&mailbox)?;
+            if row.held == 0 {
+                return Ok(());
+            }
+            ledger.apply(row.id, &[Change::Consent(Some(consent))])
+        })
+        .await
     }
 
     /// Looks at every mailbox that is chosen; those where nothing changed cost nothing.

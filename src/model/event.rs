@@ -38,6 +38,15 @@ impl Target {
     }
 }
 
+/// A person's word about held deletions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// They are meant: carry them out.
+    Confirm,
+    /// They are not: bring the messages back.
+    Reject,
+}
+
 /// What happened that readers of mail want to hear of at once, beside the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
@@ -49,6 +58,22 @@ pub enum Notice {
         mailbox: MailboxName,
         /// The new files.
         paths: Vec<String>,
+    },
+    /// The brake holds back deletions and waits for a word.
+    DeletesHeld {
+        /// The account.
+        account: AccountName,
+        /// The mailbox.
+        mailbox: MailboxName,
+        /// How many.
+        count: u32,
+    },
+    /// The server numbered a mailbox anew; its messages are paired again.
+    MailboxReset {
+        /// The account.
+        account: AccountName,
+        /// The mailbox.
+        mailbox: MailboxName,
     },
 }
 
@@ -78,6 +103,15 @@ pub enum Command {
     Resume {
         /// The account.
         account: Option<AccountName>,
+    },
+    /// Decide about the deletions that the brake holds back in a mailbox.
+    Decide {
+        /// The account.
+        account: AccountName,
+        /// The mailbox.
+        mailbox: MailboxName,
+        /// The word.
+        consent: Consent,
     },
     /// Read the configuration again.
     Reload,

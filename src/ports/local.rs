@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::model::event::Consent;
 use crate::model::failure::Failure;
 use crate::model::flags::{FlagDelta, Flags};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
@@ -170,6 +171,8 @@ pub struct MailboxRow {
     pub unsettled: u32,
     /// Deletions that waited for consent after the last pass.
     pub held: u32,
+    /// What a person said about them since.
+    pub consent: Option<Consent>,
     /// Whether it has rows: messages that were synced before.
     pub is_known: bool,
 }
@@ -234,6 +237,8 @@ pub enum Change {
     Cursor(Option<Cursor>, Option<Stamp>),
     /// So many deletions wait for consent.
     Held(u32),
+    /// A person's word about them; none once it was followed.
+    Consent(Option<Consent>),
 }
 
 /// Which side an orphan remains on.

@@ -55,6 +55,14 @@ impl Plan {
         self == &Self::default()
     }
 
+    /// Turns deletions into their opposite: the rows are forgotten, so that the message that is left
+    /// counts as new and comes back on the other side. Answers 0: nothing is held any more.
+    pub fn bring_back(&mut self) -> u32 {
+        self.forget.extend(self.remove_remote.drain(..).map(|(row, _)| row));
+        self.forget.extend(self.remove_local.drain(..).map(|(row, _)| row));
+        0
+    }
+
     /// Whether nothing on either side would change; the ledger may.
     pub fn is_quiet(&self) -> bool {
         self.download.is_empty()

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, Result, Transaction, params};
 
+use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, Uid};
 use crate::model::view::{Cursor, Stamp, Sub};
@@ -51,6 +52,15 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change) -> Result<()> 
             .map(drop),
         Change::Void => void(tx, mailbox),
         Change::Cursor(cursor, stamp) => set_cursor(tx, mailbox, *cursor, *stamp),
+        Change::Consent(consent) => {
+            let word = consent.map(|c| match c {
+                Consent::Confirm => "confirm",
+                Consent::Reject => "reject",
+            });
+            tx.prepare_cached("UPDATE mailbox SET consent = ?2 WHERE id = ?1")?
+                .execute(params![mailbox, word])
+                .map(drop)
+        }
         Change::Held(n) => tx
             .prepare_cached("UPDATE mailbox SET held = ?2 WHERE id = ?1")?
             .execute(params![mailbox, n])

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Result, Row};
 
+use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::view::{BaseRow, BaseView, Cursor, Evidence, RowState, Stamp, Sub};
@@ -13,7 +14,7 @@ pub(super) fn root(db: &Connection) -> Result<Option<String>> {
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
     held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st <> 'orphan'),
-    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id), held
+    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id), held, consent
     FROM mailbox m";
 
 pub(super) fn mailboxes(db: &Connection) -> Result<Vec<MailboxRow>> {
@@ -52,6 +53,11 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
         unsettled: row.get(8)?,
         is_known: row.get(9)?,
         held: row.get(10)?,
+        consent: match row.get::<_, Option<String>>(11)?.as_deref() {
+            Some("confirm") => Some(Consent::Confirm),
+            Some("reject") => Some(Consent::Reject),
+            _ => None,
+        },
     })
 }
 

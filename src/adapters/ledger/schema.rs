@@ -15,7 +15,8 @@ CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT;
 CREATE TABLE mailbox(
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
     validity INTEGER, uidvalidity INTEGER, uidnext INTEGER, modseq INTEGER, n_exists INTEGER,
-    new_ns INTEGER, cur_ns INTEGER, held INTEGER NOT NULL DEFAULT 0) STRICT;
+    new_ns INTEGER, cur_ns INTEGER, held INTEGER NOT NULL DEFAULT 0,
+    consent TEXT CHECK(consent IN ('confirm','reject'))) STRICT;
 CREATE TABLE msg(
     id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailbox(id),
     uid INTEGER, base TEXT, sub INTEGER NOT NULL DEFAULT 1,

@@ -8,7 +8,7 @@ use zbus::object_server::SignalEmitter;
 use super::desk::View;
 use super::error::Error;
 use super::values::{Options, mailbox_values, no_options, progress_values, some_names};
-use crate::model::event::{Command, Target};
+use crate::model::event::{Command, Consent, Target};
 use crate::model::ids::{AccountName, MailboxName};
 use crate::model::status::{AccountStatus, Micros, Trouble};
 
@@ -25,6 +25,14 @@ impl Account {
             Some(account) => at(account),
             None => at(&AccountStatus::default()),
         }
+    }
+
+    fn decide(&self, mailbox: &str, consent: Consent) -> Result<(), Error> {
+        let mailbox = MailboxName::parse(mailbox);
+        if !self.look(|a| a.mailboxes.contains_key(&mailbox)) {
+            return Err(Error::NoSuchMailbox(mailbox.to_string()));
+        }
+        self.view.order(Command::Decide { account: self.name.clone(), mailbox, consent })
     }
 
     fn trouble<T: Default>(&self, at: impl FnOnce(&Trouble) -> T) -> T {
@@ -146,6 +154,14 @@ impl Account {
         self.view.order(Command::Resume { account: Some(self.name.clone()) })
     }
 
+    fn confirm_deletes(&self, mailbox: &str) -> Result<(), Error> {
+        self.decide(mailbox, Consent::Confirm)
+    }
+
+    fn reject_deletes(&self, mailbox: &str) -> Result<(), Error> {
+        self.decide(mailbox, Consent::Reject)
+    }
+
     #[zbus(out_args("mailboxes"))]
     fn list_mailboxes(&self) -> Vec<HashMap<&'static str, Variant<'static>>> {
         self.look(|a| a.mailboxes.iter().map(|(name, m)| mailbox_values(name, m)).collect())
@@ -156,5 +172,18 @@ impl Account {
         emitter: &SignalEmitter<'_>,
         mailbox: &str,
         paths: &[String],
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn deletes_held(
+        emitter: &SignalEmitter<'_>,
+        mailbox: &str,
+        count: u32,
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub(super) async fn mailbox_reset(
+        emitter: &SignalEmitter<'_>,
+        mailbox: &str,
     ) -> zbus::Result<()>;
 }

@@ -9,6 +9,8 @@ pub(super) enum Error {
     Bus(zbus::Error),
     /// There is no account of this name.
     NoSuchAccount(String),
+    /// The account has no mailbox of this name.
+    NoSuchMailbox(String),
     /// There is no job of this number, or its result was forgotten.
     NoSuchJob(String),
     /// Too much is waiting; ask again later.

@@ -272,6 +272,14 @@ impl Follower {
                 let emitter = SignalEmitter::new(&self.connection, account_path(&account))?;
                 emitter.new_messages(mailbox.as_str(), &paths).await
             }
+            Notice::DeletesHeld { account, mailbox, count } => {
+                let emitter = SignalEmitter::new(&self.connection, account_path(&account))?;
+                emitter.deletes_held(mailbox.as_str(), count).await
+            }
+            Notice::MailboxReset { account, mailbox } => {
+                let emitter = SignalEmitter::new(&self.connection, account_path(&account))?;
+                emitter.mailbox_reset(mailbox.as_str()).await
+            }
         }
     }
 

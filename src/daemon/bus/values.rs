@@ -6,8 +6,9 @@ use zbus::Variant;
 
 use super::error::Error;
 use crate::daemon::document;
+pub(super) use crate::daemon::paths::account_object as account_path;
 use crate::engine::jobs::JobResult;
-use crate::model::ids::{AccountName, MailboxName};
+use crate::model::ids::MailboxName;
 use crate::model::status::{MailboxStatus, Progress};
 
 /// The result of a job as `a{sv}`.
@@ -21,19 +22,6 @@ pub(super) type Options<'a> = HashMap<String, Variant<'a>>;
 
 /// The path of the outbox.
 pub(super) const OUTBOX: &str = "/org/postrider/Postrider1/outbox";
-
-/// The path of an account: bytes outside `[A-Za-z0-9]` as `_xx`.
-pub(super) fn account_path(name: &AccountName) -> String {
-    let mut path = format!("{MANAGER}/account/");
-    for byte in name.as_str().bytes() {
-        if byte.is_ascii_alphanumeric() {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("_{byte:02x}"));
-        }
-    }
-    path
-}
 
 pub(super) fn job_values(result: &JobResult) -> JobValues {
     HashMap::from([
@@ -101,6 +89,7 @@ const NAME_BYTES_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::ids::AccountName;
 
     #[test]
     fn a_name_becomes_a_path_that_cannot_collide() {

@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep_until};
 use super::{Loop, Order};
 use crate::engine::board::{micros_now, trouble};
 use crate::engine::jobs::report_error;
-use crate::model::event::{AccountReport, JobId};
+use crate::model::event::{AccountReport, Consent, JobId};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::MailboxName;
 use crate::model::status::AccountState;
 use crate::ports::local::{Ledger, Local};
 use crate::ports::remote::Connector;
@@ -30,8 +31,16 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                     Order::Resume => return Some(()),
                     Order::Pause(seconds) => return Box::pin(self.paused(seconds)).await,
                     Order::Sync(job, _) => self.refuse(job),
+                    Order::Decide(mailbox, consent) => self.note(&mailbox, consent).await,
                 },
             }
+        }
+    }
+
+    /// Records a word that is followed by the next pass.
+    async fn note(&self, mailbox: &MailboxName, consent: Consent) {
+        if let Err(failure) = self.worker.decide(mailbox, consent).await {
+            tracing::warn!(%mailbox, %failure, "a word about held deletions was not recorded");
         }
     }
 
@@ -84,6 +93,10 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                 Order::Pause(seconds) => Box::pin(self.paused(seconds)).await,
                 Order::Resume => {
                     self.n_refused = 0;
+                    Some(())
+                }
+                Order::Decide(mailbox, consent) => {
+                    self.note(&mailbox, consent).await;
                     Some(())
                 }
                 Order::Sync(job, mailboxes) => {
