@@ -34,18 +34,25 @@ fn killed_twenty_times_in_the_first_sync_each_message_is_there_exactly_once() {
         bag(messages.iter().map(|message| local(&message.bytes)))
     });
     let table = dovecot.imap_table("work", "killed");
-    let whole = Instant::now();
     let world = World::new();
     world.configure(&format!("{}{table}", world.account("work")));
+    let whole = Instant::now();
     world.sync();
-    let whole = whole.elapsed();
+    let mut whole = whole.elapsed();
     drop(world);
-    let mut interrupted = 0;
-    for round in 0..N_KILLS {
+    let (mut round, mut interrupted) = (0, 0);
+    while interrupted < N_KILLS {
+        round += 1;
+        assert!(round <= 4 * N_KILLS, "the moments miss the sync: {whole:?}, seed {seed}");
         let world = World::new();
         world.configure(&format!("{}{table}", world.account("work")));
         let moment = whole.mul_f64(rng.f64());
-        interrupted += u32::from(killed_after(&world, moment));
+        if killed_after(&world, moment) {
+            interrupted += 1;
+        } else {
+            // It ended before: the machine was busier when the whole was measured.
+            whole = moment;
+        }
         // Whatever is visible is whole.
         for (mailbox, expected) in ["INBOX", "Archive"].iter().zip(&expected) {
             for (bytes, n) in here(&world, mailbox) {
@@ -60,8 +67,7 @@ fn killed_twenty_times_in_the_first_sync_each_message_is_there_exactly_once() {
         crate::transfer::assert_all_zero(&world.sync());
         assert_eq!(imap.fingerprint(), server, "round {round}, {moment:?}: the server changed");
     }
-    println!("a whole sync takes {whole:?}; {interrupted} of {N_KILLS} were interrupted");
-    assert!(interrupted >= N_KILLS / 2, "the moments miss the sync: seed {seed}");
+    println!("a whole sync takes {whole:?}; {interrupted} of {round} were interrupted");
 }
 
 #[test]
