@@ -152,10 +152,10 @@ async fn find_sent(
     loop {
         let now = Arc::clone(&status.borrow_and_update());
         for account in &accounts {
-            if let Some(place) = sent_place(account, &now) {
-                if sent.set(account.name.clone(), place) {
-                    wake.notify_one();
-                }
+            if let Some(place) = sent_place(account, &now)
+                && sent.set(account.name.clone(), place)
+            {
+                wake.notify_one();
             }
         }
         if status.changed().await.is_err() {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::fixture::{SOON, World, eventually, mail, maildir, shared};
+use crate::fixture::{Letter, SOON, World, eventually, mail, maildir, shared};
 
 /// A small file system of its own, until it is dropped.
 struct Disk(PathBuf);
@@ -135,5 +135,76 @@ fn a_maildir_that_is_not_mounted_never_deletes_on_the_server() {
     world.ok(&["sync"]);
     daemon.reaches("work", "idle");
     assert_eq!(imap.fingerprint(), server);
+    daemon.stop();
+}
+
+#[test]
+fn a_full_disk_refuses_a_message_that_is_queued_and_keeps_the_others() {
+    let servers = shared::servers();
+    let world = World::with_bus();
+    let table = servers.postfix.smtp_table("work");
+    world.configure(&format!("{}{table}user = \"full\"\n", world.account("work")));
+    let disk = Disk::mount(&world.path("home/Mail"), "256k");
+    let letter = |subject: &str, body: &str| {
+        let head = Letter::new("work@example.org", "a@example.net", subject).text();
+        format!("{head}{body}")
+    };
+    assert_eq!(world.run_with(&["send"], &letter("full small", "")).code, 0);
+    let big = letter("full big", &"0123456789 0123456789\n".repeat(20_000));
+    let ran = world.run_with(&["send"], &big);
+    assert!([73, 74].contains(&ran.code), "{ran:?}");
+    assert!(ran.stderr.to_lowercase().contains("no space left"), "{ran:?}");
+    assert_eq!(world.outbox_files("new").len(), 1, "only what was taken");
+    assert!(world.outbox_files("tmp").is_empty(), "no remains");
+    disk.grow("8m");
+    assert_eq!(world.run_with(&["send"], &big).code, 0);
+    let daemon = world.daemon();
+    for subject in ["full small", "full big"] {
+        let copies = eventually("it is sent", SOON, || {
+            Some(servers.postfix.accepted(subject)).filter(|copies| !copies.is_empty())
+        });
+        assert_eq!(copies.len(), 1);
+    }
+    daemon.stop();
+}
+
+#[test]
+fn many_deletions_are_held_until_a_person_confirms_or_rejects_them() {
+    let dovecot = shared::dovecot();
+    let world = World::with_bus();
+    let table = dovecot.imap_table("work", "held");
+    world.configure(&format!("{}{table}", world.account("work")));
+    let mut imap = dovecot.client("held");
+    for n in 0..80 {
+        imap.append("INBOX", "\\Seen", 1_500_000_000, &mail::numbered(n));
+    }
+    world.sync();
+    let remove = |n: usize| {
+        for entry in maildir::entries(&world.mailbox("INBOX")).into_iter().take(n) {
+            std::fs::remove_file(entry.path).unwrap();
+        }
+    };
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    remove(40);
+    let holds = |n: u64| {
+        eventually(&format!("{n} are held"), SOON, || {
+            (daemon.account("work")["held"] == n).then_some(())
+        });
+    };
+    holds(40);
+    assert_eq!(imap.count("INBOX"), 80);
+    assert_eq!(daemon.status()["state"], "attention");
+    assert!(world.ok(&["status"]).stdout.contains("40 deletions held back"));
+    world.ok(&["held", "reject", "work/INBOX"]);
+    holds(0);
+    eventually("they are back", SOON, || {
+        (maildir::count(&world.mailbox("INBOX")) == 80).then_some(())
+    });
+    remove(40);
+    holds(40);
+    world.ok(&["held", "confirm", "work/INBOX"]);
+    eventually("they are gone", SOON, || (imap.count("INBOX") == 40).then_some(()));
+    assert_eq!(imap.count("Trash"), 40, "and can be had from Trash");
     daemon.stop();
 }

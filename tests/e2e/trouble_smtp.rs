@@ -62,9 +62,11 @@ fn a_refused_connection_keeps_the_message_until_the_server_is_there() {
     let [closed] = free_ports();
     world.configure(&good.replace(&server.smtp_addr().port().to_string(), &closed.to_string()));
     assert_eq!(world.run(&["check"]).code, 69);
+    let record = world.record();
     let daemon = world.daemon();
     world.drop_letter("m", &letter("refused connection"));
     waits(&world, &daemon, &server, "connection refused");
+    record.has("MessageDeferred", &["Offline"]);
     world.configure(&good);
     world.ok(&["reload"]);
     recovers(&world, &daemon, &server);
@@ -80,9 +82,11 @@ fn a_refused_login_keeps_the_message_and_is_not_an_attempt() {
     let ran = world.run(&["check"]);
     assert_eq!(ran.code, 77, "{ran:?}");
     assert!(format!("{}{}", ran.stdout, ran.stderr).contains("these are not the words"), "{ran:?}");
+    let record = world.record();
     let daemon = world.daemon();
     world.drop_letter("m", &letter("refused login"));
     waits(&world, &daemon, &server, "these are not the words");
+    record.has("MessageDeferred", &["AuthFailed"]);
     server.unscript(rule);
     recovers(&world, &daemon, &server);
     daemon.stop();
@@ -112,6 +116,7 @@ fn a_temporary_refusal_is_retried_and_a_permanent_one_parked() {
     let world = world_of(&server);
     let rule = Rule::smtp(".").first(1).then(Action::refuse("451 4.3.0 come back later"));
     server.script(rule);
+    let record = world.record();
     let daemon = world.daemon();
     world.drop_letter("m", &letter("later"));
     eventually("the refusal is told", SOON, || {
@@ -127,7 +132,13 @@ fn a_temporary_refusal_is_retried_and_a_permanent_one_parked() {
     let rule = server.script(rule);
     world.drop_letter("n", &letter("never"));
     outbox_shows(&daemon, "failed", 1);
-    assert!(world.reasons().contains("554 5.7.1 never"), "{}", world.reasons());
+    eventually("the reason is there", SOON, || {
+        world.reasons().contains("554 5.7.1 never").then_some(())
+    });
+    record.has("MessageQueued", &["work"]);
+    record.has("MessageDeferred", &[]);
+    record.has("MessageSent", &["work", "250 2.0.0 accepted as 1"]);
+    record.has("MessageFailed", &["a@example.net", "554 5.7.1 never"]);
     server.unscript(rule);
     assert_eq!(server.sent().len(), 1);
     daemon.stop();

@@ -35,8 +35,11 @@ impl SentMaildirs {
     /// Answers whether that is new.
     pub fn set(&self, account: AccountName, place: SentMaildir) -> bool {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = places.insert(account, place.clone());
-        before.as_ref() != Some(&place)
+        if places.get(&account) == Some(&place) {
+            return false;
+        }
+        places.insert(account, place);
+        true
     }
 
     fn place(&self, account: &AccountName) -> Option<SentMaildir> {
