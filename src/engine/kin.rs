@@ -5,6 +5,7 @@
 //! server by a Message-ID and size that are unique on both sides, and only if it is gone where it
 //! was. Whatever is not clear is transferred, which loses nothing.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -126,9 +127,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         offload(move || {
             let mut scans = BTreeMap::from([here]);
             for name in names {
-                if !scans.contains_key(&name) {
-                    let scan = Arc::new(local.scan(&name)?);
-                    scans.insert(name, scan);
+                if let Entry::Vacant(entry) = scans.entry(name) {
+                    let scan = Arc::new(local.scan(entry.key())?);
+                    entry.insert(scan);
                 }
             }
             Ok(scans)

@@ -62,19 +62,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             return Ok(MailboxPass::default());
         }
         let mut counters = Counters::default();
-        let mut sight = sight;
-        if self.follow_local(remote, name, &sight, &mut counters).await? {
-            self.reload(&mut sight).await?;
-        }
-        let view = self.look_there(remote, name, &sight).await?;
-        let mut sight = self.check_validity(name, sight, &view).await?;
-        let adopted = self.adopt(remote, name, &mut sight, &view).await?;
-        let view = if self.follow_remote(remote, name, &sight, &view, &mut counters).await? {
-            sight = self.sight(name).await?;
-            self.look_there(remote, name, &sight).await?
-        } else {
-            view
-        };
+        let (sight, view, adopted) = self.observe(remote, name, sight, &mut counters).await?;
         let missing = observe::missing(&sight.base, &sight.scan);
         let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
         let local = LocalView { messages: sight.scan.messages.clone(), absent };
@@ -119,6 +107,28 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         )
         .await?;
         result.map(|()| pass)
+    }
+
+    /// Looks at both sides; what moved between mailboxes is followed on the way.
+    async fn observe(
+        &mut self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        mut sight: Sight,
+        counters: &mut Counters,
+    ) -> Result<(Sight, Arc<RemoteView>, Adopted), Failure> {
+        if self.follow_local(remote, name, &sight, counters).await? {
+            self.reload(&mut sight).await?;
+        }
+        let view = self.look_there(remote, name, &sight).await?;
+        let mut sight = self.check_validity(name, sight, &view).await?;
+        let adopted = self.adopt(remote, name, &mut sight, &view).await?;
+        if !self.follow_remote(remote, name, &sight, &view, counters).await? {
+            return Ok((sight, view, adopted));
+        }
+        let sight = self.sight(name).await?;
+        let view = self.look_there(remote, name, &sight).await?;
+        Ok((sight, view, adopted))
     }
 
     /// Asks the server what is there, or what changed.

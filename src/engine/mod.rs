@@ -14,6 +14,7 @@ mod mailbox;
 mod observe;
 pub mod offload;
 pub mod pass;
+mod presence;
 mod push;
 pub mod relay;
 mod upload;

@@ -10,7 +10,7 @@ use crate::engine::jobs::report_error;
 use crate::engine::looks::Looks;
 use crate::engine::mailbox::Reason;
 use crate::engine::offload::offload;
-use crate::model::account::{Account, CreatePolicy, Direction, Role};
+use crate::model::account::{Account, Role};
 use crate::model::event::{AccountReport, Consent};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::MailboxName;
@@ -52,12 +52,12 @@ pub(super) struct Pass {
 }
 
 /// A mailbox that exists on either side, before it is looked into.
-struct Candidate {
-    name: MailboxName,
-    remote: Option<RemoteMailbox>,
-    is_local: bool,
-    row: Option<MailboxRow>,
-    stamp: Option<Stamp>,
+pub(super) struct Candidate {
+    pub(super) name: MailboxName,
+    pub(super) remote: Option<RemoteMailbox>,
+    pub(super) is_local: bool,
+    pub(super) row: Option<MailboxRow>,
+    pub(super) stamp: Option<Stamp>,
 }
 
 /// What the Maildir and the ledger know of mailboxes.
@@ -332,63 +332,6 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             Ok(Here { on_disk, rows: ledger.mailboxes()?, stamps })
         })
         .await
-    }
-
-    /// Makes the mailbox exist on both sides where the policy says so; whether it can be synced.
-    async fn prepare(
-        &self,
-        remote: &mut C::Remote,
-        candidate: &Candidate,
-    ) -> Result<bool, Failure> {
-        let (name, policy) = (&candidate.name, self.account.sync.create);
-        let was_synced = candidate.row.as_ref().is_some_and(|r| r.is_known);
-        let is_remote = match &candidate.remote {
-            Some(mailbox) if !mailbox.selectable => return Ok(false),
-            Some(_) => true,
-            None => name.is_inbox(),
-        };
-        if !candidate.is_local {
-            if was_synced && !self.is_dry {
-                return Err(Failure::new(
-                    Scope::Mailbox,
-                    Remedy::Later,
-                    Kind::StoreMissing,
-                    format!("open mailbox {:?}", name.as_str()),
-                )
-                .at(self.local.path(name).display().to_string())
-                .detail("its directory is gone; nothing is deleted on the server because of that")
-                .cure("bring the directory back, or exclude the mailbox with \"mailboxes\""));
-            }
-            let may = matches!(policy, CreatePolicy::Both | CreatePolicy::Local);
-            if !(may || name.is_inbox()) {
-                return Ok(false);
-            }
-            if !self.is_dry {
-                let (local, name) = (Arc::clone(&self.local), name.clone());
-                offload(move || local.create(&name)).await?;
-            }
-        }
-        if !is_remote {
-            let may = matches!(policy, CreatePolicy::Both | CreatePolicy::Remote)
-                && self.account.sync.direction != Direction::Pull;
-            // One that was there and is gone was removed by somebody: it is kept here, and left.
-            if !may || was_synced || self.is_dry {
-                return Ok(false);
-            }
-            remote.create(name).await?;
-        }
-        Ok(true)
-    }
-
-    /// Whether neither side moved since the last complete pass.
-    fn is_unchanged(&self, candidate: &Candidate) -> bool {
-        let Some(row) = &candidate.row else { return false };
-        let status = candidate.remote.as_ref().and_then(|r| r.status);
-        // Without a MODSEQ a flag change would not show.
-        let is_remote_same = status.is_some_and(|s| s.modseq.0 > 0) && status == row.cursor;
-        let is_local_same = row.stamp.is_some() && row.stamp == candidate.stamp;
-        let is_shown = self.watcher.is_none() || self.counted.contains(&candidate.name);
-        is_remote_same && is_local_same && row.unsettled == 0 && is_shown
     }
 
     /// How changes of a mailbox on the server are noticed.

@@ -78,6 +78,9 @@ async fn one_batch<L: Local, G: Ledger, R: Remote>(
     result
 }
 
+/// An APPEND that is about to happen, and what its message is recognised by.
+type Intent = (PendingAppend, Fingerprint);
+
 /// Opens the files and records the intents, before the first byte is sent.
 fn plan_batch<L: Local, G: Ledger>(
     local: &L,
@@ -86,7 +89,7 @@ fn plan_batch<L: Local, G: Ledger>(
     id: MailboxId,
     uidnext: u32,
     batch: &[Seen],
-) -> Result<(Vec<(PendingAppend, Fingerprint)>, Vec<Upload>), Failure> {
+) -> Result<(Vec<Intent>, Vec<Upload>), Failure> {
     let (mut planned, mut uploads, mut changes) = (Vec::new(), Vec::new(), Vec::new());
     for seen in batch {
         let upload = match local.open(mailbox, seen) {
