@@ -67,6 +67,7 @@ fn world_with(config: Config, change: impl FnOnce(&mut Account)) -> World {
         sync: SyncPolicy {
             direction: Direction::Both,
             mailboxes: vec!["*".into()],
+            subscribed_only: false,
             create: CreatePolicy::Both,
             delete: DeletePolicy::Trash,
             brake: Brake { min: 25, percent: 20 },
@@ -88,7 +89,8 @@ impl World {
             account.sync.quarantine,
         );
         let ledger = SqliteLedger::open(&self.dir.path().join("work.sqlite")).unwrap();
-        let connector = ImapConnector::new(account.imap.clone().unwrap(), "work");
+        let connector = ImapConnector::new(account.imap.clone().unwrap(), "work")
+            .with_subscriptions(account.sync.subscribed_only);
         let (board, _reader) = Board::new(Status::default());
         let mut worker =
             Worker::new(account, Arc::new(store), Arc::new(ledger), Arc::new(connector), board);
@@ -492,5 +494,40 @@ async fn a_copy_here_is_a_copy_there_and_a_new_name_is_nothing() {
     assert_eq!(world.server.mailbox("Work").messages().len(), 1);
     assert_no_transfer(&world);
     world.sync_ok().await;
+    world.assert_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_is_subscribed_to_is_synced_where_that_is_asked_for() {
+    for lacking in [&[][..], &[Capability::ListStatus, Capability::ListExtended][..]] {
+        let world = world_with(without(lacking), |a| a.sync.subscribed_only = true);
+        for (name, is_subscribed) in [("Lists", true), ("Noise", false)] {
+            world.server.create_mailbox(name);
+            world.server.mailbox(name).set_subscribed(is_subscribed);
+            world.server.mailbox(name).append(&mail(1), &[], None);
+        }
+        let counters = world.sync_ok().await;
+        assert!(counters.contains_key(&MailboxName("Lists".into())), "{lacking:?}");
+        assert!(!counters.contains_key(&MailboxName("Noise".into())), "{lacking:?}");
+        assert!(counters.contains_key(&MailboxName::inbox()));
+        assert!(!world.account.maildir.join("Noise").exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_personal_namespace_is_no_part_of_the_names() {
+    let config =
+        Config { delimiter: Some('.'), namespace_prefix: "INBOX.".into(), ..Config::default() };
+    let world = world_with(config, |_| {});
+    world.server.create_mailbox("INBOX.Work.2026");
+    world.server.mailbox("INBOX.Work.2026").append(&mail(1), &[], None);
+    world.sync_ok().await;
+    assert_eq!(world.files("Work/2026").len(), 1);
+    std::fs::create_dir_all(world.account.maildir.join("Mine")).unwrap();
+    for sub in ["tmp", "new", "cur"] {
+        std::fs::create_dir(world.account.maildir.join("Mine").join(sub)).unwrap();
+    }
+    world.sync_ok().await;
+    assert!(world.server.mailboxes().contains(&"INBOX.Mine".to_owned()));
     world.assert_quiet().await;
 }

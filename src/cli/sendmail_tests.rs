@@ -37,6 +37,7 @@ fn settings(dir: &Path) -> Settings {
         sync: SyncPolicy {
             direction: Direction::Both,
             mailboxes: Vec::new(),
+            subscribed_only: false,
             create: CreatePolicy::Both,
             delete: DeletePolicy::Trash,
             brake: Brake { min: 25, percent: 20 },

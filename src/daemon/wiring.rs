@@ -28,7 +28,8 @@ pub fn maildir(account: &Account) -> MaildirStore {
 /// The way to the IMAP server of an account; `None` if it has none.
 pub fn connector(account: &Account) -> Option<ImapConnector> {
     let imap = account.imap.as_ref()?;
-    Some(ImapConnector::new(imap.clone(), account.name.as_str()))
+    let connector = ImapConnector::new(imap.clone(), account.name.as_str());
+    Some(connector.with_subscriptions(account.sync.subscribed_only))
 }
 
 /// Builds the worker of an account; `None` if it has no IMAP.

@@ -298,6 +298,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let mut candidates: Vec<Candidate> = by_name
             .into_iter()
             .filter(|(name, _)| is_chosen(&self.account.sync.mailboxes, name))
+            .filter(|(name, remote)| {
+                name.is_inbox() || remote.as_ref().is_none_or(|m| m.is_subscribed)
+            })
             .filter(|(name, _)| targets.is_empty() || targets.contains(name))
             .map(|(name, remote)| Candidate {
                 is_local: on_disk.contains(&name),

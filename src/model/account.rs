@@ -149,6 +149,8 @@ pub struct SyncPolicy {
     pub direction: Direction,
     /// Glob patterns on the decoded name; `!` excludes, the last match wins.
     pub mailboxes: Vec<String>,
+    /// Whether only mailboxes that are subscribed to are synced.
+    pub subscribed_only: bool,
     /// Where missing mailboxes are created.
     pub create: CreatePolicy,
     /// What a local deletion becomes.

@@ -29,6 +29,8 @@ pub struct RemoteMailbox {
     pub name: MailboxName,
     /// Its SPECIAL-USE role.
     pub role: Option<Role>,
+    /// Whether it is subscribed to; true where nobody asked.
+    pub is_subscribed: bool,
     /// Whether it can hold messages (`\Noselect` and `\NonExistent` cannot).
     pub selectable: bool,
     /// Its STATUS, where it came with the listing.

@@ -248,6 +248,7 @@ mod tests {
         let mailbox = |name: &str, role| RemoteMailbox {
             name: MailboxName(name.to_owned()),
             role,
+            is_subscribed: true,
             selectable: true,
             status: None,
         };

@@ -14,14 +14,19 @@ impl ImapRemote {
     pub(super) async fn list_all(&mut self) -> Result<Vec<RemoteMailbox>, Failure> {
         let items = self.status_items();
         let with_status = self.has("LIST-STATUS");
-        let command = match (with_status, self.has("SPECIAL-USE")) {
-            (true, true) => format!("LIST \"\" \"*\" RETURN (SPECIAL-USE STATUS ({items}))"),
-            (true, false) => format!("LIST \"\" \"*\" RETURN (STATUS ({items}))"),
-            (false, _) => "LIST \"\" \"*\"".to_owned(),
+        let special = if self.has("SPECIAL-USE") { "SPECIAL-USE " } else { "" };
+        let subscribed = if self.needs_subscriptions { "SUBSCRIBED " } else { "" };
+        let command = if with_status {
+            format!("LIST \"\" \"*\" RETURN ({subscribed}{special}STATUS ({items}))")
+        } else {
+            "LIST \"\" \"*\"".to_owned()
         };
         let (mut lists, mut statuses) = (Vec::new(), Vec::new());
         self.wire.exec(&command, |item| sort_item(item, &mut lists, &mut statuses)).await?;
         let mut mailboxes = self.take_names(lists);
+        if self.needs_subscriptions && !with_status {
+            self.ask_subscribed(&mut mailboxes).await?;
+        }
         if !with_status {
             self.ask_status(&mailboxes, items, &mut statuses).await?;
         }
@@ -60,9 +65,23 @@ impl ImapRemote {
             let selectable = !has("\\noselect") && !has("\\nonexistent");
             let role = ROLES.iter().find(|(attribute, _)| has(attribute)).map(|(_, role)| *role);
             self.names.insert(name.clone(), list.name);
-            mailboxes.push(RemoteMailbox { name, role, selectable, status: None });
+            let is_subscribed = !self.needs_subscriptions || has("\\subscribed");
+            let mailbox = RemoteMailbox { name, role, is_subscribed, selectable, status: None };
+            mailboxes.push(mailbox);
         }
         mailboxes
+    }
+
+    /// LSUB, for servers that cannot tell subscriptions with LIST.
+    async fn ask_subscribed(&mut self, mailboxes: &mut [RemoteMailbox]) -> Result<(), Failure> {
+        let (mut lists, mut none) = (Vec::new(), Vec::new());
+        let command = "LSUB \"\" \"*\"";
+        self.wire.exec(command, |item| sort_item(item, &mut lists, &mut none)).await?;
+        for mailbox in mailboxes {
+            let raw = self.names.get(&mailbox.name);
+            mailbox.is_subscribed = lists.iter().any(|list| Some(&list.name) == raw);
+        }
+        Ok(())
     }
 
     async fn ask_status(

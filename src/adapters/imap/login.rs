@@ -24,17 +24,27 @@ pub(super) struct LoggedIn {
     pub(super) leftover: Vec<u8>,
     /// Capabilities after the login, upper case.
     pub(super) capabilities: BTreeSet<String>,
+    /// The prefix of the personal namespace (RFC 2342), where there is one.
+    pub(super) namespace: Option<String>,
 }
 
 /// Connects, encrypts and logs in, all within the endpoint's timeout.
-pub(super) async fn log_in(endpoint: &Endpoint, account: &str) -> Result<LoggedIn, Failure> {
+///
+/// The namespace is asked for only where nobody fixed the prefix.
+pub(super) async fn log_in(
+    endpoint: &Endpoint,
+    account: &str,
+    wants_namespace: bool,
+) -> Result<LoggedIn, Failure> {
     let secret = match &endpoint.password {
         Some(source) => Some(secrets::resolve(source, account).await?),
         None => None,
     };
     let deadline = Instant::now() + endpoint.timeout;
     let stream = net::dial(endpoint, "IMAP").await?;
-    let dialogue = Dialogue { stream, buffer: Vec::new(), endpoint, account, deadline, tag: 0 };
+    let buffer = Vec::new();
+    let dialogue =
+        Dialogue { stream, buffer, endpoint, account, deadline, tag: 0, wants_namespace };
     dialogue.run(secret).await
 }
 
@@ -45,6 +55,7 @@ struct Dialogue<'a> {
     account: &'a str,
     deadline: Instant,
     tag: u32,
+    wants_namespace: bool,
 }
 
 /// The tagged end of a command.
@@ -60,10 +71,15 @@ impl Dialogue<'_> {
         if self.endpoint.tls == Tls::StartTls {
             self = self.start_tls().await?;
         }
+        let mut told = None;
         if !is_preauth {
-            let capabilities = self.capability().await?;
+            // What was said in cleartext before TLS counts for nothing.
+            let capabilities = match capability_code(&greeting) {
+                Some(told) if self.endpoint.tls != Tls::StartTls => told,
+                _ => self.capability().await?,
+            };
             match secret {
-                Some(secret) => self.authenticate(&capabilities, secret).await?,
+                Some(secret) => told = self.authenticate(&capabilities, secret).await?,
                 None => {
                     return Err(self
                         .failure("LOGIN", Kind::NeedsLogin, Remedy::Never)
@@ -71,8 +87,19 @@ impl Dialogue<'_> {
                 }
             }
         }
-        let capabilities = self.capability().await?;
-        Ok(LoggedIn { stream: self.stream, leftover: self.buffer, capabilities })
+        let capabilities = match told {
+            Some(told) => told,
+            None => self.capability().await?,
+        };
+        let mut namespace = None;
+        if capabilities.contains("NAMESPACE") && self.wants_namespace {
+            let end = self.command("NAMESPACE", "NAMESPACE", |line| {
+                namespace = personal_prefix(line).or(namespace.take());
+            });
+            // A refusal means that there is none to speak of.
+            end.await?;
+        }
+        Ok(LoggedIn { stream: self.stream, leftover: self.buffer, capabilities, namespace })
     }
 
     /// Whether the server lets us in without a login; that is believed on an encrypted line only.
@@ -134,7 +161,7 @@ impl Dialogue<'_> {
         &mut self,
         capabilities: &BTreeSet<String>,
         secret: SecretString,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<BTreeSet<String>>, Failure> {
         if !self.stream.is_encrypted() && !is_loopback_host(&self.endpoint.host) {
             return Err(self
                 .failure("LOGIN", Kind::TlsUntrusted, Remedy::Never)
@@ -161,7 +188,7 @@ impl Dialogue<'_> {
                     .cure("check \"auth\" of the account's [imap] table"));
             }
         };
-        if end.is_ok { Ok(()) } else { Err(self.refused(&end.text)) }
+        if end.is_ok { Ok(capability_code(&end.text)) } else { Err(self.refused(&end.text)) }
     }
 
     fn may_login(&self) -> bool {
@@ -323,5 +350,46 @@ fn tagged(line: &str, tag: &str) -> Option<Tagged> {
     Some(Tagged { is_ok, text: rest.to_owned() })
 }
 
+/// The capabilities in a response code, which save a round trip; a `CAPABILITY` line is no code.
+fn capability_code(line: &str) -> Option<BTreeSet<String>> {
+    let (_, rest) = line.split_once("[CAPABILITY ")?;
+    let (words, _) = rest.split_once(']')?;
+    Some(words.split_whitespace().map(str::to_ascii_uppercase).collect())
+}
+
+/// The first personal prefix of a NAMESPACE line: `* NAMESPACE (("INBOX." ".")) NIL NIL`.
+fn personal_prefix(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("* NAMESPACE ")?.strip_prefix("((\"")?;
+    let mut prefix = String::new();
+    let mut chars = rest.chars();
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => prefix.extend(chars.next()),
+            c => prefix.push(c),
+        }
+    }
+    Some(prefix).filter(|p| !p.is_empty())
+}
+
 const LINE_BYTES_MAX: usize = 64 * 1024;
 const UNTAGGED_LINES_MAX: usize = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_namespaces_are_read() {
+        let line = "OK [CAPABILITY IMAP4rev1 idle] welcome";
+        let caps = capability_code(line).unwrap();
+        assert!(caps.contains("IDLE") && caps.len() == 2);
+        assert_eq!(capability_code("* CAPABILITY IMAP4rev1"), None);
+        let prefix = |line: &str| personal_prefix(line);
+        assert_eq!(prefix("* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL").as_deref(), Some("INBOX."));
+        assert_eq!(prefix("* NAMESPACE ((\"\" \"/\")) NIL NIL"), None);
+        assert_eq!(prefix("* NAMESPACE NIL NIL NIL"), None);
+        assert_eq!(prefix("* NAMESPACE ((\"a\\\"b/\" \"/\")) NIL NIL").as_deref(), Some("a\"b/"));
+        assert_eq!(prefix("* NAMESPACE ((\"open"), None);
+    }
+}

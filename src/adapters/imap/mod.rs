@@ -37,12 +37,20 @@ use wire::Wire;
 pub struct ImapConnector {
     settings: ImapSettings,
     account: String,
+    needs_subscriptions: bool,
 }
 
 impl ImapConnector {
     /// A connector for an account.
     pub fn new(settings: ImapSettings, account: &str) -> Self {
-        Self { settings, account: account.to_owned() }
+        Self { settings, account: account.to_owned(), needs_subscriptions: false }
+    }
+
+    /// Asks which mailboxes are subscribed to.
+    #[must_use]
+    pub fn with_subscriptions(mut self, needs_subscriptions: bool) -> Self {
+        self.needs_subscriptions = needs_subscriptions;
+        self
     }
 
     /// The server.
@@ -56,7 +64,9 @@ impl Connector for ImapConnector {
 
     async fn connect(&self) -> Result<ImapRemote, Failure> {
         let endpoint = &self.settings.endpoint;
-        let logged_in = login::log_in(endpoint, &self.account).await?;
+        let fixed = self.settings.path_prefix.clone();
+        let mut logged_in = login::log_in(endpoint, &self.account, fixed.is_none()).await?;
+        let prefix = fixed.or_else(|| logged_in.namespace.take());
         let capabilities = logged_in.capabilities.clone();
         let place = net::place(endpoint, "IMAP", "session");
         let place = place.split(" (").next().unwrap_or_default().to_owned();
@@ -64,7 +74,8 @@ impl Connector for ImapConnector {
         Ok(ImapRemote {
             wire,
             capabilities,
-            prefix: self.settings.path_prefix.clone(),
+            prefix,
+            needs_subscriptions: self.needs_subscriptions,
             delimiter: None,
             names: BTreeMap::new(),
             selected: None,
@@ -79,6 +90,8 @@ pub struct ImapRemote {
     wire: Wire,
     capabilities: BTreeSet<String>,
     prefix: Option<String>,
+    /// Whether it matters which mailboxes are subscribed to.
+    needs_subscriptions: bool,
     delimiter: Option<char>,
     /// How the server spells the mailboxes that it listed.
     names: BTreeMap<MailboxName, String>,

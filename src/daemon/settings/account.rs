@@ -197,12 +197,14 @@ fn sync(table: Table<'_>) -> SyncPolicy {
         ("keep", DeletePolicy::Keep),
     ];
     let direction = table.take("direction").and_then(|v| v.choice(&directions));
+    let subscribed = table.take("subscribed_only").and_then(|v| v.boolean());
     let create = table.take("create").and_then(|v| v.choice(&creates));
     let delete = table.take("delete").and_then(|v| v.choice(&deletes));
     let quarantine = table.take("quarantine").and_then(|v| v.parsed(values::duration));
     let policy = SyncPolicy {
         direction: direction.unwrap_or(default.direction),
         mailboxes: table.take("mailboxes").and_then(|v| patterns(&v)).unwrap_or(default.mailboxes),
+        subscribed_only: subscribed.unwrap_or(default.subscribed_only),
         create: create.unwrap_or(default.create),
         delete: delete.unwrap_or(default.delete),
         brake: table.take("delete_brake").and_then(|v| v.table()).map_or(default.brake, brake),
@@ -217,6 +219,7 @@ fn default_sync() -> SyncPolicy {
     SyncPolicy {
         direction: Direction::Both,
         mailboxes: vec!["*".to_owned()],
+        subscribed_only: false,
         create: CreatePolicy::Both,
         delete: DeletePolicy::Trash,
         brake: BRAKE,
@@ -243,12 +246,10 @@ fn brake(table: Table<'_>) -> Brake {
 
 /// The keys that limit what is synced: understood, but nothing but their defaults is built.
 fn limits(table: &Table<'_>) {
-    for key in ["subscribed_only", "remove_mailboxes"] {
-        if let Some(value) = table.take(key)
-            && value.boolean() == Some(true)
-        {
-            value.spot.problem("true is not supported yet");
-        }
+    if let Some(value) = table.take("remove_mailboxes")
+        && value.boolean() == Some(true)
+    {
+        value.spot.problem("true is not supported yet");
     }
     for key in ["max_size", "max_age", "max_messages"] {
         let Some(value) = table.take(key) else { continue };

@@ -247,10 +247,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("[hooks]", "c.toml:6:2: hooks: not supported yet"),
         ("[daemon]\nnotifications = true", "c.toml:7:17: daemon.notifications: true is not supp"),
         (
-            "[account.work.sync]\nsubscribed_only = true",
-            "c.toml:7:19: account.work.sync.subscribed",
-        ),
-        (
             "[account.work.sync]\nremove_mailboxes = true",
             "c.toml:7:20: account.work.sync.remove_mai",
         ),
