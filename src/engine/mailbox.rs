@@ -58,7 +58,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     ) -> Result<MailboxPass, Failure> {
         let sight = self.sight(name).await?;
         if reason == Reason::Local && !observe::differs(&sight.base, &sight.scan) {
-            self.count(name, &sight.scan, sight.row.held);
+            self.count(name, &sight.scan, (sight.row.held, sight.row.failed));
             return Ok(MailboxPass::default());
         }
         let mut counters = Counters::default();

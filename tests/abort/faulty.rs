@@ -18,18 +18,18 @@ use postrider::ports::remote::*;
 
 /// Where the process dies: step `at` (1-based; 0 is never), before or after its effect.
 #[derive(Debug)]
-pub struct Fate {
+pub(crate) struct Fate {
     at: usize,
     is_after: bool,
     step: AtomicUsize,
 }
 
 impl Fate {
-    pub fn new(at: usize, is_after: bool) -> Arc<Self> {
+    pub(crate) fn new(at: usize, is_after: bool) -> Arc<Self> {
         Arc::new(Self { at, is_after, step: AtomicUsize::new(0) })
     }
 
-    pub fn steps(&self) -> usize {
+    pub(crate) fn steps(&self) -> usize {
         self.step.load(Ordering::SeqCst)
     }
 
@@ -56,13 +56,13 @@ fn dead() -> Failure {
     Failure::new(Scope::Account, Remedy::Later, Kind::LocalIo, "the process was killed")
 }
 
-pub struct Faulty<T> {
-    pub inner: T,
-    pub fate: Arc<Fate>,
+pub(crate) struct Faulty<T> {
+    pub(crate) inner: T,
+    pub(crate) fate: Arc<Fate>,
 }
 
 /// A staged file whose writes are no steps of their own: nobody sees them.
-pub struct FaultyStaging<S> {
+pub(crate) struct FaultyStaging<S> {
     inner: S,
     fate: Arc<Fate>,
 }
@@ -271,8 +271,8 @@ impl<R: Remote> Remote for Faulty<R> {
 
     async fn create(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
         let step = self.fate.before()?;
-        let done = self.inner.create(mailbox).await?;
-        self.fate.after(step, done)
+        self.inner.create(mailbox).await?;
+        self.fate.after(step, ())
     }
 
     async fn changes(

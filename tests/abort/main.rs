@@ -26,6 +26,7 @@ use postrider::model::account::*;
 use postrider::model::event::AccountReport;
 use postrider::model::ids::{AccountName, MailboxName};
 use postrider::model::status::{Counters, Status};
+use postrider::rules::schedule::message_backoff;
 use postrider_mailserver::{Capability, Config, MailServer};
 
 /// What both sides hold: body and flags per mailbox, as a multiset.
@@ -59,7 +60,8 @@ impl World {
             ':',
             self.account.sync.quarantine,
         );
-        let ledger = SqliteLedger::open(&self.dir.path().join("work.sqlite")).unwrap();
+        let ledger =
+            SqliteLedger::open(&self.dir.path().join("work.sqlite"), message_backoff).unwrap();
         let connector = ImapConnector::new(self.account.imap.clone().unwrap(), "work");
         let (board, _reader) = Board::new(Status::default());
         let mut worker = Worker::new(
