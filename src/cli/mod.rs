@@ -8,6 +8,7 @@ mod client;
 mod complaint;
 mod log;
 mod mailboxes;
+mod outbox;
 mod pause;
 mod print;
 mod queue;
@@ -75,6 +76,8 @@ enum Command {
     Resume,
     /// Make the daemon read its configuration again
     Reload,
+    /// Look at and steer the queue of outgoing mail
+    Outbox(outbox::Args),
     /// Queue one message and print its id
     Send(submit::SendArgs),
     /// Do what sendmail does with these arguments
@@ -117,6 +120,7 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Pause(args) => pause::run(config, &args).await,
         Command::Resume => resume::run(config).await,
         Command::Reload => reload::run(config).await,
+        Command::Outbox(args) => outbox::run(config, &args).await,
         Command::Send(args) => submit::send(config, &args),
         Command::Sendmail(args) => submit::sendmail(config, &args).await,
     }

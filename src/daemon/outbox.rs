@@ -89,6 +89,11 @@ impl OutboxTask {
         answer
     }
 
+    /// Hands on what somebody else asks; with a full queue it is dropped, which its asker notices.
+    pub(super) fn pass(&self, request: Request) {
+        drop(self.requests.try_send(request));
+    }
+
     /// Stops after the attempt on the wire, which gets a moment to end.
     pub(super) async fn stop(self) {
         self.stop.send_replace(true);
