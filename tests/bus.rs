@@ -153,6 +153,7 @@ fn first_status() -> Status {
         held: 2,
         uncertain: 3,
         failed: 4,
+        troubles: BTreeMap::new(),
         sending: true,
         next_attempt: 7,
         directory: "/o".to_owned(),

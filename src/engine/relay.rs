@@ -21,12 +21,13 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::engine::board::trouble;
 use crate::engine::offload::offload;
 use crate::model::account::SentCopy;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::{Broken, CopyState, Item, OutboxEvent, Outcome, Phase, RecipientState};
-use crate::model::status::Micros;
+use crate::model::status::{Micros, Trouble};
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay::{self, Jitter};
 
@@ -60,6 +61,8 @@ struct Line {
     busy: bool,
     failures: u32,
     not_before: Micros,
+    /// Why, until something was sent.
+    trouble: Option<Trouble>,
 }
 
 /// What a task came back with.
@@ -258,6 +261,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                     line.failures = line.failures.saturating_add(1);
                     let pause = relay::account_pause(&broken.failure, line.failures, jitter);
                     line.not_before = relay::after(now, pause);
+                    let before = line.trouble.take();
+                    line.trouble = Some(trouble(&broken.failure, before.as_ref(), line.not_before));
                 }
                 warn!(%id, %account, failure = %broken.failure, after_dot = broken.after_dot, "not sent");
                 relay::broke(item, broken, now, jitter, &self.setup.policy);

@@ -10,7 +10,7 @@ use super::{Ask, Line, Relay, Request};
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::OutboxId;
-use crate::model::outbox::{CopyState, Decision, Item, OutboxEvent, Phase, RecipientState};
+use crate::model::outbox::{CopyState, Decision, Item, OutboxEvent, Phase, Reason, RecipientState};
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay;
 
@@ -157,6 +157,10 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         for item in items.iter_mut().filter(|item| item.phase == Phase::Queued) {
             let line = item.account.as_ref().and_then(|account| self.lines.get(account));
             item.next_try = item.next_try.max(line.map_or(0, |line| line.not_before));
+            if let Some(trouble) = line.and_then(|line| line.trouble.as_ref()) {
+                let (name, text) = (trouble.name.clone(), trouble.text.clone());
+                item.reason = Some(Reason { name, text });
+            }
         }
         items.sort_by(|one, other| (one.queued_at, &one.id).cmp(&(other.queued_at, &other.id)));
         items
@@ -193,7 +197,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 }
                 if let Some(account) = &item.account {
                     let line = self.lines.entry(account.clone()).or_default();
-                    *line = Line { busy: line.busy, ..Line::default() };
+                    let (busy, trouble) = (line.busy, line.trouble.take());
+                    *line = Line { busy, trouble, ..Line::default() };
                 }
             }
         }
