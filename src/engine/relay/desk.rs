@@ -26,6 +26,9 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         for id in ids {
             self.close(&id).await;
         }
+        for id in found.doubts {
+            self.start_probe(&id);
+        }
         Ok(())
     }
 
