@@ -16,14 +16,16 @@ use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use postrider::daemon::bus::{Bus, BusContext, OUTBOX_JOB};
+use postrider::daemon::bus::{Bus, BusContext, OUTBOX_JOB, OutboxCall};
 use postrider::daemon::proxy::{AccountProxy, ManagerProxy, OutboxProxy, connect_private};
 use postrider::engine::board::Board;
 use postrider::engine::jobs::Jobs;
+use postrider::engine::relay::Ask;
 use postrider::model::account::BusChoice;
 use postrider::model::event::{AccountReport, Command, Notice, ReportError};
+use postrider::model::failure::{Failure, Kind, Remedy, Scope};
 use postrider::model::ids::{AccountName, MailboxName, OutboxId};
-use postrider::model::outbox::OutboxEvent;
+use postrider::model::outbox::{Decision, Item, OutboxEvent};
 use postrider::model::status::{
     AccountState, AccountStatus, MailboxStatus, OutboxStatus, Progress, Push, Status, Trouble,
     Watch,
@@ -50,6 +52,7 @@ struct Served {
     board: Board,
     jobs: Jobs,
     commands: mpsc::Receiver<Command>,
+    calls: mpsc::Receiver<OutboxCall>,
     notices: broadcast::Sender<Notice>,
     outbox: broadcast::Sender<OutboxEvent>,
     shutdown: CancellationToken,
@@ -64,6 +67,7 @@ impl Served {
     fn start_in(dir: TempDir, session: BusChoice, session_address: Option<String>) -> Self {
         let (board, status) = Board::new(first_status());
         let (sender, commands) = mpsc::channel(64);
+        let (caller, calls) = mpsc::channel(64);
         let (notices, _) = broadcast::channel(64);
         let (outbox, _) = broadcast::channel(64);
         let jobs = Jobs::default();
@@ -74,6 +78,7 @@ impl Served {
             jobs: jobs.clone(),
             notices: notices.clone(),
             outbox: outbox.clone(),
+            calls: caller,
             config_path: "/etc/postrider.toml".into(),
             session,
             session_address,
@@ -82,7 +87,7 @@ impl Served {
         })
         .unwrap();
         let task = tokio::spawn(bus.serve());
-        Self { dir, board, jobs, commands, notices, outbox, shutdown, task }
+        Self { dir, board, jobs, commands, calls, notices, outbox, shutdown, task }
     }
 
     fn socket(&self) -> std::path::PathBuf {
@@ -148,6 +153,7 @@ fn first_status() -> Status {
         held: 2,
         uncertain: 3,
         failed: 4,
+        troubles: BTreeMap::new(),
         sending: true,
         next_attempt: 7,
         directory: "/o".to_owned(),
@@ -263,6 +269,8 @@ async fn the_whole_surface(served: &mut Served, client: &Connection) {
     wrong_calls_are_errors_with_names(served, client).await;
     jobs_are_begun_waited_for_and_told(served, client).await;
     commands_reach_the_engine(served, client).await;
+    the_outbox_is_steered(served, client).await;
+    a_message_comes_by_descriptor(served, client).await;
     messages_and_notices_are_told(served, client).await;
     changes_are_told(served, client).await;
     accounts_come_and_go(served, client).await;
@@ -410,6 +418,67 @@ async fn commands_reach_the_engine(served: &mut Served, client: &Connection) {
     assert_eq!(served.command().await, Command::Pause { account: Some(name()), seconds: 0 });
     account.resume().await.unwrap();
     assert_eq!(served.command().await, Command::Resume { account: Some(name()) });
+}
+
+/// Answers one question to the outbox, and returns it.
+async fn asked(served: &mut Served, answer: Result<Vec<Item>, Failure>) -> Ask {
+    let Some(OutboxCall::Ask(request)) = within(served.calls.recv()).await else { panic!() };
+    request.reply.send(answer).unwrap();
+    request.what
+}
+
+async fn the_outbox_is_steered(served: &mut Served, client: &Connection) {
+    let outbox = outbox(client).await;
+    let id = OutboxId("1.a".to_owned());
+    let mut item = Item::claimed(id.clone(), 9);
+    (item.size, item.tries) = (77, 2);
+    let (list, what) = tokio::join!(outbox.list(), asked(served, Ok(vec![item])));
+    assert_eq!(what, Ask::List);
+    let list = list.unwrap();
+    assert_eq!(list[0]["id"], OwnedVariant::try_from(Variant::from("1.a")).unwrap());
+    assert_eq!(u64::try_from(list[0]["size"].try_clone().unwrap()).unwrap(), 77);
+    assert!(!list[0].contains_key("subject"));
+    let ids = || vec![id.clone()];
+    let (done, what) = tokio::join!(outbox.hold(&["1.a"]), asked(served, Ok(Vec::new())));
+    assert_eq!((done.unwrap(), what), ((), Ask::Hold(ids())));
+    let (done, what) = tokio::join!(outbox.release(&["1.a"]), asked(served, Ok(Vec::new())));
+    assert_eq!((done.unwrap(), what), ((), Ask::Release(ids())));
+    let (done, what) = tokio::join!(outbox.resolve("1.a", "sent"), asked(served, Ok(Vec::new())));
+    assert_eq!((done.unwrap(), what), ((), Ask::Resolve(id.clone(), Decision::Sent)));
+    let unknown = Failure::new(Scope::Message, Remedy::Never, Kind::NotFound, "find it");
+    let (done, what) = tokio::join!(outbox.cancel(&["1.a"]), asked(served, Err(unknown)));
+    assert_eq!((error_name(done), what), ("NoSuchMessage".to_owned(), Ask::Cancel(ids())));
+    // An empty list is never all, and a decision is one of three.
+    assert_eq!(error_name(outbox.cancel(&[]).await), "NoSuchMessage");
+    assert_eq!(error_name(outbox.resolve("1.a", "maybe").await), "NotSupported");
+}
+
+async fn a_message_comes_by_descriptor(served: &mut Served, client: &Connection) {
+    let outbox = outbox(client).await;
+    let file = || std::fs::File::open("/dev/null").unwrap();
+    let submit = |to: &'static str, options| {
+        let outbox = outbox.clone();
+        async move {
+            outbox
+                .submit(zbus::Fd::from(std::os::fd::OwnedFd::from(file())), "<>", &[to], options)
+                .await
+        }
+    };
+    let taken = async {
+        let Some(OutboxCall::Submit(it)) = within(served.calls.recv()).await else { panic!() };
+        assert_eq!(std::fs::File::from(it.message).metadata().unwrap().len(), 0);
+        assert_eq!(it.submitted.sender, Some(None));
+        assert_eq!(it.submitted.recipients[0].as_str(), "a@b.org");
+        assert!(!it.submitted.from_header);
+        assert_eq!(it.wishes, [("X-Postrider-Account", "work.1".to_owned())]);
+        it.reply.send(Ok(OutboxId("1.b".to_owned()))).unwrap();
+    };
+    let options = HashMap::from([("account", Variant::from("work.1"))]);
+    let (id, ()) = tokio::join!(submit("a@b.org", options), taken);
+    assert_eq!(id.unwrap(), "1.b");
+    assert_eq!(error_name(submit("a@b\r\nc", HashMap::new()).await), "InvalidAddress");
+    let option = HashMap::from([("fast", Variant::from(true))]);
+    assert_eq!(error_name(submit("a@b.org", option).await), "NotSupported");
 }
 
 async fn messages_and_notices_are_told(served: &Served, client: &Connection) {
@@ -583,7 +652,13 @@ const MEMBERS: [(&str, &str, &[&str]); 3] = [
             ".Queued property u",
             ".Sending property b",
             ".Uncertain property u",
+            ".Cancel method as -",
             ".Flush method as u",
+            ".Hold method as -",
+            ".List method - aa{sv}",
+            ".Release method as -",
+            ".Resolve method ss -",
+            ".Submit method hsasa{sv} s",
             ".MessageDeferred signal sst",
             ".MessageFailed signal saa{sv}",
             ".MessageQueued signal ss",
@@ -724,6 +799,37 @@ async fn garbage_and_giants_end_only_their_own_connection() {
     giant.extend(0_u32.to_le_bytes());
     giant.resize(4096, 0);
     within(ends(giant)).await.unwrap();
+    assert_eq!(manager(&client).await.unread().await.unwrap(), 4);
+    served.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptors_beyond_one_per_message_end_only_their_own_connection() {
+    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+    use std::os::fd::AsFd;
+    let served = Served::start(BusChoice::Private, None);
+    let client = served.client().await;
+    let socket = served.socket();
+    let flood = move |n: usize| {
+        let mut peer = raw_peer(&socket);
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let fds = vec![file.as_fd(); n];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
+        for _ in 0..100 {
+            let mut more = SendAncillaryBuffer::new(&mut space);
+            assert!(more.push(SendAncillaryMessage::ScmRights(&fds)));
+            let bytes = [std::io::IoSlice::new(b"l")];
+            if sendmsg(&peer, &bytes, &mut more, SendFlags::NOSIGNAL).is_err() {
+                break;
+            }
+        }
+        // Ends when the service closes it.
+        drop(std::io::copy(&mut peer, &mut std::io::sink()));
+    };
+    for n in [1, 2, 64] {
+        let flood = flood.clone();
+        within(tokio::task::spawn_blocking(move || flood(n))).await.unwrap();
+    }
     assert_eq!(manager(&client).await.unread().await.unwrap(), 4);
     served.stop().await;
 }

@@ -175,3 +175,56 @@ fn called_as_mailq_it_is_mailq() {
     assert_eq!((code, out.as_str(), err.as_str()), (0, "the outbox is empty\n", ""));
     assert!(!Path::new(&user.path("state")).exists(), "looking makes nothing");
 }
+
+#[test]
+fn the_queue_is_looked_at_and_steered() {
+    let user = User::new();
+    let config = fs::read_to_string(user.path("config.toml")).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    user.configure(&format!(
+        "{config}[account.work.smtp]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n"
+    ));
+    assert_eq!(user.run(&["outbox"]).1, "the outbox is empty\n");
+    let message = user.path("mail.eml");
+    fs::write(&message, "From: me@example.com\nTo: you@example.com\nSubject: secret\n\nx\n")
+        .unwrap();
+    let daemon = user.daemon();
+    let (code, out, _) = user.run(&["send", &message]);
+    let id = out.trim().to_owned();
+    assert_eq!(code, 0);
+    let until = |args: &[&str], wanted: &str| {
+        let begin = Instant::now();
+        loop {
+            let (code, out, err) = user.run(args);
+            if code == 0 && out.contains(wanted) {
+                return out;
+            }
+            assert!(begin.elapsed() < Duration::from_secs(20), "no {wanted}: {out}{err}");
+        }
+    };
+    let out = until(&["outbox", "show", "--json"], "Offline");
+    let document: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(document[0]["id"], id.as_str());
+    assert_eq!(document[0]["recipients"][0]["address"], "you@example.com");
+    assert_eq!(document[0]["tries"], 0, "trouble of the account ages no message");
+    assert!(!out.contains("secret"), "{out}");
+    assert!(out.contains("(SMTP, "), "{out}");
+    assert_eq!(user.run(&["outbox", "hold", &id]).0, 0);
+    assert!(user.run(&["outbox", "show", &id]).1.contains("held by command"));
+    let (code, _, err) = user.run(&["outbox", "resolve", &id, "sent"]);
+    assert_eq!(code, 75, "{err}");
+    assert!(err.contains("release it first"), "{err}");
+    assert_eq!(user.run(&["outbox", "release", &id]).0, 0);
+    let (code, _, err) = user.run(&["outbox", "cancel", "nothing"]);
+    assert_eq!(code, 67, "{err}");
+    assert!(user.run(&["outbox", "retry", &id]).1.contains("1 left"));
+    drop(daemon);
+    assert!(user.run(&["outbox"]).1.contains(&id), "the ledger is enough to look");
+    assert_eq!(user.run(&["outbox", "cancel", &id]).0, 75);
+    let daemon = user.daemon();
+    assert_eq!(user.run(&["outbox", "cancel", &id]).0, 0);
+    assert_eq!(user.run(&["outbox"]).1, "the outbox is empty\n");
+    drop(daemon);
+}

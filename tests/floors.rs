@@ -18,7 +18,15 @@ const ARROWS: [(&str, &[&str]); 8] = [
     ("daemon", &["engine", "adapters", "rules", "ports", "model"]),
     (
         "daemon/bus",
-        &["model", "ports", "engine/board", "engine/jobs", "daemon/document", "daemon/paths"],
+        &[
+            "model",
+            "ports",
+            "engine/board",
+            "engine/jobs",
+            "engine/relay",
+            "daemon/document",
+            "daemon/paths",
+        ],
     ),
     (
         "cli",

@@ -94,6 +94,7 @@ fn setup() -> RelaySetup {
     RelaySetup {
         accounts: vec![sending("work"), sending("home")],
         sent_copy: BTreeMap::from([(name("work"), SentCopy::Auto)]),
+        sent_wait: Duration::from_millis(50),
         policy: RelayPolicy {
             retry_for: Duration::from_secs(3600),
             on_uncertain: OnUncertain::Hold,
@@ -368,3 +369,58 @@ async fn a_whole_batch_leaves_and_each_message_once() {
 }
 
 const LIMIT: Duration = Duration::from_secs(20);
+
+/// A copy of the server's, as the sync of this process would name it.
+fn server_files(world: &World, message_id: &str) {
+    let sent = world.dir.path().join("Sent");
+    for dir in ["cur", "new", "tmp"] {
+        std::fs::create_dir_all(sent.join(dir)).unwrap();
+    }
+    let file = format!("1.M2P{}R0000000000000003.host:2,S", std::process::id());
+    let text = format!("Message-ID: {message_id}\n\nx\n");
+    std::fs::write(sent.join("tmp").join(&file), text).unwrap();
+    std::fs::rename(sent.join("tmp").join(&file), sent.join("cur").join(&file)).unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_files_by_itself_is_remembered_and_never_doubled() {
+    let mut world = World::new();
+    server_files(&world, "<m@x>");
+    world.drop_mail("m", "work@example.com", "a@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    while !world.ask(Ask::List).await.is_empty() {
+        // Each answer takes a turn of the loop, so this ends when the copy is settled.
+    }
+    assert_eq!(count(&world.dir.path().join("Sent/cur")), 1);
+    let ledger = SqliteOutbox::open(world.dir.path()).unwrap();
+    assert!(ledger.server_files(&name("work")).unwrap());
+    // From now on Sent tells what became of a message whose answer was lost.
+    std::fs::remove_dir_all(world.dir.path().join("Sent/cur")).unwrap();
+    world.server.seen.lock().unwrap().clear();
+    server_files(&world, "<n@x>");
+    world.drop_mail("n", "work@example.com", "doubt@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Uncertain { .. }));
+    let OutboxEvent::Sent { reply, .. } = world.event().await else { panic!() };
+    assert_eq!(reply, "found in the Sent mailbox");
+    while !world.ask(Ask::List).await.is_empty() {
+        // As above.
+    }
+    assert_eq!(world.seen().len(), 1, "it was not sent again");
+}
+
+#[tokio::test]
+async fn a_copy_of_the_mail_program_is_enough_and_teaches_nothing() {
+    let mut world = World::new();
+    server_files(&world, "<m@x>");
+    let cur = world.dir.path().join("Sent/cur");
+    let file = std::fs::read_dir(&cur).unwrap().next().unwrap().unwrap().path();
+    std::fs::rename(file, cur.join("1.mutt.host:2,S")).unwrap();
+    world.drop_mail("m", "work@example.com", "a@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    while !world.ask(Ask::List).await.is_empty() {
+        // As above.
+    }
+    assert_eq!(count(&cur), 1);
+    let ledger = SqliteOutbox::open(world.dir.path()).unwrap();
+    assert!(!ledger.server_files(&name("work")).unwrap());
+}

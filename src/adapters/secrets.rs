@@ -30,9 +30,12 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 ///
 /// `NeedsLogin`, with a cure that names the key `password` of the account.
 pub async fn resolve(source: &SecretSource, account: &str) -> Result<SecretString, Failure> {
-    let asked = Asked { account };
+    let is_token = matches!(source, SecretSource::Token(_));
+    let asked = Asked { account, is_token };
     match source {
-        SecretSource::Command(argv) => run(argv, &asked, COMMAND_LIMIT).await,
+        SecretSource::Command(argv) | SecretSource::Token(argv) => {
+            run(argv, &asked, COMMAND_LIMIT).await
+        }
         SecretSource::File(path) => read(path.clone(), Guarded::ByMode, &asked).await,
         SecretSource::Env(name) => match std::env::var(name).map(Zeroizing::new) {
             Ok(value) => finish(value.as_bytes(), &asked),
@@ -55,13 +58,18 @@ pub async fn resolve(source: &SecretSource, account: &str) -> Result<SecretStrin
 
 struct Asked<'a> {
     account: &'a str,
+    is_token: bool,
 }
 
 impl Asked<'_> {
     fn failed(&self, detail: String) -> Failure {
-        Failure::new(Scope::Account, Remedy::Later, Kind::NeedsLogin, "get the password")
+        let (what, key) = match self.is_token {
+            true => ("get the access token", "oauth"),
+            false => ("get the password", "password"),
+        };
+        Failure::new(Scope::Account, Remedy::Later, Kind::NeedsLogin, what)
             .detail(detail)
-            .cure(format!("check \"password\" of account {}", self.account))
+            .cure(format!("check \"{key}\" of account {}", self.account))
     }
 }
 
@@ -289,7 +297,9 @@ mod tests {
     async fn a_command_that_hangs_is_killed_with_its_children() {
         let argv = ["sh".to_owned(), "-c".to_owned(), "sleep 100 & echo $! >&2; wait".to_owned()];
         let failure =
-            run(&argv, &Asked { account: "work" }, Duration::from_millis(100)).await.unwrap_err();
+            run(&argv, &Asked { account: "work", is_token: false }, Duration::from_millis(100))
+                .await
+                .unwrap_err();
         assert!(failure.to_string().contains("no answer"), "{failure}");
     }
 

@@ -9,6 +9,7 @@ mod complaint;
 mod held;
 mod log;
 mod mailboxes;
+mod outbox;
 mod pause;
 mod print;
 mod queue;
@@ -78,6 +79,8 @@ enum Command {
     Held(held::Args),
     /// Make the daemon read its configuration again
     Reload,
+    /// Look at and steer the queue of outgoing mail
+    Outbox(outbox::Args),
     /// Queue one message and print its id
     Send(submit::SendArgs),
     /// Do what sendmail does with these arguments
@@ -121,6 +124,7 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Held(args) => Box::pin(held::run(config, &args)).await,
         Command::Resume => resume::run(config).await,
         Command::Reload => reload::run(config).await,
+        Command::Outbox(args) => outbox::run(config, &args).await,
         Command::Send(args) => submit::send(config, &args),
         Command::Sendmail(args) => submit::sendmail(config, &args).await,
     }

@@ -12,13 +12,13 @@ pub fn send(how: &Spooling<'_>, file: Option<&Path>, input: &mut dyn Read) -> An
     let given = Submitted { from_header: true, ..Submitted::default() };
     let spooled = match file {
         Some(path) => match File::open(path) {
-            Ok(mut file) => spool(how, &given, None, &mut file),
+            Ok(mut file) => spool(how, &given, &[], &mut file),
             Err(err) => Err(Answer::refused(74, &format!("open {}: {err}", path.display()))),
         },
-        None => spool(how, &given, None, input),
+        None => spool(how, &given, &[], input),
     };
     match spooled {
-        Ok((id, err)) => Answer { code: 0, out: format!("{id}\n"), err },
+        Ok((id, err)) => Answer { out: format!("{id}\n"), err, ..Answer::default() },
         Err(answer) => answer,
     }
 }

@@ -57,12 +57,16 @@ pub fn sendmail(how: &Spooling<'_>, args: &[String], input: &mut dyn Read) -> Se
     if let Some(ids) = parsed.flush {
         return Sendmail::Flush(ids);
     }
-    let spooled =
-        submitted(&parsed).and_then(|given| spool(how, &given, parsed.account.as_deref(), input));
+    let spooled = submitted(&parsed).and_then(|given| spool(how, &given, &wishes(&parsed), input));
     Sendmail::Done(match spooled {
-        Ok((_, err)) => Answer { code: 0, out: String::new(), err },
+        Ok((_, err)) => Answer { err, ..Answer::default() },
         Err(answer) => answer,
     })
+}
+
+/// What of the arguments travels as control header fields.
+fn wishes(parsed: &Parsed) -> Vec<(&'static str, String)> {
+    parsed.account.iter().map(|name| ("X-Postrider-Account", name.clone())).collect()
 }
 
 fn submitted(parsed: &Parsed) -> Result<Submitted, Answer> {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 pub use crate::engine::jobs::JobResult;
 use crate::model::event::AccountReport;
-use crate::model::ids::MailboxName;
+use crate::model::ids::{AccountName, MailboxName};
 use crate::model::status::{
     AccountState, AccountStatus, Counters, MailboxStatus, Micros, OutboxStatus, Progress, Status,
     Trouble,
@@ -20,7 +20,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The status document (`GetStatus`, `status --json`).
 pub fn status(status: &Status, pid: u32) -> Value {
     let accounts: Vec<Value> =
-        status.accounts.iter().map(|(name, a)| account(name.as_str(), a)).collect();
+        status.accounts.iter().map(|(name, a)| account(status, name, a)).collect();
     json!({
         "version": VERSION,
         "state": state(status),
@@ -79,10 +79,10 @@ fn is_offline(account: &AccountStatus) -> bool {
 
 /// Whether a person has to do something (property `AttentionNeeded` of the manager).
 pub fn needs_attention(status: &Status) -> bool {
-    let accounts = status.accounts.values().filter(|a| a.enabled);
+    let mut accounts = status.accounts.iter().filter(|(_, a)| a.enabled);
     status.outbox.uncertain > 0
         || status.outbox.failed > 0
-        || accounts.into_iter().any(|a| a.state.needs_attention() || a.held() > 0)
+        || accounts.any(|(name, a)| status.state(name).needs_attention() || a.held() > 0)
 }
 
 /// Unread messages of all accounts.
@@ -107,16 +107,16 @@ pub fn time(micros: Micros) -> Value {
     at.map_or(Value::Null, |at| at.to_rfc3339_opts(SecondsFormat::Millis, true).into())
 }
 
-fn account(name: &str, account: &AccountStatus) -> Value {
+fn account(status: &Status, name: &AccountName, account: &AccountStatus) -> Value {
     let mailboxes: Vec<Value> =
         account.mailboxes.iter().map(|(name, m)| mailbox(name, m)).collect();
     json!({
-        "name": name,
+        "name": name.as_str(),
         "address": account.address,
         "protocol": account.protocol,
-        "state": account.state.as_str(),
+        "state": status.state(name).as_str(),
         "push": account.push.as_str(),
-        "error": account.trouble.as_ref().map(trouble),
+        "error": status.trouble(name).map(trouble),
         "last_sync": time(account.last_sync),
         "last_success": time(account.last_success),
         "unread": account.unread(),
@@ -206,7 +206,6 @@ mod tests {
 
     use super::*;
     use crate::model::event::ReportError;
-    use crate::model::ids::AccountName;
 
     fn account_in(state: AccountState) -> AccountStatus {
         AccountStatus { enabled: true, state, ..AccountStatus::default() }
@@ -248,6 +247,34 @@ mod tests {
             next_retry: 2,
         });
         assert_eq!(state(&backoff), "offline");
+    }
+
+    #[test]
+    fn a_login_refused_where_mail_is_sent_is_trouble_of_the_account() {
+        let mut status = status_of(&[AccountState::Idle]);
+        let name = AccountName("a0".to_owned());
+        let refused = Trouble {
+            name: "AuthFailed".to_owned(),
+            text: "log in at x:465 (SMTP, AUTH)".to_owned(),
+            since: 1,
+            next_retry: 2,
+        };
+        status.outbox.troubles.insert(name.clone(), refused);
+        assert!(needs_attention(&status));
+        let shown = &super::status(&status, 1)["accounts"][0];
+        assert_eq!(
+            (&shown["state"], &shown["error"]["name"]),
+            (&json!("needs-login"), &json!("AuthFailed"))
+        );
+        status.accounts.values_mut().next().unwrap().trouble = Some(Trouble {
+            name: "Timeout".to_owned(),
+            text: String::new(),
+            since: 1,
+            next_retry: 2,
+        });
+        assert_eq!(status.trouble(&name).unwrap().name, "AuthFailed", "it does not pass by itself");
+        status.outbox.troubles.values_mut().next().unwrap().name = "Offline".to_owned();
+        assert_eq!(status.trouble(&name).unwrap().name, "Timeout", "receiving comes first");
     }
 
     #[test]

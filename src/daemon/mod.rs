@@ -13,4 +13,5 @@ mod ready;
 pub mod run;
 pub mod settings;
 pub mod spool;
+mod submit;
 pub mod wiring;

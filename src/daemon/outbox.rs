@@ -20,8 +20,6 @@ use crate::model::ids::MailboxName;
 use crate::model::outbox::{Item, OutboxEvent};
 use crate::model::status::{OutboxStatus, Status};
 use crate::ports::local::Local as _;
-use crate::rules::envelope::Sending;
-use crate::rules::relay::RelayPolicy;
 
 /// The outbox task, and how to talk to it.
 pub(super) struct OutboxTask {
@@ -77,8 +75,9 @@ impl OutboxTask {
         ];
         let endpoints = sending(settings)
             .filter_map(|a| a.smtp.as_ref().map(|s| (a.name.clone(), s.endpoint.clone())));
+        let setup = RelaySetup::new(settings, micros_now, || fastrand::u32(0..=1000));
         let ports = (dir, ledger, SmtpRelay::new(endpoints.collect()), sent);
-        let relay = Relay::new(ports, setup(settings), links);
+        let relay = Relay::new(ports, setup, links);
         let join = tokio::spawn(async move {
             if let Err(failure) = relay.run().await {
                 tracing::error!(%failure, "the outbox stopped");
@@ -95,6 +94,11 @@ impl OutboxTask {
         answer
     }
 
+    /// Hands on what somebody else asks; with a full queue it is dropped, which its asker notices.
+    pub(super) fn pass(&self, request: Request) {
+        drop(self.requests.try_send(request));
+    }
+
     /// Stops after the attempt on the wire, which gets a moment to end.
     pub(super) async fn stop(self) {
         self.stop.send_replace(true);
@@ -108,29 +112,6 @@ impl OutboxTask {
 /// The accounts that send.
 fn sending(settings: &Settings) -> impl Iterator<Item = &Account> {
     settings.accounts.values().filter(|a| a.enabled && a.smtp.is_some())
-}
-
-fn setup(settings: &Settings) -> RelaySetup {
-    RelaySetup {
-        accounts: sending(settings)
-            .map(|a| Sending {
-                name: a.name.clone(),
-                address: a.address.clone(),
-                aliases: a.aliases.clone(),
-            })
-            .collect(),
-        sent_copy: sending(settings)
-            .filter_map(|a| a.smtp.as_ref().map(|s| (a.name.clone(), s.sent_copy)))
-            .collect(),
-        policy: RelayPolicy {
-            retry_for: settings.outbox.retry_for,
-            on_uncertain: settings.outbox.on_uncertain,
-        },
-        undo_delay: settings.outbox.undo_delay,
-        directory: settings.outbox.dir.display().to_string(),
-        clock: micros_now,
-        random: || fastrand::u32(0..=1000),
-    }
 }
 
 /// Puts the outbox's status on the board.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 use tokio::time::timeout;
-use zbus::{Connection, OwnedVariant, Variant};
+use zbus::{Connection, Fd, OwnedVariant, Variant};
 
 use crate::daemon::paths::own_uid;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
@@ -150,7 +150,25 @@ pub trait Account {
     default_path = "/org/postrider/Postrider1/outbox"
 )]
 pub trait Outbox {
-    /// Tries messages now; none means all.
+    /// Takes a message from a descriptor: a regular file from its beginning, or a pipe to its end.
+    fn submit(
+        &self,
+        message: Fd<'_>,
+        sender: &str,
+        recipients: &[&str],
+        options: HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<String>;
+    /// The messages that are not done.
+    fn list(&self) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;
+    /// Holds messages.
+    fn hold(&self, ids: &[&str]) -> zbus::Result<()>;
+    /// Releases messages that are held or delayed.
+    fn release(&self, ids: &[&str]) -> zbus::Result<()>;
+    /// Forgets messages, unsent.
+    fn cancel(&self, ids: &[&str]) -> zbus::Result<()>;
+    /// Decides about a message of unknown fate: `sent`, `resend` or `drop`.
+    fn resolve(&self, id: &str, decision: &str) -> zbus::Result<()>;
+    /// Tries messages now, failed ones too if they are named; none means all that wait.
     fn flush(&self, ids: &[&str]) -> zbus::Result<u32>;
     /// A message was taken into the queue.
     #[zbus(signal)]

@@ -11,10 +11,10 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::daemon::bus::{Bus, BusContext, OUTBOX_JOB};
+use crate::daemon::bus::{Bus, BusContext, OUTBOX_JOB, OutboxCall};
 use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
-use crate::daemon::{document, paths, ready, settings, wiring};
+use crate::daemon::{document, paths, ready, settings, submit, wiring};
 use crate::engine::account::Order;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::{JobResult, Jobs, report_error};
@@ -117,7 +117,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let _lock = paths::StateLock::take(&state_dir)?;
     paths::make_private_dir(&paths::runtime_dir())?;
     let Signals { mut terminate, mut interrupt, mut hangup } = Signals::new()?;
-    let (mut daemon, mut commands) = Daemon::start(settings, &state_dir).await?;
+    let (mut daemon, mut inbox) = Daemon::start(settings, &state_dir).await?;
     ready::ready(&daemon.summary());
     tracing::info!(pid = std::process::id(), "ready");
     let mut heartbeat = interval(ready::heartbeat());
@@ -128,7 +128,8 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => daemon.reload().await,
-            Some(command) = commands.recv() => daemon.obey(command).await,
+            Some(command) = inbox.commands.recv() => daemon.obey(command).await,
+            Some(call) = inbox.calls.recv() => daemon.call(call),
             _ = heartbeat.tick() => {
                 daemon.fleet.revive();
                 ready::alive(&daemon.summary());
@@ -175,14 +176,18 @@ struct Daemon {
     bus: JoinHandle<()>,
 }
 
+/// What comes from the bus.
+struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    calls: mpsc::Receiver<OutboxCall>,
+}
+
 impl Daemon {
-    async fn start(
-        settings: Settings,
-        state_dir: &Path,
-    ) -> Result<(Self, mpsc::Receiver<Command>), Failure> {
+    async fn start(settings: Settings, state_dir: &Path) -> Result<(Self, Inbox), Failure> {
         let (board, status) = Board::new(wiring::first_status(&settings, micros_now()));
         let jobs = Jobs::default();
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
+        let (calls, called) = mpsc::channel(COMMANDS_MAX);
         let (events, _) = broadcast::channel(EVENTS_MAX);
         let shutdown = CancellationToken::new();
         let bus = Bus::bind(BusContext {
@@ -191,6 +196,7 @@ impl Daemon {
             jobs: jobs.clone(),
             notices: board.notices(),
             outbox: events.clone(),
+            calls,
             config_path: settings.path.clone(),
             session: settings.daemon.bus,
             session_address: None,
@@ -215,7 +221,7 @@ impl Daemon {
         daemon.start_outbox()?;
         daemon.fleet.apply(&settings).await;
         daemon.board.update(|status| status.starting = false);
-        Ok((daemon, receiver))
+        Ok((daemon, Inbox { commands: receiver, calls: called }))
     }
 
     fn start_outbox(&mut self) -> Result<(), Failure> {
@@ -239,6 +245,18 @@ impl Daemon {
             }
             Command::Reload => self.reload().await,
             Command::Flush { job, ids } => self.flush(job, ids),
+        }
+    }
+
+    fn call(&self, call: OutboxCall) {
+        match (call, &self.outbox) {
+            (OutboxCall::Ask(request), Some(outbox)) => outbox.pass(request),
+            // Dropped, which whoever asked notices.
+            (OutboxCall::Ask(_), None) => {}
+            (OutboxCall::Submit(submission), _) => {
+                let settings = Arc::new(self.settings.clone());
+                tokio::spawn(submit::take(settings, self.state_dir.clone(), submission));
+            }
         }
     }
 

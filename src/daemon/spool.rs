@@ -39,6 +39,8 @@ pub struct Spooling<'a> {
 pub struct Answer {
     /// The exit code (sysexits).
     pub code: u8,
+    /// The name of the D-Bus error, without prefix; empty when all is well.
+    pub name: &'static str,
     /// For stdout, with line ends.
     pub out: String,
     /// For stderr, with line ends.
@@ -48,11 +50,15 @@ pub struct Answer {
 impl Answer {
     /// A refusal: a code and what to say.
     pub fn refused(code: u8, why: &str) -> Self {
-        Self { code, out: String::new(), err: format!("postrider: {why}\n") }
+        let name = match code {
+            65 | 67 => "InvalidAddress",
+            _ => "LocalIo",
+        };
+        Self { code, name, out: String::new(), err: format!("postrider: {why}\n") }
     }
 }
 
-/// Spools one message; `account` is the one that the caller chose.
+/// Spools one message; `wishes` are control header fields that the caller chose, as (name, value).
 ///
 /// # Errors
 ///
@@ -60,15 +66,13 @@ impl Answer {
 pub fn spool(
     how: &Spooling<'_>,
     submitted: &Submitted,
-    account: Option<&str>,
+    wishes: &[(&str, String)],
     mut input: &mut dyn Read,
 ) -> Result<(OutboxId, String), Answer> {
     let mut head = Vec::new();
     let read = Read::by_ref(&mut input).take(HEAD_BYTES).read_to_end(&mut head);
     read.map_err(|err| Answer::refused(74, &format!("read the message: {err}")))?;
-    if let Some(account) = account {
-        choose(&mut head, account);
-    }
+    choose(&mut head, wishes);
     check(how, submitted, &Header::parse(&head))?;
     let id = new_id(how.now, how.random);
     let store = || -> Result<(), Failure> {
@@ -119,6 +123,7 @@ pub fn recipients(text: &str) -> Result<Vec<Address>, Answer> {
 /// Refuses now what the daemon would refuse later, while somebody still listens.
 fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(), Answer> {
     let refuse = |why: &Unsendable| {
+        let error_name = why.error_name();
         let code = match why {
             Unsendable::BadAddress(text) if !text.contains('@') => 67,
             Unsendable::NoAccount(_) => 67,
@@ -135,7 +140,7 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
             | Unsendable::NoAccount(_)
             | Unsendable::BadAddress(_) => why.explain(),
         };
-        Answer::refused(code, &why)
+        Answer { name: error_name, ..Answer::refused(code, &why) }
     };
     if !header.has_fields() {
         return Err(refuse(&Unsendable::NoHeader));
@@ -163,14 +168,21 @@ fn local_name(text: &str) -> String {
     )
 }
 
-/// Puts the caller's choice of an account on top, as the control header that never leaves.
-fn choose(head: &mut Vec<u8>, account: &str) {
+/// Puts the caller's choices on top, as the control headers that never leave.
+fn choose(head: &mut Vec<u8>, wishes: &[(&str, String)]) {
+    if wishes.is_empty() {
+        return;
+    }
     if head.starts_with(b"From ") {
         let end = head.iter().position(|byte| *byte == b'\n').map_or(head.len(), |at| at + 1);
         head.drain(..end);
     }
-    let name: String = account.chars().filter(|c| !c.is_control()).collect();
-    head.splice(0..0, format!("X-Postrider-Account: {name}\n").into_bytes());
+    let mut text = String::new();
+    for (name, value) in wishes {
+        let value: String = value.chars().filter(|c| !c.is_control()).collect();
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    head.splice(0..0, text.into_bytes());
 }
 
 const HEAD_BYTES: u64 = 1024 * 1024;

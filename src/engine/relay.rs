@@ -5,6 +5,7 @@
 //! decides. It never deletes what was not accepted or cancelled.
 
 mod attempt;
+mod copies;
 mod desk;
 mod intake;
 mod outlook;
@@ -21,14 +22,14 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::engine::board::trouble;
 use crate::engine::offload::offload;
-use crate::model::account::SentCopy;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::{
     Broken, CopyState, Item, OutboxEvent, Outcome, Phase, RecipientState, Verdict,
 };
-use crate::model::status::Micros;
+use crate::model::status::{Micros, Trouble};
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay::{self, Jitter};
 
@@ -62,12 +63,16 @@ struct Line {
     busy: bool,
     failures: u32,
     not_before: Micros,
+    /// Why, until something was sent.
+    trouble: Option<Trouble>,
 }
 
 /// What a task came back with.
 enum Ended {
     Attempt(OutboxId, AccountName, Attempted),
     Copy(OutboxId, Result<(), Failure>),
+    /// Whether Sent has a message of unknown fate; its tries say whether that is still asked.
+    Probe(OutboxId, u32, Result<bool, Failure>),
 }
 
 /// How an attempt ended.
@@ -189,30 +194,6 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
     }
 
-    /// Starts to file the copies that are due.
-    fn start_copies(&mut self) {
-        let now = self.now();
-        let due: Vec<Item> = self
-            .items
-            .values()
-            .filter(|item| item.copy == CopyState::Due && item.phase != Phase::Sending)
-            .filter(|item| self.copies.get(&item.id).is_none_or(|at| now >= *at))
-            .cloned()
-            .collect();
-        for item in due {
-            // Until it ends; afterwards it is either done or has a time of its own.
-            self.copies.insert(item.id.clone(), Micros::MAX);
-            let wish = item.account.as_ref().and_then(|account| self.setup.sent_copy.get(account));
-            let wish = wish.copied().unwrap_or(SentCopy::None);
-            let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
-            let filer = Arc::clone(&self.filer);
-            self.tasks.spawn(async move {
-                let id = item.id.clone();
-                Ended::Copy(id, attempt::file_copy(spool, ledger, filer, item, wish).await)
-            });
-        }
-    }
-
     async fn ended(&mut self, ended: Ended) {
         match ended {
             Ended::Attempt(id, account, ended) => {
@@ -227,19 +208,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                     }
                 }
             }
-            Ended::Copy(id, Ok(())) => {
-                self.copies.remove(&id);
-                if let Some(item) = self.items.get_mut(&id) {
-                    item.copy = CopyState::Done;
-                    let item = item.clone();
-                    self.save(item, Vec::new()).await;
-                    self.close(&id).await;
-                }
-            }
-            Ended::Copy(id, Err(failure)) => {
-                warn!(%id, %failure, "the copy for Sent waits");
-                self.copies.insert(id, relay::after(self.now(), COPY_PAUSE));
-            }
+            Ended::Copy(id, filed) => self.copied(id, filed).await,
+            Ended::Probe(id, tries, found) => self.probed(&id, tries, found).await,
         }
     }
 
@@ -265,6 +235,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                     line.failures = line.failures.saturating_add(1);
                     let pause = relay::account_pause(&broken.failure, line.failures, jitter);
                     line.not_before = relay::after(now, pause);
+                    let before = line.trouble.take();
+                    line.trouble = Some(trouble(&broken.failure, before.as_ref(), line.not_before));
                 }
                 warn!(%id, %account, failure = %broken.failure, after_dot = broken.after_dot, "not sent");
                 relay::broke(item, broken, now, jitter, &self.setup.policy);
@@ -277,6 +249,9 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         // A claim that cannot be kept is not made: without the ledger the message stays as it is there.
         self.save(item.clone(), change.accepted).await;
         self.announce(&item, account, change.reply);
+        if result.is_err_and(|broken| broken.after_dot) {
+            self.start_probe(id);
+        }
         self.close(id).await;
     }
 
@@ -382,5 +357,4 @@ fn failed_recipients(item: &Item) -> Vec<(String, String)> {
         .collect()
 }
 
-const COPY_PAUSE: Duration = Duration::from_secs(60);
 const LAST_MOMENT: Duration = Duration::from_secs(3);

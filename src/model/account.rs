@@ -24,6 +24,14 @@ pub enum Mechanism {
     Plain,
     /// The obsolete but widespread LOGIN.
     Login,
+    /// RFC 2195.
+    CramMd5,
+    /// RFC 7677.
+    ScramSha256,
+    /// RFC 7628; with an OAuth token.
+    OAuthBearer,
+    /// What Google and Microsoft had before; with an OAuth token.
+    XOAuth2,
 }
 
 /// Where a secret comes from.
@@ -31,6 +39,8 @@ pub enum Mechanism {
 pub enum SecretSource {
     /// The first line of the output of a command (argv, no shell).
     Command(Vec<String>),
+    /// An OAuth access token: the first line of the output of a command (argv, no shell).
+    Token(Vec<String>),
     /// A file of mode 0600; one trailing newline is dropped.
     File(PathBuf),
     /// An environment variable.
@@ -45,10 +55,21 @@ impl std::fmt::Debug for SecretSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Command(argv) => write!(f, "Command({:?})", argv.first()),
+            Self::Token(argv) => write!(f, "Token({:?})", argv.first()),
             Self::File(path) => write!(f, "File({})", path.display()),
             Self::Env(name) => write!(f, "Env({name})"),
             Self::Credential(name) => write!(f, "Credential({name})"),
             Self::Plain(_) => f.write_str("Plain(…)"),
+        }
+    }
+}
+
+impl Mechanism {
+    /// Whether it takes an OAuth token instead of a password.
+    pub fn takes_token(self) -> bool {
+        match self {
+            Self::OAuthBearer | Self::XOAuth2 => true,
+            Self::Plain | Self::Login | Self::CramMd5 | Self::ScramSha256 => false,
         }
     }
 }

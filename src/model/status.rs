@@ -26,6 +26,35 @@ pub struct Status {
     pub outbox: OutboxStatus,
 }
 
+impl Status {
+    /// What is wrong with an account, for whoever looks: receiving first, then sending, but what needs a
+    /// person before what passes.
+    pub fn trouble(&self, name: &AccountName) -> Option<&Trouble> {
+        let account = self.accounts.get(name);
+        let sending = self.outbox.troubles.get(name);
+        let of_sending = account.is_some_and(|account| !account.state.needs_attention())
+            && self.state(name).needs_attention();
+        let own = account.and_then(|account| account.trouble.as_ref());
+        if of_sending { sending.or(own) } else { own.or(sending) }
+    }
+
+    /// The state of an account, for whoever looks: a login that is refused where mail is sent needs a
+    /// person as well.
+    pub fn state(&self, name: &AccountName) -> AccountState {
+        let state = self.accounts.get(name).map(|account| account.state).unwrap_or_default();
+        if matches!(state, AccountState::Disabled | AccountState::Paused) || state.needs_attention()
+        {
+            return state;
+        }
+        match self.outbox.troubles.get(name).map(|trouble| trouble.name.as_str()) {
+            Some("AuthFailed" | "NeedsLogin") => AccountState::NeedsLogin,
+            Some("TlsUntrusted") => AccountState::CertProblem,
+            Some("ConfigInvalid" | "NotSupported") => AccountState::Error,
+            _ => state,
+        }
+    }
+}
+
 /// The state of an account (product page §5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AccountState {
@@ -238,6 +267,8 @@ pub struct OutboxStatus {
     pub uncertain: u32,
     /// Messages parked in `failed/`.
     pub failed: u32,
+    /// Accounts whose mail waits because of their outgoing server.
+    pub troubles: BTreeMap<AccountName, Trouble>,
     /// Whether a message is on the wire.
     pub sending: bool,
     /// When the next attempt is due.

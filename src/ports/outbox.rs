@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, OutboxId};
@@ -227,8 +228,30 @@ pub struct Copy {
     pub message_id: String,
 }
 
+/// Who put a message into the Sent mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sighting {
+    /// It is not there.
+    None,
+    /// Somebody here: the mail program, or we.
+    Local,
+    /// The server: the sync brought it.
+    Server,
+}
+
 /// Files copies of sent messages.
 pub trait SentFiler: Send + Sync + 'static {
+    /// Looks for a message in the Sent mailbox, and waits at most `wait` for it to appear.
+    ///
+    /// # Errors
+    /// When the mailbox cannot be read, or is not known yet.
+    fn sighting(
+        &self,
+        account: &AccountName,
+        message_id: &str,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Sighting, Failure>> + Send;
+
     /// Files a copy, durably, unless one with its Message-ID is there.
     ///
     /// # Errors

@@ -126,6 +126,21 @@ pub fn doubt(item: &mut Item, now: Micros, policy: &RelayPolicy) {
     }
 }
 
+/// The message turned out to be with the server, which filed a copy as well.
+pub fn confirm(item: &mut Item, how: &str) {
+    for one in item.recipients.iter_mut().filter(|one| one.state.is_open()) {
+        one.state = RecipientState::Accepted;
+        one.reply = Some(how.to_owned());
+    }
+    item.copy = CopyState::Done;
+    item.reason = None;
+    item.phase = Phase::Accepted;
+    if item.has(RecipientState::Failed) {
+        item.phase = Phase::Failed;
+        item.reason = word(item, RecipientState::Failed, "Refused");
+    }
+}
+
 /// What a start finds in the ledger, and makes of it.
 pub fn resume(item: &mut Item, now: Micros, policy: &RelayPolicy) {
     match item.phase {

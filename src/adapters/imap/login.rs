@@ -175,8 +175,12 @@ impl Dialogue<'_> {
         let end = match sasl::choose(&self.endpoint.auth, &offered) {
             Some(mechanism) => {
                 let has_ir = capabilities.contains("SASL-IR");
-                self.sasl(sasl::Exchange::new(mechanism, &self.endpoint.user, secret), has_ir)
-                    .await?
+                let mut exchange = sasl::Exchange::new(mechanism, &self.endpoint.user, secret);
+                let end = self.sasl(&mut exchange, has_ir).await?;
+                if end.is_ok && !exchange.is_server_proved() {
+                    return Err(self.unproved());
+                }
+                end
             }
             None if !capabilities.contains("LOGINDISABLED") && self.may_login() => {
                 self.login(&secret).await?
@@ -184,7 +188,9 @@ impl Dialogue<'_> {
             None => {
                 return Err(self
                     .failure("LOGIN", Kind::NotSupported, Remedy::Never)
-                    .detail("the server offers no login that postrider knows (PLAIN, LOGIN)")
+                    .detail(
+                        "the server offers no login that fits this account's secret and \"auth\"",
+                    )
                     .cure("check \"auth\" of the account's [imap] table"));
             }
         };
@@ -193,6 +199,13 @@ impl Dialogue<'_> {
 
     fn may_login(&self) -> bool {
         self.endpoint.auth.is_empty() || self.endpoint.auth.contains(&Mechanism::Login)
+    }
+
+    /// The server let us in without showing that it knows the password itself (RFC 5802 §3).
+    fn unproved(&self) -> Failure {
+        self.failure("AUTHENTICATE", Kind::TlsUntrusted, Remedy::Later)
+            .detail("the server did not prove that it knows the password, so it may be another one")
+            .cure("try another network; else ask the provider")
     }
 
     /// Sorts the ways in which a login is refused: only some of them are about the password.
@@ -213,7 +226,7 @@ impl Dialogue<'_> {
 
     async fn sasl(
         &mut self,
-        mut exchange: sasl::Exchange,
+        exchange: &mut sasl::Exchange,
         has_ir: bool,
     ) -> Result<Tagged, Failure> {
         let mut line = format!("AUTHENTICATE {}", exchange.name());

@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::files::{create, names, open_message, sync_dir};
+use super::watch::SentWatch;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
-use crate::ports::outbox::{Copy, SentFiler};
+use crate::ports::outbox::{Copy, SentFiler, Sighting};
 
 /// Where an account's copies go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,18 +45,51 @@ impl SentMaildirs {
         true
     }
 
+    fn known(&self, account: &AccountName) -> Result<SentMaildir, Failure> {
+        self.place(account).ok_or_else(|| {
+            failure("find the Sent mailbox")
+                .detail(format_args!("account {account} has not shown one yet"))
+                .cure("it is asked again; set roles = { sent = … } if it does not end")
+        })
+    }
+
     fn place(&self, account: &AccountName) -> Option<SentMaildir> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).get(account).cloned()
     }
 }
 
 impl SentFiler for SentMaildirs {
+    async fn sighting(
+        &self,
+        account: &AccountName,
+        message_id: &str,
+        wait: Duration,
+    ) -> Result<Sighting, Failure> {
+        let place = self.known(account)?;
+        let (path, id) = (place.path.clone(), message_id.to_owned());
+        let wake = Arc::new(Notify::new());
+        // Before the first look, so that nothing comes unseen between the two.
+        let watching = SentWatch::begin(&place.path, Arc::clone(&wake));
+        let until = Instant::now() + wait;
+        loop {
+            let (path, id) = (path.clone(), id.clone());
+            let seen = match spawn_blocking(move || sighting(&path, &id)).await {
+                Ok(seen) => seen.map_err(|err| failure("look into Sent").detail(err))?,
+                Err(err) => return Err(failure("look into Sent").detail(err)),
+            };
+            if seen != Sighting::None || Instant::now() >= until {
+                return Ok(seen);
+            }
+            // Where nothing can be watched, one look at the end has to do.
+            match &watching {
+                Some(_) => drop(timeout_at(until, wake.notified()).await),
+                None => sleep_until(until).await,
+            }
+        }
+    }
+
     async fn file(&self, copy: &Copy) -> Result<(), Failure> {
-        let Some(place) = self.place(&copy.account) else {
-            return Err(failure("find the Sent mailbox")
-                .detail(format_args!("account {} has not shown one yet", copy.account))
-                .cure("it is asked again; set roles = { sent = … } if it does not end"));
-        };
+        let place = self.known(&copy.account)?;
         let copy = copy.clone();
         match spawn_blocking(move || deliver(&place, &copy)).await {
             Ok(done) => done.map_err(|err| failure("file the sent message").detail(err)),
@@ -66,7 +102,7 @@ fn deliver(place: &SentMaildir, copy: &Copy) -> io::Result<()> {
     for dir in ["cur", "new", "tmp"] {
         DirBuilder::new().recursive(true).mode(0o700).create(place.path.join(dir))?;
     }
-    if is_there(&place.path, &copy.message_id)? {
+    if sighting(&place.path, &copy.message_id)? != Sighting::None {
         return Ok(());
     }
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -123,18 +159,31 @@ fn pass(from: &mut File, n: u64, to: &mut dyn Write) -> io::Result<()> {
     if held_cr { to.write_all(b"\r") } else { Ok(()) }
 }
 
-/// Whether a recent message of the Maildir has this Message-ID: the mail program may have filed its own.
-fn is_there(maildir: &Path, message_id: &str) -> io::Result<bool> {
+/// Whether a recent message of the Maildir has this Message-ID: the server may have filed it, and so may
+/// the mail program.
+fn sighting(maildir: &Path, message_id: &str) -> io::Result<Sighting> {
     for dir in ["cur", "new"] {
-        for (_, path) in names(&maildir.join(dir))? {
+        let found = match names(&maildir.join(dir)) {
+            Ok(found) => found,
+            // Not made yet.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+            Err(err) => return Err(err),
+        };
+        for (name, path) in found {
             let Ok(meta) = fs::symlink_metadata(&path) else { continue };
             let age = meta.modified().ok().and_then(|then| then.elapsed().ok()).unwrap_or_default();
             if meta.is_file() && age < RECENT && has_id(&path, message_id) {
-                return Ok(true);
+                return Ok(if is_of_sync(&name) { Sighting::Server } else { Sighting::Local });
             }
         }
     }
-    Ok(false)
+    Ok(Sighting::None)
+}
+
+/// Whether the sync of this process named the file, so that it came from the server.
+fn is_of_sync(name: &str) -> bool {
+    let mark = format!("P{}R", std::process::id());
+    name.split('.').nth(1).is_some_and(|part| part.starts_with('M') && part.contains(&mark))
 }
 
 fn has_id(path: &Path, message_id: &str) -> bool {

@@ -45,6 +45,28 @@ impl OutboxWatch {
     }
 }
 
+/// Watches a Sent Maildir until it is dropped.
+pub(super) struct SentWatch {
+    _watcher: RecommendedWatcher,
+}
+
+impl SentWatch {
+    /// Begins to watch; none when it cannot be watched.
+    pub(super) fn begin(maildir: &Path, wake: Arc<Notify>) -> Option<Self> {
+        let mut watcher =
+            notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+                if event.is_ok_and(|event| is_change(event.kind)) {
+                    wake.notify_one();
+                }
+            })
+            .ok()?;
+        for dir in ["new", "cur"] {
+            watcher.watch(&maildir.join(dir), RecursiveMode::NonRecursive).ok()?;
+        }
+        Some(Self { _watcher: watcher })
+    }
+}
+
 /// Reading is no change; our own scans would wake us for ever.
 fn is_change(kind: EventKind) -> bool {
     match kind {

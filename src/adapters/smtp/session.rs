@@ -202,6 +202,12 @@ async fn login(
             break;
         }
     }
+    if reply.code == 235 && !exchange.is_server_proved() {
+        return Err(wire
+            .failure("AUTH", Kind::TlsUntrusted, "log in")
+            .detail("the server did not prove that it knows the password, so it may be another one")
+            .cure("try another network; else ask the provider"));
+    }
     if reply.code == 235 { Ok(()) } else { Err(login_refused(wire, &reply, account)) }
 }
 

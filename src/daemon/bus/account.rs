@@ -36,7 +36,7 @@ impl Account {
     }
 
     fn trouble<T: Default>(&self, at: impl FnOnce(&Trouble) -> T) -> T {
-        self.look(|account| account.trouble.as_ref().map(at).unwrap_or_default())
+        self.view.now().trouble(&self.name).map(at).unwrap_or_default()
     }
 }
 
@@ -79,7 +79,7 @@ impl Account {
 
     #[zbus(property)]
     fn state(&self) -> &str {
-        self.look(|a| a.state.as_str())
+        self.view.now().state(&self.name).as_str()
     }
 
     #[zbus(property)]

@@ -8,14 +8,16 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::error::Error;
+use super::{OutboxCall, Submission};
 use crate::engine::jobs::{JobResult, Jobs};
+use crate::engine::relay::{Ask, Request};
 use crate::model::event::{Command, JobId, Notice, Target};
 use crate::model::ids::{AccountName, MailboxName, OutboxId};
-use crate::model::outbox::OutboxEvent;
+use crate::model::outbox::{Item, OutboxEvent};
 use crate::model::status::{AccountState, AccountStatus, Status};
 
 pub(super) struct Desk {
@@ -25,6 +27,8 @@ pub(super) struct Desk {
     pub(super) config_path: String,
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) outbox: broadcast::Sender<OutboxEvent>,
+    pub(super) calls: mpsc::Sender<OutboxCall>,
+    pub(super) submissions: Semaphore,
     /// Fewer than the jobs that are remembered, so that none that runs is ever forgotten.
     pub(super) open_jobs: Arc<Semaphore>,
     pub(super) waits: Semaphore,
@@ -74,6 +78,30 @@ impl Desk {
             drop(jobs.wait(job).await);
             drop(open);
         });
+    }
+
+    /// Asks the outbox and waits for its answer; it answers between two steps of its own.
+    pub(super) async fn ask(&self, what: Ask) -> Result<Vec<Item>, Error> {
+        let _place = self.waits.try_acquire().map_err(|_| busy())?;
+        let (reply, answer) = oneshot::channel();
+        let call = OutboxCall::Ask(Request { what, reply });
+        self.calls.try_send(call).map_err(|_| busy())?;
+        // Nobody answers while the outbox starts anew with another configuration.
+        let answer = answer.await.map_err(|_| busy())?;
+        answer.map_err(|failure| Error::of_outbox(&failure))
+    }
+
+    /// Hands a message over and waits until it is safe in the outbox.
+    pub(super) async fn submit(
+        &self,
+        make: impl FnOnce(oneshot::Sender<Result<OutboxId, (String, String)>>) -> Submission,
+    ) -> Result<OutboxId, Error> {
+        let _place = self.submissions.try_acquire().map_err(|_| busy())?;
+        let (reply, answer) = oneshot::channel();
+        let call = OutboxCall::Submit(make(reply));
+        self.calls.try_send(call).map_err(|_| busy())?;
+        let answer = answer.await.map_err(|_| busy())?;
+        answer.map_err(|(name, text)| Error::named(&name, text))
     }
 
     /// Waits for a job.

@@ -14,22 +14,47 @@ mod session;
 mod stream;
 mod values;
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::desk::Desk;
 use self::private::PrivateSocket;
 use crate::engine::jobs::Jobs;
+use crate::engine::relay::Request;
 use crate::model::account::BusChoice;
 use crate::model::event::{Command, Notice};
 use crate::model::failure::Failure;
-use crate::model::outbox::OutboxEvent;
+use crate::model::ids::OutboxId;
+use crate::model::outbox::{OutboxEvent, Submitted};
 use crate::model::status::Status;
 
 pub use self::desk::OUTBOX_JOB;
+
+/// What the outbox is asked; whoever gets it answers in it.
+#[derive(Debug)]
+pub enum OutboxCall {
+    /// Look at the queue, or steer it.
+    Ask(Request),
+    /// Take a message.
+    Submit(Submission),
+}
+
+/// A message that comes by file descriptor.
+#[derive(Debug)]
+pub struct Submission {
+    /// The message.
+    pub message: OwnedFd,
+    /// What the caller says about the envelope.
+    pub submitted: Submitted,
+    /// Control header fields that the caller's options stand for, as (name, value).
+    pub wishes: Vec<(&'static str, String)>,
+    /// Gets its id, or the name of the error and what is wrong.
+    pub reply: oneshot::Sender<Result<OutboxId, (String, String)>>,
+}
 
 /// What the bus shows, and whom it tells what a person asks.
 #[derive(Debug)]
@@ -44,6 +69,8 @@ pub struct BusContext {
     pub notices: broadcast::Sender<Notice>,
     /// What happens to outgoing messages.
     pub outbox: broadcast::Sender<OutboxEvent>,
+    /// Where calls for the outbox go; a full queue is the error `Busy`.
+    pub calls: mpsc::Sender<OutboxCall>,
     /// The configuration file.
     pub config_path: PathBuf,
     /// Which bus.
@@ -83,6 +110,8 @@ impl Bus {
             config_path: context.config_path.display().to_string(),
             notices: context.notices,
             outbox: context.outbox,
+            calls: context.calls,
+            submissions: Semaphore::new(SUBMISSIONS_MAX),
             open_jobs: Arc::new(Semaphore::new(OPEN_JOBS_MAX)),
             waits: Semaphore::new(WAITS_MAX),
         };
@@ -117,6 +146,9 @@ pub async fn serve(context: BusContext) -> Result<(), Failure> {
 
 /// Jobs that may run at one time. Fewer than are remembered, so that none that runs is forgotten.
 const OPEN_JOBS_MAX: usize = 128;
+
+/// Messages that may be read from their descriptors at one time.
+const SUBMISSIONS_MAX: usize = 8;
 
 /// Callers that may wait for jobs at one time.
 const WAITS_MAX: usize = 4096;

@@ -8,7 +8,8 @@ use super::error::Error;
 use crate::daemon::document;
 pub(super) use crate::daemon::paths::account_object as account_path;
 use crate::engine::jobs::JobResult;
-use crate::model::ids::MailboxName;
+use crate::model::ids::{AccountName, MailboxName};
+use crate::model::outbox::Item;
 use crate::model::status::{MailboxStatus, Progress};
 
 /// The result of a job as `a{sv}`.
@@ -63,6 +64,70 @@ pub(super) fn progress_values(
     })
 }
 
+/// A message of the outbox. No subject: what a mail is about never crosses the bus.
+pub(super) fn item_values(item: &Item) -> HashMap<&'static str, Variant<'static>> {
+    let recipient = |one: &crate::model::outbox::Recipient| {
+        HashMap::from([
+            ("address", Variant::from(one.address.as_str().to_owned())),
+            ("state", Variant::from(one.state.as_str())),
+            ("reply", Variant::from(one.reply.clone().unwrap_or_default())),
+        ])
+    };
+    let recipients: Vec<_> = item.recipients.iter().map(recipient).collect();
+    let text = |text: Option<&str>| Variant::from(text.unwrap_or_default().to_owned());
+    let reason = item.reason.as_ref();
+    HashMap::from([
+        ("id", Variant::from(item.id.0.clone())),
+        ("account", text(item.account.as_ref().map(AccountName::as_str))),
+        ("sender", text(item.sender.as_ref().map(crate::model::outbox::Address::as_str))),
+        ("message_id", Variant::from(item.message_id.clone())),
+        ("size", Variant::from(item.size)),
+        ("queued_at", Variant::from(item.queued_at)),
+        ("phase", Variant::from(item.phase.as_str())),
+        ("tries", Variant::from(item.tries)),
+        ("next_attempt", Variant::from(item.next_try.max(item.hold_until))),
+        ("reason_name", text(reason.map(|reason| reason.name.as_str()))),
+        ("reason_text", text(reason.map(|reason| reason.text.as_str()))),
+        ("recipients", Variant::from(recipients)),
+    ])
+}
+
+/// Control header fields, as (name, value).
+pub(super) type Wishes = Vec<(&'static str, String)>;
+
+/// The options of `Submit`: whether the recipients of the header count as well, and what stands for
+/// control header fields.
+pub(super) fn submit_options(options: Options<'_>) -> Result<(bool, Wishes), Error> {
+    let (mut from_header, mut wishes) = (false, Wishes::new());
+    let mut left = HashMap::new();
+    for (key, value) in options {
+        let known = match (key.as_str(), &value) {
+            ("recipients_of_header", Variant::Bool(yes)) => {
+                from_header = *yes;
+                true
+            }
+            ("hold", Variant::Bool(yes)) => {
+                wishes.push(("X-Postrider-Hold", if *yes { "yes" } else { "no" }.to_owned()));
+                true
+            }
+            ("account", Variant::Str(name)) => {
+                wishes.push(("X-Postrider-Account", name.to_string()));
+                true
+            }
+            ("send_after", Variant::U64(at)) => {
+                wishes.push(("X-Postrider-Send-After", (at / 1_000_000).to_string()));
+                true
+            }
+            _ => false,
+        };
+        if !known {
+            left.insert(key, value);
+        }
+    }
+    no_options(left)?;
+    Ok((from_header, wishes))
+}
+
 /// Refuses every option: one that is not understood must not be taken for done.
 pub(super) fn no_options(options: Options<'_>) -> Result<(), Error> {
     match options.into_keys().min() {
@@ -89,7 +154,6 @@ const NAME_BYTES_MAX: usize = 4096;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::ids::AccountName;
 
     #[test]
     fn a_name_becomes_a_path_that_cannot_collide() {

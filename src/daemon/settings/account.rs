@@ -26,12 +26,8 @@ pub(super) fn account<'a>(
 ) -> (Account, Spot<'a>) {
     let address = table.need("address").and_then(|v| v.parsed(values::address)).unwrap_or_default();
     let (maildir, maildir_spot) = maildir(name, &table, around);
-    let password = table.take("password");
-    let login = Login {
-        user: address.clone(),
-        has_password: password.is_some(),
-        password: password.and_then(|v| secret::password(&v, around)),
-    };
+    let (password, has_password) = secret::login(&table, around);
+    let login = Login { user: address.clone(), password, has_password };
     let imap_table = table.take("imap").and_then(|v| v.table());
     let imap_server = imap_table.as_ref().map(|t| server(t, Protocol::Imap, around));
     let login = Login { user: sending_user(&login, imap_server.as_ref()), ..login };
@@ -80,10 +76,8 @@ fn maildir<'a>(name: &str, table: &Table<'a>, around: &Surroundings) -> (PathBuf
 }
 
 fn refuse_what_is_not_built(table: &Table<'_>) {
-    for key in ["oauth", "pop3"] {
-        if let Some(value) = table.take(key) {
-            value.name_spot.not_yet();
-        }
+    if let Some(value) = table.take("pop3") {
+        value.name_spot.not_yet();
     }
     if let Some(provider) = table.take("provider")
         && let Some(preset) = provider.text()

@@ -15,6 +15,36 @@ pub(super) fn password(value: &Value<'_>, around: &Surroundings) -> Option<Secre
     }
 }
 
+/// Where the access token of `oauth = { token_command = [...] }` comes from.
+pub(super) fn oauth(value: &Value<'_>) -> Option<SecretSource> {
+    let table = value.table_like("a table: { token_command = [...] }")?;
+    let source = table.take("token_command").and_then(|v| command(&v)).map(SecretSource::Token);
+    for key in ["client_id", "client_secret", "issuer"] {
+        if let Some(later) = table.take(key) {
+            later.name_spot.not_yet();
+        }
+    }
+    if source.is_none() {
+        table
+            .spot
+            .below("token_command")
+            .problem("is missing: name the command that prints a token");
+    }
+    table.finish();
+    source
+}
+
+/// The login of a table: its password, or its OAuth token; whether it says either at all.
+pub(super) fn login(table: &Table<'_>, around: &Surroundings) -> (Option<SecretSource>, bool) {
+    let (of_password, of_oauth) = (table.take("password"), table.take("oauth"));
+    if let (Some(_), Some(oauth)) = (&of_password, &of_oauth) {
+        oauth.name_spot.problem("and password: use one of them");
+    }
+    let has_one = of_password.is_some() || of_oauth.is_some();
+    let password = of_password.and_then(|value| password(&value, around));
+    (password.or_else(|| of_oauth.and_then(|value| oauth(&value))), has_one)
+}
+
 fn plain(text: &str, value: &Value<'_>, around: &Surroundings) -> Option<SecretSource> {
     if text.is_empty() || text.contains(['\0', '\r', '\n']) {
         value.spot.problem("is empty or has more than one line");

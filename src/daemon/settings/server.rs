@@ -82,13 +82,7 @@ pub(super) fn server<'a>(
 }
 
 fn smtp_keys<'a>(server: &mut Server<'a>, table: &Table<'a>, around: &Surroundings) {
-    if let Some(password) = table.take("password") {
-        server.has_password = true;
-        server.password = secret::password(&password, around);
-    }
-    if let Some(oauth) = table.take("oauth") {
-        oauth.name_spot.not_yet();
-    }
+    (server.password, server.has_password) = secret::login(table, around);
     let choices = [
         ("auto", SentCopy::Auto),
         ("append", SentCopy::Append),
@@ -102,6 +96,20 @@ fn smtp_keys<'a>(server: &mut Server<'a>, table: &Table<'a>, around: &Surroundin
 impl Server<'_> {
     fn needs_tls(&self) -> bool {
         self.ca_file.is_some() || self.pin_sha256.is_some() || self.client_cert.is_some()
+    }
+
+    /// The mechanisms, which must fit what there is to log in with.
+    fn mechanisms(&self, password: Option<&SecretSource>) -> Vec<Mechanism> {
+        let is_token = matches!(password, Some(SecretSource::Token(_)));
+        if is_token && self.auth.is_empty() {
+            return vec![Mechanism::OAuthBearer, Mechanism::XOAuth2];
+        }
+        if password.is_some() && self.auth.iter().any(|one| one.takes_token() != is_token) {
+            self.spot.below("auth").problem(
+                "does not fit: oauthbearer and xoauth2 go with oauth, the others with a password",
+            );
+        }
+        self.auth.clone()
     }
 
     /// The complete endpoint: what this table leaves out comes from the account.
@@ -126,13 +134,14 @@ impl Server<'_> {
                 spot.below("password").problem("is missing: { command = [...] } is the best form");
             }
         }
+        let auth = self.mechanisms(password.as_ref());
         Endpoint {
             host: self.host.clone(),
             port: self.port,
             tls: self.tls,
             user,
             password,
-            auth: self.auth.clone(),
+            auth,
             ca_file: self.ca_file.clone(),
             pin_sha256: self.pin_sha256,
             client_cert: self.client_cert.clone(),
@@ -192,11 +201,15 @@ fn mechanisms(value: &Value<'_>) -> Option<Vec<Mechanism>> {
         match name.to_ascii_lowercase().as_str() {
             "plain" => mechanisms.push(Mechanism::Plain),
             "login" => mechanisms.push(Mechanism::Login),
+            "cram-md5" => mechanisms.push(Mechanism::CramMd5),
+            "scram-sha-256" => mechanisms.push(Mechanism::ScramSha256),
+            "oauthbearer" => mechanisms.push(Mechanism::OAuthBearer),
+            "xoauth2" => mechanisms.push(Mechanism::XOAuth2),
             later if MECHANISMS_LATER.contains(&later) => {
                 item.spot.problem(format!("{} is not supported yet", quoted(later)));
             }
             other => {
-                let known = ["plain", "login"].into_iter().chain(MECHANISMS_LATER);
+                let known = MECHANISMS.into_iter().chain(MECHANISMS_LATER);
                 let what = format!("{} is not a login mechanism", quoted(other));
                 item.spot.suggest(what, nearest(other, known));
             }
@@ -205,7 +218,9 @@ fn mechanisms(value: &Value<'_>) -> Option<Vec<Mechanism>> {
     Some(mechanisms)
 }
 
-const MECHANISMS_LATER: [&str; 6] =
-    ["cram-md5", "external", "oauthbearer", "scram-sha-1", "scram-sha-256", "xoauth2"];
+const MECHANISMS: [&str; 6] =
+    ["plain", "login", "cram-md5", "scram-sha-256", "oauthbearer", "xoauth2"];
+
+const MECHANISMS_LATER: [&str; 2] = ["external", "scram-sha-1"];
 
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -236,14 +236,33 @@ fn values_of_the_wrong_type_or_range_are_named_at_their_place() {
 }
 
 #[test]
+fn a_token_command_brings_its_mechanisms_and_no_others() {
+    let account = |keys: &str, auth: &str| {
+        format!(
+            "[account.work]\naddress = \"me@example.com\"\n{keys}\n[account.work.imap]\n\
+             host = \"imap.example.com\"\n{auth}"
+        )
+    };
+    let token = "oauth = { token_command = ['oama', 'access'] }";
+    let found = good(&account(token, "")).accounts.remove(&AccountName("work".to_owned())).unwrap();
+    let endpoint = found.imap.unwrap().endpoint;
+    assert_eq!(endpoint.auth, [Mechanism::OAuthBearer, Mechanism::XOAuth2]);
+    let argv = vec!["oama".to_owned(), "access".to_owned()];
+    assert_eq!(endpoint.password, Some(SecretSource::Token(argv)));
+    let misfit = "c.toml:4:15: account.work.imap.auth: does not fit: oauthbearer and xoauth2 go";
+    refused(&account(token, "auth = ['plain']"), &[misfit]);
+    let later = "c.toml:3:11: account.work.oauth.client_id: not supported yet";
+    refused(&account("oauth = { client_id = 'x', token_command = ['a'] }", ""), &[later]);
+}
+
+#[test]
 fn what_is_not_built_is_refused_by_name() {
     let cases = [
         (
-            "auth = ['xoauth2']",
-            "c.toml:6:9: account.work.imap.auth: \"xoauth2\" is not supported yet",
+            "auth = ['external']",
+            "c.toml:6:9: account.work.imap.auth: \"external\" is not supported yet",
         ),
         ("[account.work.pop3]", "c.toml:6:15: account.work.pop3: not supported yet"),
-        ("[account.work.oauth]", "c.toml:6:15: account.work.oauth: not supported yet"),
         ("[hooks]", "c.toml:6:2: hooks: not supported yet"),
         ("[daemon]\nnotifications = true", "c.toml:7:17: daemon.notifications: true is not supp"),
         (

@@ -1,6 +1,9 @@
 //! One attempt, and one copy for Sent, beside the queue. Floor 4.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::info;
 
 use super::Attempted;
 use super::intake::HEAD_BYTES;
@@ -8,7 +11,7 @@ use crate::engine::offload::offload;
 use crate::model::account::SentCopy;
 use crate::model::failure::Failure;
 use crate::model::outbox::{Broken, Envelope, Item, Phase};
-use crate::ports::outbox::{Copy, DotGate, Job, OutboxLedger, SentFiler, Spool, Submit};
+use crate::ports::outbox::{Copy, DotGate, Job, OutboxLedger, SentFiler, Sighting, Spool, Submit};
 use crate::rules::envelope::{Audience, Header};
 
 /// Makes one attempt; the ledger knows before the wire does.
@@ -58,24 +61,33 @@ impl<L: OutboxLedger> DotGate for Gate<L> {
     }
 }
 
-/// Files the copy, unless somebody else does.
+/// Files the copy, unless somebody else does: the server's own gets some time to come.
 pub(super) async fn file_copy<P: Spool, L: OutboxLedger, F: SentFiler>(
-    spool: Arc<P>,
-    ledger: Arc<L>,
-    filer: Arc<F>,
+    (spool, ledger, filer): (Arc<P>, Arc<L>, Arc<F>),
     item: Item,
     wish: SentCopy,
+    wait: Duration,
 ) -> Result<(), Failure> {
-    let made = offload(move || {
-        let Some(account) = item.account.clone() else { return Ok(None) };
-        let wanted = match wish {
-            SentCopy::None | SentCopy::Server => false,
-            SentCopy::Append => true,
-            SentCopy::Auto => !ledger.server_files(&account)?,
-        };
-        if !wanted {
-            return Ok(None);
+    let Some(account) = item.account.clone() else { return Ok(()) };
+    match wish {
+        SentCopy::None | SentCopy::Server => return Ok(()),
+        SentCopy::Append => {}
+        SentCopy::Auto => {
+            let (asked, whose) = (Arc::clone(&ledger), account.clone());
+            if offload(move || asked.server_files(&whose)).await? {
+                return Ok(());
+            }
+            match filer.sighting(&account, &item.message_id, wait).await? {
+                Sighting::None => {}
+                Sighting::Local => return Ok(()),
+                Sighting::Server => {
+                    info!(%account, "the server files sent messages itself");
+                    return offload(move || ledger.set_server_files(&account, true)).await;
+                }
+            }
         }
+    }
+    let made = offload(move || {
         let Some(kept) = spool.kept()?.remove(&item.id) else { return Ok(None) };
         let skip = Header::parse(&spool.head(&kept, HEAD_BYTES)?).stripped(Audience::Sent);
         Ok(Some(Copy { account, path: kept.path, skip, message_id: item.message_id }))
@@ -84,4 +96,20 @@ pub(super) async fn file_copy<P: Spool, L: OutboxLedger, F: SentFiler>(
         Some(copy) => filer.file(&copy).await,
         None => Ok(()),
     }
+}
+
+/// Whether the copy that the server files of what it took is in Sent, or comes within `wait`.
+pub(super) async fn is_in_sent<L: OutboxLedger, F: SentFiler>(
+    ledger: Arc<L>,
+    filer: Arc<F>,
+    item: Item,
+    wait: Duration,
+) -> Result<bool, Failure> {
+    let Some(account) = item.account else { return Ok(false) };
+    let whose = account.clone();
+    if !offload(move || ledger.server_files(&whose)).await? {
+        return Ok(false);
+    }
+    // A copy that a mail program made before it sent says nothing about the server.
+    Ok(filer.sighting(&account, &item.message_id, wait).await? == Sighting::Server)
 }

@@ -10,7 +10,7 @@ use super::{Ask, Line, Relay, Request};
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::OutboxId;
-use crate::model::outbox::{CopyState, Decision, Item, OutboxEvent, Phase, RecipientState};
+use crate::model::outbox::{CopyState, Decision, Item, OutboxEvent, Phase, Reason, RecipientState};
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay;
 
@@ -25,6 +25,9 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         self.items = found.items.into_iter().map(|item| (item.id.clone(), item)).collect();
         for id in ids {
             self.close(&id).await;
+        }
+        for id in found.doubts {
+            self.start_probe(&id);
         }
         Ok(())
     }
@@ -122,7 +125,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     pub(super) async fn serve(&mut self, request: Request) {
         let Request { what, reply } = request;
         let done = match what {
-            Ask::List => Ok(self.items.values().cloned().collect()),
+            Ask::List => Ok(self.listed()),
             Ask::Pause | Ask::Resume => {
                 self.paused = what == Ask::Pause;
                 Ok(Vec::new())
@@ -130,7 +133,13 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             Ask::Flush(ids) => {
                 let named = !ids.is_empty();
                 match self.chosen(&ids) {
-                    Ok(ids) => self.flush(ids, named, reply),
+                    Ok(ids) => {
+                        if named && let Err(failure) = self.retry_failed(&ids).await {
+                            drop(reply.send(Err(failure)));
+                            return;
+                        }
+                        self.flush(ids, named, reply);
+                    }
                     Err(failure) => drop(reply.send(Err(failure))),
                 }
                 return;
@@ -143,6 +152,31 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         };
         // Whoever asked may be gone.
         drop(reply.send(done));
+    }
+
+    /// The messages as they wait: for their account as well as for themselves, oldest first.
+    fn listed(&self) -> Vec<Item> {
+        let mut items: Vec<Item> = self.items.values().cloned().collect();
+        for item in items.iter_mut().filter(|item| item.phase == Phase::Queued) {
+            let line = item.account.as_ref().and_then(|account| self.lines.get(account));
+            item.next_try = item.next_try.max(line.map_or(0, |line| line.not_before));
+            if let Some(trouble) = line.and_then(|line| line.trouble.as_ref()) {
+                let (name, text) = (trouble.name.clone(), trouble.text.clone());
+                item.reason = Some(Reason { name, text });
+            }
+        }
+        items.sort_by(|one, other| (one.queued_at, &one.id).cmp(&(other.queued_at, &other.id)));
+        items
+    }
+
+    /// A failed message that is named is tried again as well.
+    async fn retry_failed(&mut self, ids: &BTreeSet<OutboxId>) -> Result<(), Failure> {
+        for id in ids {
+            if self.items.get(id).is_some_and(|item| item.phase == Phase::Failed) {
+                self.change_one(id, Change::Retry).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Forgets all back-off for these messages and answers when they were tried.
@@ -166,7 +200,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 }
                 if let Some(account) = &item.account {
                     let line = self.lines.entry(account.clone()).or_default();
-                    *line = Line { busy: line.busy, ..Line::default() };
+                    let (busy, trouble) = (line.busy, line.trouble.take());
+                    *line = Line { busy, trouble, ..Line::default() };
                 }
             }
         }
@@ -223,9 +258,15 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     }
 
     async fn change(&mut self, ids: &[OutboxId], change: Change) -> Result<Vec<Item>, Failure> {
+        let named = !ids.is_empty();
         let ids = self.chosen(ids)?;
+        let mut first = Ok(());
         for id in &ids {
-            self.change_one(id, change).await?;
+            // One that cannot be changed stops no other.
+            first = first.and(self.change_one(id, change).await);
+        }
+        if named {
+            first?;
         }
         Ok(ids.iter().filter_map(|id| self.items.get(id).cloned()).collect())
     }
@@ -237,6 +278,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             (Change::Hold, Phase::Queued) => {
                 intake::hold(item, HELD, "held by command: release it to send it");
             }
+            (Change::Hold, Phase::Held) => return Ok(()),
             (Change::Release, Phase::Held) => {
                 (item.phase, item.reason, item.next_try) = (Phase::Queued, None, now);
                 self.unflag(id).await?;
@@ -244,11 +286,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             (Change::Release, Phase::Queued) => item.hold_until = 0,
             (Change::Retry, Phase::Queued) => item.next_try = now,
             (Change::Retry, Phase::Failed) => {
-                relay::retry(item, now);
-                let (spool, ours) = (Arc::clone(&self.spool), id.clone());
-                if let Some(kept) = offload(move || spool.unpark(&ours)).await? {
-                    self.files.insert(id.clone(), kept);
-                }
+                return self.retry(id).await;
             }
             (Change::Cancel, Phase::Queued | Phase::Held | Phase::Uncertain | Phase::Failed)
             | (Change::Resolve(Decision::Drop), Phase::Uncertain) => {
@@ -264,11 +302,38 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 }
                 (item.phase, item.copy) = (Phase::Accepted, CopyState::Due);
             }
-            _ => return Ok(()),
+            (_, phase) => return Err(unfit(id, change, phase)),
         }
         if let Some(item) = self.items.get(id).cloned() {
             self.save(item, Vec::new()).await;
         }
+        Ok(())
+    }
+
+    /// Takes a failed message up again. One that never had an envelope is read anew: its account or its
+    /// recipients may be known by now.
+    async fn retry(&mut self, id: &OutboxId) -> Result<(), Failure> {
+        let now = self.now();
+        let Some(mut item) = self.items.get(id).cloned() else { return Ok(()) };
+        relay::retry(&mut item, now);
+        let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
+        let setup = Arc::clone(&self.setup);
+        let taken = offload(move || {
+            let kept = spool.unpark(&item.id)?;
+            match kept {
+                Some(kept) if item.account.is_none() => {
+                    let fresh = Item::claimed(item.id, now);
+                    intake::prepare(&*spool, &*ledger, &setup, fresh, kept)
+                        .map(|(item, kept)| (item, Some(kept)))
+                }
+                kept => ledger.put(&item).map(|()| (item, kept)),
+            }
+        });
+        let (item, kept) = taken.await?;
+        self.files.extend(kept.map(|kept| (id.clone(), kept)));
+        self.items.insert(id.clone(), item);
+        // It may have failed again already.
+        self.close(id).await;
         Ok(())
     }
 
@@ -282,6 +347,29 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         self.files.insert(id.clone(), kept);
         Ok(())
     }
+}
+
+/// This cannot be done with a message in this phase.
+fn unfit(id: &OutboxId, change: Change, phase: Phase) -> Failure {
+    let verb = match change {
+        Change::Hold => "hold",
+        Change::Release => "release",
+        Change::Retry => "retry",
+        Change::Cancel => "cancel",
+        Change::Resolve(_) => "resolve",
+    };
+    let (why, cure) = match phase {
+        Phase::Claimed | Phase::Sending | Phase::Dot => {
+            ("it is on its way to the server", "ask again in a moment")
+        }
+        Phase::Accepted | Phase::SentCopy => ("it was sent", "nothing is left to be done"),
+        Phase::Queued => ("it waits to be sent", "hold or cancel it"),
+        Phase::Held => ("it is held", "release it first, or cancel it"),
+        Phase::Uncertain => ("nobody knows whether it was sent", "resolve it first"),
+        Phase::Failed => ("it failed", "retry it, or cancel it"),
+    };
+    let what = format!("{verb} message {id}");
+    Failure::new(Scope::Message, Remedy::Later, Kind::Busy, what).detail(why).cure(cure)
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -183,6 +183,8 @@ pub(super) fn park(spool: &impl Spool, item: &Item) -> Result<(), Failure> {
 pub(super) struct Found {
     pub(super) items: Vec<Item>,
     pub(super) files: std::collections::BTreeMap<OutboxId, Kept>,
+    /// Whose fate is not known: the Sent mailbox may tell.
+    pub(super) doubts: Vec<OutboxId>,
 }
 
 /// Reads ledger and directory at the start and settles where they differ.
@@ -195,7 +197,7 @@ pub(super) fn restore(
     ledger.prune(now.saturating_sub(REPLAY_MICROS))?;
     let mut files = spool.kept()?;
     let parked = spool.parked()?;
-    let mut items = Vec::new();
+    let (mut items, mut doubts) = (Vec::new(), Vec::new());
     for mut item in ledger.items()? {
         let before = item.phase;
         relay::resume(&mut item, now, &setup.policy);
@@ -210,6 +212,9 @@ pub(super) fn restore(
             // which cancels, or finished just before the row went.
             (None, _) => ledger.forget(&item.id)?,
             (Some(_), _) => {
+                if matches!(before, Phase::Dot | Phase::Uncertain) {
+                    doubts.push(item.id.clone());
+                }
                 if item.phase != before {
                     ledger.put(&item)?;
                 }
@@ -233,7 +238,7 @@ pub(super) fn restore(
         files.insert(item.id.clone(), kept);
         items.push(item);
     }
-    Ok(Found { items, files })
+    Ok(Found { items, files, doubts })
 }
 
 pub(super) const HEAD_BYTES: usize = 1024 * 1024;

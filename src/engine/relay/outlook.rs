@@ -1,10 +1,12 @@
 //! What is due when, and how things stand. Floor 4.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Relay;
+use crate::model::ids::AccountName;
 use crate::model::outbox::Phase;
-use crate::model::status::{Micros, OutboxStatus};
+use crate::model::status::{Micros, OutboxStatus, Trouble};
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
 
 impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
@@ -38,6 +40,19 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         due.min()
     }
 
+    /// The accounts whose mail waits for their outgoing server.
+    fn troubles(&self) -> BTreeMap<AccountName, Trouble> {
+        let waits = |name: &AccountName| {
+            self.items.values().any(|item| {
+                let phase = item.phase;
+                item.account.as_ref() == Some(name)
+                    && matches!(phase, Phase::Queued | Phase::Sending | Phase::Dot)
+            })
+        };
+        let lines = self.lines.iter().filter(|(name, _)| waits(name));
+        lines.filter_map(|(name, line)| Some((name.clone(), line.trouble.clone()?))).collect()
+    }
+
     pub(super) fn publish(&self) {
         let count = |wanted: &[Phase]| {
             let n = self.items.values().filter(|item| wanted.contains(&item.phase)).count();
@@ -48,6 +63,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             held: count(&[Phase::Held]),
             uncertain: count(&[Phase::Uncertain]),
             failed: count(&[Phase::Failed]),
+            troubles: self.troubles(),
             sending: count(&[Phase::Sending, Phase::Dot]) > 0,
             next_attempt: self.next_attempt().unwrap_or(0),
             directory: self.setup.directory.clone(),

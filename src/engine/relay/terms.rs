@@ -21,6 +21,8 @@ pub struct RelaySetup {
     pub accounts: Vec<Sending>,
     /// Who files the copies, per account.
     pub sent_copy: BTreeMap<AccountName, SentCopy>,
+    /// How long a server that may file sent messages itself gets to do so.
+    pub sent_wait: Duration,
     /// Retries and unknown fates.
     pub policy: RelayPolicy,
     /// How long a message waits before its first attempt.
@@ -37,11 +39,16 @@ impl RelaySetup {
     /// What the settings say about it.
     pub fn new(settings: &Settings, clock: fn() -> Micros, random: fn() -> u32) -> Self {
         let accounts = settings.accounts.iter();
-        let wishes = accounts
-            .filter_map(|(name, account)| Some((name.clone(), account.smtp.as_ref()?.sent_copy)));
+        let wishes = accounts.filter_map(|(name, account)| {
+            let wish = account.smtp.as_ref()?.sent_copy;
+            // Without IMAP no server's copy ever comes here.
+            let alone = account.imap.is_none() && wish == SentCopy::Auto;
+            Some((name.clone(), if alone { SentCopy::Append } else { wish }))
+        });
         Self {
             accounts: sending(settings),
             sent_copy: wishes.collect(),
+            sent_wait: SENT_WAIT,
             policy: RelayPolicy {
                 retry_for: settings.outbox.retry_for,
                 on_uncertain: settings.outbox.on_uncertain,
@@ -100,3 +107,5 @@ pub enum Ask {
     /// Go on.
     Resume,
 }
+
+const SENT_WAIT: Duration = Duration::from_secs(20);

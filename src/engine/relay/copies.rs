@@ -1,0 +1,98 @@
+//! What comes after acceptance: the copy for Sent, once; and a look into Sent where the server's word got
+//! lost. Floor 4.
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::{Ended, Relay, attempt};
+use crate::model::account::SentCopy;
+use crate::model::failure::Failure;
+use crate::model::ids::OutboxId;
+use crate::model::outbox::{CopyState, Item, Phase};
+use crate::model::status::Micros;
+use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
+use crate::rules::relay;
+
+impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
+    /// Starts to file the copies that are due.
+    pub(super) fn start_copies(&mut self) {
+        let now = self.now();
+        let due: Vec<Item> = self
+            .items
+            .values()
+            .filter(|item| item.copy == CopyState::Due && item.phase != Phase::Sending)
+            .filter(|item| self.copies.get(&item.id).is_none_or(|at| now >= *at))
+            .cloned()
+            .collect();
+        for item in due {
+            // Until it ends; afterwards it is either done or has a time of its own.
+            self.copies.insert(item.id.clone(), Micros::MAX);
+            let wish = item.account.as_ref().and_then(|account| self.setup.sent_copy.get(account));
+            let wish = wish.copied().unwrap_or(SentCopy::None);
+            let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
+            let (filer, wait) = (Arc::clone(&self.filer), self.setup.sent_wait);
+            self.tasks.spawn(async move {
+                let id = item.id.clone();
+                let filed = attempt::file_copy((spool, ledger, filer), item, wish, wait).await;
+                Ended::Copy(id, filed)
+            });
+        }
+    }
+
+    /// A copy was filed, or was not.
+    pub(super) async fn copied(&mut self, id: OutboxId, filed: Result<(), Failure>) {
+        match filed {
+            Ok(()) => {
+                self.copies.remove(&id);
+                if let Some(item) = self.items.get_mut(&id) {
+                    item.copy = CopyState::Done;
+                    let item = item.clone();
+                    self.save(item, Vec::new()).await;
+                    self.close(&id).await;
+                }
+            }
+            Err(failure) => {
+                warn!(%id, %failure, "the copy for Sent waits");
+                self.copies.insert(id, relay::after(self.now(), COPY_PAUSE));
+            }
+        }
+    }
+
+    /// Looks into Sent for a message of unknown fate, where the server files what it took.
+    pub(super) fn start_probe(&mut self, id: &OutboxId) {
+        let Some(item) = self.items.get(id).cloned() else { return };
+        let (ledger, filer) = (Arc::clone(&self.ledger), Arc::clone(&self.filer));
+        let wait = self.setup.sent_wait.saturating_mul(2);
+        self.tasks.spawn(async move {
+            let (id, tries) = (item.id.clone(), item.tries);
+            let found = attempt::is_in_sent(ledger, filer, item, wait).await;
+            Ended::Probe(id, tries, found)
+        });
+    }
+
+    /// The look into Sent ended.
+    pub(super) async fn probed(&mut self, id: &OutboxId, tries: u32, found: Result<bool, Failure>) {
+        match found {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(failure) => {
+                warn!(%id, %failure, "it is not known whether Sent has the message");
+                return;
+            }
+        }
+        let Some(item) = self.items.get_mut(id) else { return };
+        // A person, or the next attempt, may have decided meanwhile.
+        let is_open = matches!(item.phase, Phase::Uncertain | Phase::Queued) && item.tries == tries;
+        let Some(account) = item.account.clone().filter(|_| is_open) else { return };
+        let accepted = item.open();
+        relay::confirm(item, "found in the Sent mailbox");
+        let item = item.clone();
+        info!(%id, %account, "sent: the Sent mailbox has it");
+        self.save(item.clone(), accepted).await;
+        self.announce(&item, &account, "found in the Sent mailbox".to_owned());
+        self.close(id).await;
+    }
+}
+
+const COPY_PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
