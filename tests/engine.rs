@@ -21,6 +21,7 @@ use postrider::model::event::{AccountReport, Consent};
 use postrider::model::ids::{AccountName, MailboxName};
 use postrider::model::status::{Counters, Status};
 use postrider::ports::local::{Change, Ledger as _};
+use postrider::rules::schedule::message_backoff;
 use postrider_mailserver::{Action, Capability, Config, MailServer, Rule};
 
 struct World {
@@ -88,7 +89,8 @@ impl World {
             account.info_separator,
             account.sync.quarantine,
         );
-        let ledger = SqliteLedger::open(&self.dir.path().join("work.sqlite")).unwrap();
+        let ledger =
+            SqliteLedger::open(&self.dir.path().join("work.sqlite"), message_backoff).unwrap();
         let connector = ImapConnector::new(account.imap.clone().unwrap(), "work")
             .with_subscriptions(account.sync.subscribed_only);
         let (board, _reader) = Board::new(Status::default());
@@ -327,7 +329,8 @@ async fn held_deletions_follow_the_word_that_is_given() {
             std::fs::remove_file(world.inbox_path().join(file)).unwrap();
         }
         assert_eq!(world.sync_ok().await[&MailboxName::inbox()].held, 12);
-        let ledger = SqliteLedger::open(&world.dir.path().join("work.sqlite")).unwrap();
+        let ledger =
+            SqliteLedger::open(&world.dir.path().join("work.sqlite"), message_backoff).unwrap();
         let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
         ledger.apply(row.id, &[Change::Consent(Some(consent))]).unwrap();
         drop(ledger);
@@ -529,5 +532,48 @@ async fn the_personal_namespace_is_no_part_of_the_names() {
     }
     world.sync_ok().await;
     assert!(world.server.mailboxes().contains(&"INBOX.Mine".to_owned()));
+    world.assert_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_server_cannot_give_stops_no_other() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    for n in 1..=60 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    let refuse = |set: &str| {
+        Rule::imap("UID FETCH").containing(set).then(Action::refuse("NO cannot read that one"))
+    };
+    // Whatever names UID 17 together with a body is refused.
+    for set in ["FETCH 1:60 (UID FLAGS I", "FETCH 1:30 (UID FLAGS I", "FETCH 16:30 (UID FLAGS I"] {
+        world.server.script(refuse(set));
+    }
+    for set in ["FETCH 16:23 (UID FLAGS I", "FETCH 16:19 (UID FLAGS I", "FETCH 16:17 (UID FLAGS I"]
+    {
+        world.server.script(refuse(set));
+    }
+    world.server.script(refuse("FETCH 17 (UID FLAGS I"));
+    let counters = world.sync_ok().await;
+    let done = counters[&MailboxName::inbox()];
+    assert_eq!((done.downloaded, done.failed), (59, 1));
+    assert_eq!(world.files("INBOX").len(), 59);
+    // It is not asked for again at once, and everything else is at rest.
+    world.assert_quiet().await;
+    assert_eq!(inbox.messages().len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_the_server_refuses_stays_and_stops_no_other() {
+    let world = world(|_| {});
+    world.sync_ok().await;
+    for n in 1..=5 {
+        drop_mail(&world.inbox_path(), &format!("u{n}:2,S"), &mail(n));
+    }
+    world.server.script(Rule::imap("APPEND").nth(3).then(Action::refuse("NO [OVERQUOTA] full")));
+    let counters = world.sync_ok().await;
+    let done = counters[&MailboxName::inbox()];
+    assert_eq!((done.uploaded, done.failed), (4, 1));
+    assert_eq!(world.files("INBOX").len(), 5, "it stays here");
     world.assert_quiet().await;
 }

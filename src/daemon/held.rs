@@ -1,5 +1,6 @@
 //! Deletions that the brake holds back, for whoever decides about them while no daemon runs. Floor 5.
 
+use crate::rules::schedule::message_backoff;
 use std::path::Path;
 
 use crate::adapters::ledger::SqliteLedger;
@@ -38,7 +39,7 @@ pub fn held(
         if !path.exists() {
             continue;
         }
-        let ledger = SqliteLedger::open(&path)?;
+        let ledger = SqliteLedger::open(&path, message_backoff)?;
         for row in ledger.mailboxes()?.into_iter().filter(|row| row.held > 0) {
             if !is_meant(targets, account, &row.name) {
                 continue;

@@ -1,5 +1,6 @@
 //! Builds the parts of an account from the settings. Floor 5.
 
+use crate::rules::schedule::message_backoff;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ pub fn worker(
     board: Board,
 ) -> Result<Option<RealWorker>, Failure> {
     let Some(connector) = connector(account) else { return Ok(None) };
-    let ledger = SqliteLedger::open(ledger)?;
+    let ledger = SqliteLedger::open(ledger, message_backoff)?;
     let local = Arc::new(maildir(account));
     let account = Arc::new(account.clone());
     Ok(Some(Worker::new(account, local, Arc::new(ledger), Arc::new(connector), board)))

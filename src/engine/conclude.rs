@@ -44,7 +44,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             );
             self.board.notice(Notice::DeletesHeld { account, mailbox, count: held });
         }
-        let now = offload(move || {
+        let (now, failed) = offload(move || {
             let base = ledger.base(id)?;
             let now = if is_quiet {
                 scan
@@ -54,7 +54,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             // The state to resume from is one where the Maildir is what the ledger says; a change
             // that came meanwhile is then a difference that the next pass sees.
             let is_known = is_quiet || !observe::differs(&base, &now);
-            let stamp: Option<Stamp> = (is_known && now.steady).then_some(now.stamp);
+            // With something left to do, a pass that finds both sides unchanged must not be skipped.
+            let is_done = is_known && now.steady && !is_open;
+            let stamp: Option<Stamp> = is_done.then_some(now.stamp);
             let mut changes = vec![Change::Cursor(Some(cursor), stamp)];
             if has_news {
                 changes.push(Change::Held(held));
@@ -63,15 +65,15 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 changes.extend([Change::Consent(None), Change::Held(0)]);
             }
             ledger.apply(id, &changes)?;
-            Ok(now)
+            Ok((now, ledger.mailbox(&mailbox)?.failed))
         })
         .await?;
-        self.count(name, &now, held);
+        self.count(name, &now, (held, failed));
         Ok(())
     }
 
     /// Shows a mailbox's numbers on the board.
-    pub(super) fn count(&mut self, name: &MailboxName, scan: &Scan, held: u32) {
+    pub(super) fn count(&mut self, name: &MailboxName, scan: &Scan, (held, failed): (u32, u32)) {
         let unread = scan.messages.values().filter(|m| !m.flags.has(Flag::Seen)).count();
         let role = self.roles.iter().find(|(_, n)| *n == name).map(|(r, _)| r.as_str());
         let status = MailboxStatus {
@@ -83,7 +85,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             push: self.push_of(name),
             held,
             skipped: 0,
-            failed: 0,
+            failed,
         };
         self.counted.insert(name.clone());
         self.board.account(&self.account.name, |a| {

@@ -58,7 +58,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     ) -> Result<MailboxPass, Failure> {
         let sight = self.sight(name).await?;
         if reason == Reason::Local && !observe::differs(&sight.base, &sight.scan) {
-            self.count(name, &sight.scan, sight.row.held);
+            self.count(name, &sight.scan, (sight.row.held, sight.row.failed));
             return Ok(MailboxPass::default());
         }
         let mut counters = Counters::default();
@@ -97,12 +97,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             && counters == Counters::default();
         // While something is only suspected, nothing is known about what was held before.
         let held_now = if recheck.is_some() { held.max(sight.row.held) } else { held };
+        let is_deferred = pass.is_deferred;
         let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
         self.conclude(
             name,
             &sight,
             &view,
-            (held_now, is_local_quiet && recheck.is_none(), recheck.is_some()),
+            (held_now, is_local_quiet && recheck.is_none(), recheck.is_some() || is_deferred),
             &result,
         )
         .await?;

@@ -161,8 +161,10 @@ pub enum RowState {
     Paired,
     /// On one side on purpose: a deletion that was not to be propagated.
     Orphan,
-    /// A transfer failed; it is tried again by a later pass.
+    /// A transfer failed, and another try is due.
     Failed,
+    /// A transfer failed, and the next try is not due yet.
+    Waiting,
 }
 
 /// One message that is known: what both sides last agreed on.

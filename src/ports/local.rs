@@ -174,6 +174,8 @@ pub struct MailboxRow {
     pub unsettled: u32,
     /// Deletions that waited for consent after the last pass.
     pub held: u32,
+    /// Messages whose transfer failed.
+    pub failed: u32,
     /// What a person said about them since.
     pub consent: Option<Consent>,
     /// Whether it has rows: messages that were synced before.

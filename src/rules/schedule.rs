@@ -10,6 +10,18 @@ pub fn backoff(n: u32, jitter: f64) -> Duration {
     ceiling.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
 }
 
+/// Returns the delay before a message is tried again that failed `n` times before: 1 min, 10 min,
+/// 1 h, 6 h, then once a day. It counts as failed meanwhile, and the others go on.
+pub fn message_backoff(n: u32) -> Duration {
+    Duration::from_secs(match n {
+        0 => 60,
+        1 => 600,
+        2 => 3600,
+        3 => 6 * 3600,
+        _ => 86_400,
+    })
+}
+
 const BACKOFF_FIRST: Duration = Duration::from_secs(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 

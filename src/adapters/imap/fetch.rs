@@ -6,7 +6,7 @@ use super::item::{FetchItem, Item, Next};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::Uid;
 use crate::ports::remote::{FetchSink, Fetched, Header, Wanted};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 impl ImapRemote {
     /// Fetches messages into the sink: small ones first, each kind in the order that was asked for.
@@ -17,64 +17,67 @@ impl ImapRemote {
     ) -> Result<(), Failure> {
         let is_large = |w: &&Wanted| w.size.is_some_and(|s| s > PIECE_BYTES);
         let small: Vec<Uid> = wanted.iter().filter(|w| !is_large(w)).map(|w| w.uid).collect();
-        let mut commands = Vec::new();
-        for batch in small.chunks(BATCH) {
-            for set in uid_sets(batch, SET_BYTES_MAX) {
-                commands.push(format!("UID FETCH {set} (UID FLAGS INTERNALDATE BODY.PEEK[])"));
-            }
-        }
-        self.fetch_small(&commands, &small.into_iter().collect(), sink).await?;
+        self.fetch_small(&small, sink).await?;
         for large in wanted.iter().filter(is_large) {
             self.fetch_large(large.uid, sink).await?;
         }
         Ok(())
     }
 
+    /// Batches in flight; one that is refused is halved until the message is found that the server
+    /// cannot give, so that it does not stop the others.
     async fn fetch_small<S: FetchSink>(
         &mut self,
-        commands: &[String],
-        wanted: &BTreeSet<Uid>,
+        wanted: &[Uid],
         sink: &mut S,
     ) -> Result<(), Failure> {
-        let mut queue: VecDeque<&String> = commands.iter().collect();
-        let mut in_flight: BTreeSet<String> = BTreeSet::new();
+        let mut queue: VecDeque<Vec<Uid>> = wanted.chunks(BATCH).map(<[Uid]>::to_vec).collect();
+        let mut missing: BTreeSet<Uid> = wanted.iter().copied().collect();
+        let mut in_flight: BTreeMap<String, Vec<Uid>> = BTreeMap::new();
+        let mut n_refused = 0;
         loop {
             while in_flight.len() < WINDOW {
-                let Some(command) = queue.pop_front() else { break };
-                in_flight.insert(self.wire.send(command).await?);
+                let Some(batch) = queue.pop_front() else { break };
+                let set = uid_sets(&batch, usize::MAX).concat();
+                if set.len() > SET_BYTES_MAX && batch.len() > 1 {
+                    halve(&batch, &mut queue);
+                    continue;
+                }
+                let command = format!("UID FETCH {set} (UID FLAGS INTERNALDATE BODY.PEEK[])");
+                in_flight.insert(self.wire.send(&command).await?, batch);
             }
             if in_flight.is_empty() {
                 return Ok(());
             }
             match self.wire.next().await? {
                 Next::Done(tag, verdict) => {
-                    // A refused batch spoils the mailbox's pass, not the connection: what came is
-                    // kept, the rest is asked for again.
-                    if in_flight.remove(&tag)
-                        && let Err(failure) = verdict
-                    {
-                        self.drain(in_flight).await?;
+                    let Some(batch) = in_flight.remove(&tag) else { continue };
+                    let Err(failure) = verdict else { continue };
+                    n_refused += 1;
+                    if failure.scope == Scope::Account || n_refused > REFUSED_MAX {
                         return Err(failure);
+                    }
+                    let left: Vec<Uid> =
+                        batch.into_iter().filter(|u| missing.contains(u)).collect();
+                    match left.as_slice() {
+                        [] => {}
+                        [one] => {
+                            let failure = Failure { scope: Scope::Message, ..failure };
+                            sink.put(Fetched::Failed(*one, failure)).await?;
+                        }
+                        many => halve(many, &mut queue),
                     }
                 }
                 Next::Item(Item::Fetch(mut fetch)) => {
-                    if let Some((header, body)) = whole(&mut fetch, wanted) {
+                    if let Some((header, body)) = whole(&mut fetch, &missing) {
+                        missing.remove(&header.uid);
+                        n_refused = 0;
                         sink.put(Fetched::Whole(header, body)).await?;
                     }
                 }
                 Next::Item(_) => {}
             }
         }
-    }
-
-    /// Reads on until the commands in flight have ended, so that the next one starts clean.
-    async fn drain(&mut self, mut in_flight: BTreeSet<String>) -> Result<(), Failure> {
-        while !in_flight.is_empty() {
-            if let Next::Done(tag, _) = self.wire.next().await? {
-                in_flight.remove(&tag);
-            }
-        }
-        Ok(())
     }
 
     async fn fetch_large<S: FetchSink>(&mut self, uid: Uid, sink: &mut S) -> Result<(), Failure> {
@@ -118,6 +121,13 @@ impl ImapRemote {
     }
 }
 
+/// Puts both halves of a batch first in the queue.
+fn halve(batch: &[Uid], queue: &mut VecDeque<Vec<Uid>>) {
+    let (one, other) = batch.split_at(batch.len() / 2);
+    queue.push_front(other.to_vec());
+    queue.push_front(one.to_vec());
+}
+
 fn whole(fetch: &mut FetchItem, wanted: &BTreeSet<Uid>) -> Option<(Header, Vec<u8>)> {
     let uid = Uid::new(fetch.uid?).filter(|u| wanted.contains(u))?;
     let body = fetch.body.take()?;
@@ -142,3 +152,5 @@ const WINDOW: usize = 4;
 const PIECE_BYTES: u32 = 1024 * 1024;
 /// Longest sequence set; servers without CONDSTORE may not take more than 1000 bytes.
 const SET_BYTES_MAX: usize = 900;
+/// So many refusals without a message between them: it is the mailbox, not a message.
+const REFUSED_MAX: u32 = 32;

@@ -94,7 +94,7 @@ impl Dialogue<'_> {
         let mut namespace = None;
         if capabilities.contains("NAMESPACE") && self.wants_namespace {
             let end = self.command("NAMESPACE", "NAMESPACE", |line| {
-                namespace = personal_prefix(line).or(namespace.take());
+                namespace = personal_prefix(line).or_else(|| namespace.take());
             });
             // A refusal means that there is none to speak of.
             end.await?;

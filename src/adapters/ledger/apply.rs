@@ -2,21 +2,27 @@
 
 use rusqlite::{Connection, Result, Transaction, params};
 
+use super::{Retry, now_seconds};
 use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, Uid};
 use crate::model::view::{Cursor, Stamp, Sub};
 use crate::ports::local::{Change, Landing, MailboxId, OneSide, PendingAppend};
 
-pub(super) fn apply(db: &mut Connection, mailbox: MailboxId, changes: &[Change]) -> Result<()> {
+pub(super) fn apply(
+    db: &mut Connection,
+    mailbox: MailboxId,
+    changes: &[Change],
+    retry: Retry,
+) -> Result<()> {
     let tx = db.transaction()?;
     for change in changes {
-        one(&tx, mailbox, change)?;
+        one(&tx, mailbox, change, retry)?;
     }
     tx.commit()
 }
 
-fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change) -> Result<()> {
+fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) -> Result<()> {
     match change {
         Change::Land(landing) => pair(tx, mailbox, landing, "landing"),
         Change::Landed(uids) => {
@@ -51,7 +57,9 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change) -> Result<()> 
             tx.prepare_cached("DELETE FROM msg WHERE id = ?1")?.execute([row]).map(drop)
         }
         Change::Orphan(row, side) => orphan(tx, *row, *side),
-        Change::Failed { uid, base, reason } => failed(tx, mailbox, *uid, base.as_ref(), reason),
+        Change::Failed { uid, base, reason } => {
+            failed(tx, mailbox, (*uid, base.as_ref()), reason, retry)
+        }
         Change::PlanAppend(append) => plan_append(tx, mailbox, append),
         Change::DropAppend(base) => tx
             .prepare_cached("DELETE FROM append WHERE mailbox = ?1 AND base = ?2")?
@@ -63,20 +71,22 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change) -> Result<()> 
             .map(drop),
         Change::Void => void(tx, mailbox),
         Change::Cursor(cursor, stamp) => set_cursor(tx, mailbox, *cursor, *stamp),
-        Change::Consent(consent) => {
-            let word = consent.map(|c| match c {
-                Consent::Confirm => "confirm",
-                Consent::Reject => "reject",
-            });
-            tx.prepare_cached("UPDATE mailbox SET consent = ?2 WHERE id = ?1")?
-                .execute(params![mailbox, word])
-                .map(drop)
-        }
+        Change::Consent(consent) => set_consent(tx, mailbox, *consent),
         Change::Held(n) => tx
             .prepare_cached("UPDATE mailbox SET held = ?2 WHERE id = ?1")?
             .execute(params![mailbox, n])
             .map(drop),
     }
+}
+
+fn set_consent(tx: &Transaction<'_>, mailbox: MailboxId, consent: Option<Consent>) -> Result<()> {
+    let word = consent.map(|c| match c {
+        Consent::Confirm => "confirm",
+        Consent::Reject => "reject",
+    });
+    tx.prepare_cached("UPDATE mailbox SET consent = ?2 WHERE id = ?1")?
+        .execute(params![mailbox, word])
+        .map(drop)
 }
 
 fn keywords(flags: &Flags) -> String {
@@ -120,17 +130,31 @@ fn orphan(tx: &Transaction<'_>, row: i64, side: OneSide) -> Result<()> {
 fn failed(
     tx: &Transaction<'_>,
     mailbox: MailboxId,
-    uid: Option<Uid>,
-    base: Option<&Base>,
+    (uid, base): (Option<Uid>, Option<&Base>),
     reason: &str,
+    retry: Retry,
 ) -> Result<()> {
     let (uid, base) = (uid.map(Uid::get), base.map(|b| b.0.as_str()));
+    let tries: u32 = tx
+        .prepare_cached(
+            "SELECT coalesce(max(tries), 0) FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)",
+        )?
+        .query_row(params![mailbox, uid, base], |row| row.get(0))?;
     tx.prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)")?
         .execute(params![mailbox, uid, base])?;
+    let next_try = now_seconds().saturating_add(retry(tries).as_secs());
     tx.prepare_cached(
-        "INSERT INTO msg(mailbox, uid, base, flags, st, reason) VALUES (?1,?2,?3,0,'failed',?4)",
+        "INSERT INTO msg(mailbox, uid, base, flags, st, reason, tries, next_try)
+         VALUES (?1,?2,?3,0,'failed',?4,?5,?6)",
     )?
-    .execute(params![mailbox, uid, base, reason])
+    .execute(params![
+        mailbox,
+        uid,
+        base,
+        reason,
+        tries.saturating_add(1),
+        i64::try_from(next_try).unwrap_or(i64::MAX)
+    ])
     .map(drop)
 }
 

@@ -9,6 +9,7 @@ mod schema;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::Connection;
 
@@ -22,7 +23,11 @@ use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, P
 pub struct SqliteLedger {
     db: Mutex<Connection>,
     path: PathBuf,
+    retry: Retry,
 }
+
+/// The delay before a message is tried again that failed so many times before.
+pub type Retry = fn(u32) -> Duration;
 
 impl SqliteLedger {
     /// Opens or makes the ledger. A file that is corrupt is moved aside and a new one begun: both
@@ -30,9 +35,9 @@ impl SqliteLedger {
     ///
     /// # Errors
     /// The file cannot be used, or was written by a newer version.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    pub fn open(path: &Path, retry: Retry) -> Result<Self, Failure> {
         match schema::open(path) {
-            Ok(db) => Ok(Self { db: Mutex::new(db), path: path.to_path_buf() }),
+            Ok(db) => Ok(Self { db: Mutex::new(db), path: path.to_path_buf(), retry }),
             Err(schema::OpenError::Corrupt(detail)) => {
                 let aside = path.with_extension("sqlite.corrupt");
                 tracing::warn!(
@@ -45,7 +50,7 @@ impl SqliteLedger {
                     drop(std::fs::remove_file(path.with_extension(extension)));
                 }
                 let db = schema::open(path).map_err(|e| e.into_failure(path))?;
-                Ok(Self { db: Mutex::new(db), path: path.to_path_buf() })
+                Ok(Self { db: Mutex::new(db), path: path.to_path_buf(), retry })
             }
             Err(other) => Err(other.into_failure(path)),
         }
@@ -116,9 +121,14 @@ impl Ledger for SqliteLedger {
         if changes.is_empty() {
             return Ok(());
         }
-        apply::apply(&mut self.db(), mailbox, changes)
+        apply::apply(&mut self.db(), mailbox, changes, self.retry)
             .map_err(|e| self.classify("write the ledger", &e))
     }
+}
+
+/// The wall clock, for when a message that failed is tried again.
+fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 #[cfg(test)]

@@ -8,24 +8,30 @@ use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::view::{BaseRow, BaseView, Cursor, RowState, Stamp, Sub};
 use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
 
+fn now() -> i64 {
+    i64::try_from(super::now_seconds()).unwrap_or(i64::MAX)
+}
+
 pub(super) fn root(db: &Connection) -> Result<Option<String>> {
     db.query_row("SELECT v FROM meta WHERE k = 'root'", [], |row| row.get(0)).optional()
 }
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
-    held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st <> 'orphan'),
-    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id), held, consent
+    held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND
+        (st = 'landing' OR (st = 'failed' AND next_try <= ?1))),
+    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id), held, consent,
+    (SELECT count(*) FROM msg WHERE mailbox = m.id AND st = 'failed')
     FROM mailbox m";
 
 pub(super) fn mailboxes(db: &Connection) -> Result<Vec<MailboxRow>> {
     let mut statement = db.prepare_cached(&format!("{MAILBOX} ORDER BY name"))?;
-    statement.query_map([], mailbox_row)?.collect()
+    statement.query_map([now()], mailbox_row)?.collect()
 }
 
 pub(super) fn mailbox(db: &Connection, name: &MailboxName) -> Result<MailboxRow> {
     db.execute("INSERT OR IGNORE INTO mailbox(name) VALUES (?1)", [name.as_str()])?;
-    db.prepare_cached(&format!("{MAILBOX} WHERE name = ?1"))?
-        .query_row([name.as_str()], mailbox_row)
+    db.prepare_cached(&format!("{MAILBOX} WHERE name = ?2"))?
+        .query_row(rusqlite::params![now(), name.as_str()], mailbox_row)
 }
 
 fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
@@ -58,6 +64,7 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
             Some("reject") => Some(Consent::Reject),
             _ => None,
         },
+        failed: row.get(12)?,
     })
 }
 
@@ -65,8 +72,9 @@ pub(super) fn base(db: &Connection, mailbox: MailboxId) -> Result<BaseView> {
     let validity: Option<u32> =
         db.query_row("SELECT validity FROM mailbox WHERE id = ?1", [mailbox], |row| row.get(0))?;
     let mut statement = db.prepare_cached(
-        "SELECT id, uid, base, flags, kw, st FROM msg WHERE mailbox = ?1 AND st <> 'landing'",
+        "SELECT id, uid, base, flags, kw, st, next_try FROM msg WHERE mailbox = ?1 AND st <> 'landing'",
     )?;
+    let due = now();
     let rows = statement.query_map([mailbox], |row| {
         let uid: Option<u32> = row.get(1)?;
         let state: String = row.get(5)?;
@@ -77,6 +85,7 @@ pub(super) fn base(db: &Connection, mailbox: MailboxId) -> Result<BaseView> {
             flags: flags(row.get(3)?, &row.get::<_, String>(4)?),
             state: match state.as_str() {
                 "orphan" => RowState::Orphan,
+                "failed" if row.get::<_, i64>(6)? > due => RowState::Waiting,
                 "failed" => RowState::Failed,
                 _ => RowState::Paired,
             },

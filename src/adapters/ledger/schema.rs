@@ -22,7 +22,8 @@ CREATE TABLE msg(
     uid INTEGER, base TEXT, sub INTEGER NOT NULL DEFAULT 1,
     flags INTEGER NOT NULL, kw TEXT NOT NULL DEFAULT '',
     st TEXT NOT NULL CHECK(st IN ('landing','synced','orphan','failed')),
-    msgid TEXT, size INTEGER, hash BLOB, reason TEXT, CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;
+    msgid TEXT, size INTEGER, hash BLOB,
+    reason TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0, CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;
 CREATE UNIQUE INDEX msg_uid ON msg(mailbox, uid) WHERE uid IS NOT NULL;
 CREATE UNIQUE INDEX msg_base ON msg(mailbox, base) WHERE base IS NOT NULL;
 CREATE INDEX msg_hash ON msg(hash) WHERE hash IS NOT NULL;

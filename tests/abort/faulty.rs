@@ -1,0 +1,383 @@
+//! Ports that die at the k-th step, before or after its effect, and stay dead: a process that was
+//! killed there.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use postrider::model::failure::{Failure, Kind, Remedy, Scope};
+use postrider::model::flags::{FlagDelta, Flags, Permanent};
+use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
+use postrider::model::view::{BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, Stamp};
+use postrider::ports::hints::HintBox;
+use postrider::ports::local::*;
+use postrider::ports::remote::*;
+
+/// Where the process dies: step `at` (1-based; 0 is never), before or after its effect.
+#[derive(Debug)]
+pub(crate) struct Fate {
+    at: usize,
+    is_after: bool,
+    step: AtomicUsize,
+}
+
+impl Fate {
+    pub(crate) fn new(at: usize, is_after: bool) -> Arc<Self> {
+        Arc::new(Self { at, is_after, step: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn steps(&self) -> usize {
+        self.step.load(Ordering::SeqCst)
+    }
+
+    /// Counts a step; an error if the process is dead before it happens.
+    fn before(&self) -> Result<usize, Failure> {
+        let step = self.step.fetch_add(1, Ordering::SeqCst) + 1;
+        let is_dead = self.at > 0 && (step > self.at || (step == self.at && !self.is_after));
+        if is_dead { Err(dead()) } else { Ok(step) }
+    }
+
+    /// An error if the process died right after the step.
+    fn after<T>(&self, step: usize, value: T) -> Result<T, Failure> {
+        if self.at > 0 && step == self.at && self.is_after { Err(dead()) } else { Ok(value) }
+    }
+
+    fn run<T>(&self, effect: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        let step = self.before()?;
+        let value = effect()?;
+        self.after(step, value)
+    }
+}
+
+fn dead() -> Failure {
+    Failure::new(Scope::Account, Remedy::Later, Kind::LocalIo, "the process was killed")
+}
+
+pub(crate) struct Faulty<T> {
+    pub(crate) inner: T,
+    pub(crate) fate: Arc<Fate>,
+}
+
+/// A staged file whose writes are no steps of their own: nobody sees them.
+pub(crate) struct FaultyStaging<S> {
+    inner: S,
+    fate: Arc<Fate>,
+}
+
+impl<S: Staging> Write for FaultyStaging<S> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.inner.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<S: Staging> Staging for FaultyStaging<S> {
+    fn finish(self, date: Option<i64>) -> Result<(Base, Fingerprint), Failure> {
+        let Self { inner, fate } = self;
+        fate.run(|| inner.finish(date))
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        self.inner.digest()
+    }
+
+    fn discard(self) {
+        self.inner.discard();
+    }
+}
+
+impl<L: Local> Local for Faulty<L> {
+    type Staging = FaultyStaging<L::Staging>;
+
+    fn open_root(&self, expected: Option<&str>) -> Result<String, Failure> {
+        self.fate.run(|| self.inner.open_root(expected))
+    }
+
+    fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
+        self.inner.watch(hints)
+    }
+
+    fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure> {
+        self.inner.mailboxes()
+    }
+
+    fn create(&self, mailbox: &MailboxName) -> Result<(), Failure> {
+        self.fate.run(|| self.inner.create(mailbox))
+    }
+
+    fn path(&self, mailbox: &MailboxName) -> PathBuf {
+        self.inner.path(mailbox)
+    }
+
+    fn stamp(&self, mailbox: &MailboxName) -> Result<Stamp, Failure> {
+        self.inner.stamp(mailbox)
+    }
+
+    fn scan(&self, mailbox: &MailboxName) -> Result<Scan, Failure> {
+        self.inner.scan(mailbox)
+    }
+
+    fn stage(&self, mailbox: &MailboxName) -> Result<Self::Staging, Failure> {
+        let fate = Arc::clone(&self.fate);
+        Ok(FaultyStaging { inner: self.inner.stage(mailbox)?, fate })
+    }
+
+    fn barrier(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {
+        self.fate.run(|| self.inner.barrier(mailbox, staged))
+    }
+
+    /// A kill can come between any two renames of a batch.
+    fn promote(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {
+        staged.iter().try_for_each(|one| {
+            self.fate.run(|| self.inner.promote(mailbox, std::slice::from_ref(one)))
+        })
+    }
+
+    fn settle(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<Vec<Settled>, Failure> {
+        self.fate.run(|| self.inner.settle(mailbox, staged))
+    }
+
+    fn set_flags(
+        &self,
+        mailbox: &MailboxName,
+        changes: &[(Seen, FlagDelta)],
+    ) -> Result<Vec<(Base, Flags)>, Failure> {
+        let mut done = Vec::new();
+        for one in changes {
+            let set = || self.inner.set_flags(mailbox, std::slice::from_ref(one));
+            done.extend(self.fate.run(set)?);
+        }
+        Ok(done)
+    }
+
+    fn quarantine(&self, mailbox: &MailboxName, seen: &[Seen]) -> Result<(), Failure> {
+        seen.iter().try_for_each(|one| {
+            self.fate.run(|| self.inner.quarantine(mailbox, std::slice::from_ref(one)))
+        })
+    }
+
+    fn sweep(&self) -> Result<(), Failure> {
+        self.inner.sweep()
+    }
+
+    fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure> {
+        self.inner.open(mailbox, seen)
+    }
+
+    fn fingerprints(
+        &self,
+        mailbox: &MailboxName,
+        seen: &[Seen],
+    ) -> Result<Vec<(Base, Fingerprint)>, Failure> {
+        self.inner.fingerprints(mailbox, seen)
+    }
+
+    fn relocate(
+        &self,
+        from: &MailboxName,
+        to: &MailboxName,
+        seen: &[Seen],
+    ) -> Result<Vec<Base>, Failure> {
+        let mut moved = Vec::new();
+        for one in seen {
+            let relocate = || self.inner.relocate(from, to, std::slice::from_ref(one));
+            moved.extend(self.fate.run(relocate)?);
+        }
+        Ok(moved)
+    }
+}
+
+impl<G: Ledger> Ledger for Faulty<G> {
+    fn root(&self) -> Result<Option<String>, Failure> {
+        self.inner.root()
+    }
+
+    fn set_root(&self, id: &str) -> Result<(), Failure> {
+        self.fate.run(|| self.inner.set_root(id))
+    }
+
+    fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {
+        self.inner.mailboxes()
+    }
+
+    fn mailbox(&self, name: &MailboxName) -> Result<MailboxRow, Failure> {
+        self.fate.run(|| self.inner.mailbox(name))
+    }
+
+    fn base(&self, mailbox: MailboxId) -> Result<BaseView, Failure> {
+        self.inner.base(mailbox)
+    }
+
+    fn landings(&self, mailbox: MailboxId) -> Result<Vec<Landing>, Failure> {
+        self.inner.landings(mailbox)
+    }
+
+    fn appends(&self, mailbox: MailboxId) -> Result<Vec<PendingAppend>, Failure> {
+        self.inner.appends(mailbox)
+    }
+
+    fn has_others(&self, mailbox: MailboxId) -> Result<bool, Failure> {
+        self.inner.has_others(mailbox)
+    }
+
+    fn kin_by_digest(&self, digest: &[u8; 32]) -> Result<Vec<Kin>, Failure> {
+        self.inner.kin_by_digest(digest)
+    }
+
+    fn kin_by_evidence(
+        &self,
+        not_in: MailboxId,
+        size: u64,
+        message_id: Option<&str>,
+    ) -> Result<Vec<Kin>, Failure> {
+        self.inner.kin_by_evidence(not_in, size, message_id)
+    }
+
+    fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.fate.run(|| self.inner.apply(mailbox, changes))
+    }
+}
+
+impl<C: Connector> Connector for Faulty<C> {
+    type Remote = Faulty<C::Remote>;
+
+    async fn connect(&self) -> Result<Self::Remote, Failure> {
+        let inner = self.inner.connect().await?;
+        Ok(Faulty { inner, fate: Arc::clone(&self.fate) })
+    }
+}
+
+impl<R: Remote> Remote for Faulty<R> {
+    fn can_push(&self) -> bool {
+        self.inner.can_push()
+    }
+
+    fn permanent(&self) -> &Permanent {
+        self.inner.permanent()
+    }
+
+    async fn mailboxes(&mut self) -> Result<Vec<RemoteMailbox>, Failure> {
+        self.inner.mailboxes().await
+    }
+
+    async fn create(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
+        let step = self.fate.before()?;
+        self.inner.create(mailbox).await?;
+        self.fate.after(step, ())
+    }
+
+    async fn changes(
+        &mut self,
+        mailbox: &MailboxName,
+        known: Option<Known<'_>>,
+    ) -> Result<RemoteView, Failure> {
+        self.inner.changes(mailbox, known).await
+    }
+
+    async fn fetch<S: FetchSink>(
+        &mut self,
+        wanted: &[Wanted],
+        sink: &mut S,
+    ) -> Result<(), Failure> {
+        self.inner.fetch(wanted, sink).await
+    }
+
+    async fn evidence(&mut self, first: u32) -> Result<Vec<(Uid, Evidence)>, Failure> {
+        self.inner.evidence(first).await
+    }
+
+    /// A kill can come between any two messages of a burst; the answer is lost with the process.
+    async fn append(
+        &mut self,
+        mailbox: &MailboxName,
+        uploads: Vec<Upload>,
+    ) -> (Vec<Appended>, Result<(), Failure>) {
+        let mut all = Vec::new();
+        for upload in uploads {
+            let step = match self.fate.before() {
+                Ok(step) => step,
+                Err(failure) => return (all, Err(failure)),
+            };
+            let (done, result) = self.inner.append(mailbox, vec![upload]).await;
+            if let Err(failure) = result.and_then(|()| self.fate.after(step, ())) {
+                return (all, Err(failure));
+            }
+            all.extend(done);
+        }
+        (all, Ok(()))
+    }
+
+    async fn set_flags(
+        &mut self,
+        validity: UidValidity,
+        uids: &[Uid],
+        delta: &FlagDelta,
+    ) -> Result<(), Failure> {
+        for uid in uids {
+            let step = self.fate.before()?;
+            self.inner.set_flags(validity, &[*uid], delta).await?;
+            self.fate.after(step, ())?;
+        }
+        Ok(())
+    }
+
+    async fn remove(
+        &mut self,
+        validity: UidValidity,
+        uids: &[Uid],
+        removal: &Removal,
+    ) -> Result<Removed, Failure> {
+        let mut removed = Removed::Gone;
+        for uid in uids {
+            let step = self.fate.before()?;
+            removed = self.inner.remove(validity, &[*uid], removal).await?;
+            self.fate.after(step, ())?;
+        }
+        Ok(removed)
+    }
+
+    async fn relocate(
+        &mut self,
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+        to: &MailboxName,
+        how: Relocation,
+    ) -> Result<Vec<(Uid, Uid)>, Failure> {
+        let mut told = Vec::new();
+        for uid in uids {
+            let step = self.fate.before()?;
+            told.extend(self.inner.relocate(from, &[*uid], to, how).await?);
+            self.fate.after(step, ())?;
+        }
+        Ok(told)
+    }
+
+    async fn gone(
+        &mut self,
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+    ) -> Result<BTreeSet<Uid>, Failure> {
+        self.inner.gone(from, uids).await
+    }
+
+    async fn begin_wait(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
+        self.inner.begin_wait(mailbox).await
+    }
+
+    async fn wait(&mut self, mailbox: &MailboxName, limit: Duration) -> Result<Woken, Failure> {
+        self.inner.wait(mailbox, limit).await
+    }
+
+    async fn logout(self) {
+        self.inner.logout().await;
+    }
+}
