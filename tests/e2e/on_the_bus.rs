@@ -33,15 +33,15 @@ fn the_session_bus_has_the_objects_and_a_job_can_be_waited_for() {
 
     let work = bus::account("work");
     let of_account = |name: &str| session.property(&work, "Account", name);
+    session.shows(&work, "Account", "Total", 1);
+    session.shows(MANAGER, "Manager", "State", "idle");
     assert_eq!(of_account("Name"), "work");
     assert_eq!(of_account("Address"), "work@example.org");
     assert_eq!(of_account("Protocol"), "imap");
     assert_eq!(of_account("Push"), "idle");
     assert_eq!(of_account("Watch"), "inotify");
-    assert_eq!(of_account("Total"), 1);
     assert_eq!(of_account("ErrorName"), "");
     assert!(of_account("LastSuccess").as_u64().unwrap() > 1_700_000_000_000_000);
-    assert_eq!(session.property(MANAGER, "Manager", "State"), "idle");
     assert_eq!(session.property(MANAGER, "Manager", "AttentionNeeded"), false);
     assert_eq!(session.property(OUTBOX, "Outbox", "Queued"), 0);
     let objects = session.busctl(&[

@@ -1,5 +1,6 @@
 //! What is dropped into the outbox is sent, once, and its copy filed.
 
+use crate::fixture::bus::{MANAGER, OUTBOX};
 use crate::fixture::shared::Servers;
 use crate::fixture::{Letter, SOON, World, eventually, maildir, shared};
 
@@ -84,9 +85,8 @@ fn a_refused_recipient_is_parked_with_the_reason_and_the_others_get_it_once() {
     let recipients: Vec<&str> = copies.iter().map(|copy| copy.recipient.as_str()).collect();
     assert_eq!(recipients, ["a@example.net", "b@example.net"]);
     let session = world.bus.as_ref().unwrap();
-    assert_eq!(session.property(crate::fixture::bus::OUTBOX, "Outbox", "Failed"), 1);
-    let manager = crate::fixture::bus::MANAGER;
-    assert_eq!(session.property(manager, "Manager", "AttentionNeeded"), true);
+    session.shows(OUTBOX, "Outbox", "Failed", 1);
+    session.shows(MANAGER, "Manager", "AttentionNeeded", true);
     assert!(world.ok(&["status"]).stdout.contains("1 failed"));
     daemon.stop();
 }

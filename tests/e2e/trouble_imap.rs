@@ -1,5 +1,6 @@
 //! What goes wrong with the IMAP server is shown, harms nothing, and passes.
 
+use crate::fixture::bus::MANAGER;
 use crate::fixture::dovecot::Dovecot;
 use crate::fixture::{SOON, World, eventually, mail, maildir, shared};
 
@@ -68,9 +69,7 @@ fn a_wrong_password_needs_a_login_and_a_sync_with_the_right_one_mends_it() {
 
     let daemon = world.daemon();
     daemon.shows_trouble("work", "needs-login", "AuthFailed");
-    let state =
-        world.bus.as_ref().unwrap().property(crate::fixture::bus::MANAGER, "Manager", "State");
-    assert_eq!(state, "attention");
+    world.bus.as_ref().unwrap().shows(MANAGER, "Manager", "State", "attention");
     world.set_password(crate::fixture::PASSWORD);
     world.ok(&["sync", "work"]);
     daemon.reaches("work", "idle");
