@@ -577,3 +577,28 @@ async fn a_message_that_the_server_refuses_stays_and_stops_no_other() {
     assert_eq!(world.files("INBOX").len(), 5, "it stays here");
     world.assert_quiet().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quarantine_keeps_what_the_server_removed_for_as_long_as_it_should() {
+    for (keep, n_left) in [(Duration::from_secs(3600), 1), (Duration::ZERO, 0)] {
+        let world = world(|a| a.sync.quarantine = keep);
+        let inbox = world.server.mailbox("INBOX");
+        let uid = inbox.append(&mail(1), &["\\Seen"], None);
+        inbox.append(&mail(2), &["\\Seen"], None);
+        world.sync_ok().await;
+        inbox.expunge(uid);
+        world.sync_ok().await;
+        assert_eq!(world.files("INBOX").len(), 1);
+        // The names of the days it keeps are whole seconds: the next one has to come.
+        let begin = std::time::Instant::now();
+        let left = loop {
+            world.sync_ok().await;
+            let dir = world.account.maildir.join(".postrider/quarantine");
+            let left = std::fs::read_dir(dir).unwrap().count();
+            if left == n_left || begin.elapsed() > Duration::from_secs(5) {
+                break left;
+            }
+        };
+        assert_eq!(left, n_left, "{keep:?}");
+    }
+}

@@ -11,7 +11,7 @@ use crate::engine::observe::{self, Adopted};
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
 use crate::engine::upload::upload;
-use crate::model::account::{DeletePolicy, Role};
+use crate::model::account::{DeletePolicy, Direction, Role};
 use crate::model::event::{Consent, Notice};
 use crate::model::failure::Failure;
 use crate::model::ids::{MailboxName, Uid};
@@ -75,8 +75,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 guard(&mut plan, sight.base.rows.len(), brake, sight.row.held).total()
             }
         };
-        for bases in adopted.twins.values() {
-            plan.upload.retain(|base| !bases.contains(base));
+        // Their bytes decide once they are fetched; where nothing is fetched, nothing can decide.
+        if self.account.sync.direction != Direction::Push {
+            for bases in adopted.twins.values() {
+                plan.upload.retain(|base| !bases.contains(base));
+            }
         }
         // What is brought back counts as new from the next look on.
         let is_returning = sight.row.consent == Some(Consent::Reject) && !plan.forget.is_empty();
@@ -97,13 +100,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             && counters == Counters::default();
         // While something is only suspected, nothing is known about what was held before.
         let held_now = if recheck.is_some() { held.max(sight.row.held) } else { held };
-        let is_deferred = pass.is_deferred;
         let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
+        let is_open = pass.recheck.is_some() || pass.is_deferred;
         self.conclude(
             name,
             &sight,
             &view,
-            (held_now, is_local_quiet && recheck.is_none(), recheck.is_some() || is_deferred),
+            (held_now, is_local_quiet && !is_open, is_open),
             &result,
         )
         .await?;

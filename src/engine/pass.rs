@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -30,6 +31,8 @@ pub struct Worker<L: Local, G: Ledger, C: Connector> {
     pub(super) is_dry: bool,
     /// Whether files that the server dropped wait until all mailboxes were looked at.
     pub(super) defers_removals: bool,
+    /// When the quarantine and `tmp/` were swept.
+    swept: Option<Instant>,
     pub(super) looks: Looks,
     pub(super) roles: BTreeMap<Role, MailboxName>,
     /// Mailboxes whose numbers are on the board.
@@ -118,6 +121,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             board,
             is_dry: false,
             defers_removals: false,
+            swept: None,
             looks: Looks::default(),
             roles: BTreeMap::new(),
             counted: BTreeSet::new(),
@@ -315,15 +319,22 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     }
 
     /// What is here, once the Maildir has shown that it is the one that the ledger belongs to.
-    async fn here(&self) -> Result<Here, Failure> {
+    async fn here(&mut self) -> Result<Here, Failure> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
         let is_dry = self.is_dry;
+        let sweeps = !is_dry && self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
+        if sweeps {
+            self.swept = Some(Instant::now());
+        }
         offload(move || {
             let expected = ledger.root()?;
             if is_dry && expected.is_none() {
                 return Ok(Here::default());
             }
             let id = local.open_root(expected.as_deref())?;
+            if sweeps && let Err(failure) = local.sweep() {
+                tracing::warn!(%failure, "old files were not swept; it is tried again tomorrow");
+            }
             if expected.is_none() {
                 ledger.set_root(&id)?;
             }
@@ -349,5 +360,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     }
 }
 
+/// How often the quarantine and `tmp/` are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(86_400);
 /// Rounds of looking again in one command.
 const RECHECK_ROUNDS_MAX: u32 = 5;

@@ -44,7 +44,11 @@ pub(super) fn set(
         }
         again = lost;
     }
+    // Renames begin and end in either directory; a lost one would come back as a change of flags.
     deliver::sync_dir(&dir.join("cur"))?;
+    if changes.iter().any(|((_, seen), _)| seen.sub == Sub::New) {
+        deliver::sync_dir(&dir.join("new"))?;
+    }
     Ok(done)
 }
 

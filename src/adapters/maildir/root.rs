@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -66,8 +66,12 @@ fn make_dir(path: &Path) -> Result<(), Failure> {
 /// Creates a Maildir and syncs the way to it.
 pub(super) fn create(root: &Path, dir: &Path) -> Result<(), Failure> {
     make_dir(dir)?;
+    let made = maildir::Maildir::from(dir.to_path_buf()).create_dirs();
+    made.map_err(|e| classify("create Maildir", dir, &io::Error::other(e)))?;
     for sub in ["tmp", "new", "cur"] {
-        make_dir(&dir.join(sub))?;
+        let path = dir.join(sub);
+        let private = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));
+        private.map_err(|e| classify("create Maildir", &path, &e))?;
     }
     let mut at = Some(dir);
     while let Some(path) = at.filter(|p| p.starts_with(root)) {

@@ -77,7 +77,6 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         self.worker.board.account(&self.worker.account.name, |a| {
             a.state = state_of(&failure);
             a.progress = None;
-            a.last_sync = micros_now();
             a.trouble = Some(trouble(&failure, a.trouble.as_ref(), next));
         });
         self.wait_out((!is_parked).then(|| Instant::now() + delay)).await
