@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod queued;
 mod ready;
 pub mod run;
+mod sent;
 pub mod settings;
 pub mod spool;
 mod submit;

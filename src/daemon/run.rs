@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::daemon::bus::{Bus, BusContext, OUTBOX_JOB, OutboxCall};
 use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
-use crate::daemon::{document, paths, ready, settings, submit, wiring};
+use crate::daemon::{document, paths, ready, sent, settings, submit, wiring};
 use crate::engine::account::Order;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::{JobResult, Jobs, report_error};
@@ -204,6 +204,13 @@ impl Daemon {
             shutdown: shutdown.clone(),
         })?;
         let bus = tokio::spawn(bus.serve());
+        tokio::spawn(sent::look_into_sent(
+            events.subscribe(),
+            status.clone(),
+            jobs.clone(),
+            commands.clone(),
+            shutdown.clone(),
+        ));
         let fleet = Fleet::new(state_dir, board.clone(), jobs.clone());
         let mut daemon = Self {
             settings: settings.clone(),

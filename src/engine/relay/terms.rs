@@ -108,4 +108,4 @@ pub enum Ask {
     Resume,
 }
 
-const SENT_WAIT: Duration = Duration::from_secs(20);
+const SENT_WAIT: Duration = Duration::from_secs(6);
