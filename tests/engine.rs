@@ -602,3 +602,22 @@ async fn the_quarantine_keeps_what_the_server_removed_for_as_long_as_it_should()
         assert_eq!(left, n_left, "{keep:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_whose_directory_is_gone_stops_no_other() {
+    let world = world(|_| {});
+    world.server.create_mailbox("Old");
+    let old = world.server.mailbox("Old");
+    old.append(&mail(1), &["\\Seen"], None);
+    world.sync_ok().await;
+    let name = world.files("Old").into_keys().next().unwrap();
+    let from = world.account.maildir.join("Old").join(&name);
+    std::fs::rename(from, world.inbox_path().join(&name)).unwrap();
+    std::fs::remove_dir_all(world.account.maildir.join("Old")).unwrap();
+    let report = world.sync().await;
+    let error = report.error.unwrap();
+    assert!(error.text.contains("\"Old\""), "{}", error.text);
+    assert_eq!(report.mailboxes[&MailboxName::inbox()].uploaded, 1);
+    assert_eq!(world.server.mailbox("INBOX").messages().len(), 1);
+    assert_eq!(old.messages().len(), 1, "nothing is deleted because a directory is gone");
+}

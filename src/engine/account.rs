@@ -44,7 +44,7 @@ pub struct Drive {
     pub jobs: Jobs,
     /// How often mailboxes are looked at that push does not cover.
     pub poll_interval: Duration,
-    /// Whether the server is waited for at all.
+    /// The mailboxes that are waited for; none means polling only.
     pub push: Vec<MailboxName>,
     /// Most connections at one time.
     pub max_connections: u32,

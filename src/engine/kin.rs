@@ -50,13 +50,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             return Ok(false);
         }
         let scans = self.scans_of(&arrivals, name, sight).await?;
-        let is_there = |kin: &Kin| {
-            scans.get(&kin.name).is_some_and(|scan| scan.messages.contains_key(&kin.base))
-        };
         let (mut renames, mut moves, mut copies) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for arrival in arrivals {
+            // Of what cannot be listed nobody knows whether the message left: it is uploaded.
+            let Some(scan) = scans.get(&arrival.kin.name) else { continue };
+            let is_there = scan.messages.contains_key(&arrival.kin.base);
             let from = (arrival.kin.mailbox, arrival.kin.name.clone(), arrival.kin.validity);
-            match (arrival.kin.mailbox == sight.row.id, is_there(&arrival.kin)) {
+            match (arrival.kin.mailbox == sight.row.id, is_there) {
                 (true, false) => renames.push(Change::Rebase(arrival.kin.row, arrival.base)),
                 // A second copy beside the first: the server gets its own.
                 (true, true) => {}
@@ -114,7 +114,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         .await
     }
 
-    /// What is now where the arrivals were. A mailbox that cannot be listed says nothing.
+    /// What is now where the arrivals were. A mailbox that cannot be listed is left out: its own
+    /// pass tells what is wrong with it.
     async fn scans_of(
         &self,
         arrivals: &[Arrival],
@@ -128,8 +129,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             let mut scans = BTreeMap::from([here]);
             for name in names {
                 if let Entry::Vacant(entry) = scans.entry(name) {
-                    let scan = Arc::new(local.scan(entry.key())?);
-                    entry.insert(scan);
+                    match local.scan(entry.key()) {
+                        Ok(scan) => {
+                            entry.insert(Arc::new(scan));
+                        }
+                        Err(failure) if failure.scope == Scope::Mailbox => {}
+                        Err(failure) => return Err(failure),
+                    }
                 }
             }
             Ok(scans)
@@ -274,7 +280,12 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
         let (name, from) = (name.clone(), from.clone());
         offload(move || {
-            let scan = local.scan(&from)?;
+            let scan = match local.scan(&from) {
+                Ok(scan) => scan,
+                // Its own pass tells; the messages are fetched.
+                Err(failure) if failure.scope == Scope::Mailbox => return Ok(0),
+                Err(failure) => return Err(failure),
+            };
             let seen: Vec<Seen> = batch
                 .iter()
                 .filter_map(|(_, kin)| scan.messages.get_key_value(&kin.base))
