@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::account::{DeletePolicy, Direction};
-use crate::model::flags::{FlagDelta, Flags, Permanent};
+use crate::model::flags::{Flag, FlagDelta, Flags, Permanent};
 use crate::model::ids::{Base, Uid};
 use crate::model::view::{BaseRow, BaseView, LocalView, RemoteState, RemoteView, RowId, RowState};
 
@@ -88,12 +88,14 @@ pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Po
         known_message(&mut plan, row, remote, local, policy);
     }
     for (uid, message) in remote.listed().iter().rev() {
-        if !known_uids.contains(uid) && policy.direction != Direction::Push {
+        let is_doomed = message.flags.as_ref().is_some_and(|f| f.has(Flag::Trashed));
+        if !known_uids.contains(uid) && !is_doomed && policy.direction != Direction::Push {
             plan.download.push((*uid, message.size));
         }
     }
-    for base in local.messages.keys() {
-        if !known_bases.contains(base) && policy.direction != Direction::Pull {
+    for (base, message) in &local.messages {
+        let is_doomed = message.flags.has(Flag::Trashed);
+        if !known_bases.contains(base) && !is_doomed && policy.direction != Direction::Pull {
             plan.upload.push(base.clone());
         }
     }
