@@ -94,7 +94,8 @@ impl Pass {
             deleted_remote: sum(total.deleted_remote, counters.deleted_remote),
             held: counters.held,
             skipped: counters.skipped,
-            failed: counters.failed,
+            // A second look tries nothing again that failed in the first.
+            failed: total.failed.max(counters.failed),
         };
     }
 
