@@ -53,7 +53,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             };
             // The state to resume from is one where the Maildir is what the ledger says; a change
             // that came meanwhile is then a difference that the next pass sees.
-            let is_known = is_quiet || !observe::differs(&base, &now);
+            let is_known = !observe::differs(&base, &now);
             // With something left to do, a pass that finds both sides unchanged must not be skipped.
             let is_done = is_known && now.steady && !is_open;
             let stamp: Option<Stamp> = is_done.then_some(now.stamp);
