@@ -8,4 +8,6 @@
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
+mod deletes;
+mod flags;
 mod new_mail;
