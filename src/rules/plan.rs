@@ -9,7 +9,9 @@ use std::fmt;
 use crate::model::account::{DeletePolicy, Direction};
 use crate::model::flags::{Flag, FlagDelta, Flags, Permanent};
 use crate::model::ids::{Base, Uid};
-use crate::model::view::{BaseRow, BaseView, LocalView, RemoteState, RemoteView, RowId, RowState};
+use crate::model::view::{
+    BaseRow, BaseView, LocalView, RemoteMessage, RemoteState, RemoteView, RowId, RowState,
+};
 
 /// What the user allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,17 +82,15 @@ impl Plan {
 /// explicit in a view that is complete.
 pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Policy) -> Plan {
     let mut plan = Plan::default();
-    let mut known_uids = BTreeSet::new();
     let mut known_bases = BTreeSet::new();
     for row in &base.rows {
-        known_uids.extend(row.uid);
         known_bases.extend(row.base.as_ref());
         known_message(&mut plan, row, remote, local, policy);
     }
-    for (uid, message) in remote.listed().iter().rev() {
-        let is_doomed = message.flags.as_ref().is_some_and(|f| f.has(Flag::Trashed));
-        if !known_uids.contains(uid) && !is_doomed && policy.direction != Direction::Push {
-            plan.download.push((*uid, message.size));
+    for (uid, size) in remote.listed().sizes().rev() {
+        let is_new = !base.uids.contains(uid) && policy.direction != Direction::Push;
+        if is_new && !is_doomed(remote.listed().get(uid)) {
+            plan.download.push((uid, size));
         }
     }
     for (base, message) in &local.messages {
@@ -101,6 +101,11 @@ pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Po
     }
     plan.download.sort_by_key(|(uid, _)| std::cmp::Reverse(*uid));
     plan
+}
+
+/// Whether somebody marked it for deletion: then it is copied nowhere.
+fn is_doomed(message: Option<RemoteMessage>) -> bool {
+    message.and_then(|m| m.flags).is_some_and(|flags| flags.has(Flag::Trashed))
 }
 
 fn known_message(
