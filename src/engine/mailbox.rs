@@ -39,6 +39,8 @@ pub(super) struct MailboxPass {
     pub(super) recheck: Option<Instant>,
     /// Files wait to be removed until every mailbox had the chance to recognise them.
     pub(super) is_deferred: bool,
+    /// Where messages of this one were moved to: there is something new for the Maildir.
+    pub(super) filled: Option<MailboxName>,
 }
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
@@ -79,7 +81,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let is_returning = sight.row.consent == Some(Consent::Reject) && !plan.forget.is_empty();
         let recheck = if is_returning { Some(Instant::now()) } else { recheck };
         counters.held = held;
-        let mut pass = MailboxPass { counters, recheck, is_deferred: false };
+        let mut pass = MailboxPass { counters, recheck, ..MailboxPass::default() };
         if self.defers_removals && !plan.remove_local.is_empty() {
             plan.remove_local.clear();
             pass.is_deferred = true;
@@ -208,7 +210,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
         site.flags(remote, plan, &mut pass.counters).await?;
         let removal = self.removal(remote, name, plan).await?;
-        site.removals(remote, plan, &removal, &mut pass.counters).await
+        site.removals(remote, plan, &removal, &mut pass.counters).await?;
+        if let Removal::MoveTo(trash) = removal {
+            pass.filled = Some(trash);
+        }
+        Ok(())
     }
 
     async fn download(

@@ -273,6 +273,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 if done.is_deferred {
                     pass.deferred.insert(name.clone());
                 }
+                match self.synced(done.filled).await {
+                    Ok(Some(filled)) => drop(pass.recheck.insert(filled, Instant::now())),
+                    Ok(None) => {}
+                    Err(failure) => pass.fail(failure),
+                }
             }
             Err(failure) => {
                 let what = format!("{} (mailbox {name:?})", failure.what, name = name.as_str());
