@@ -11,3 +11,4 @@ mod common;
 mod deletes;
 mod flags;
 mod new_mail;
+mod oddities;
