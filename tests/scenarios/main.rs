@@ -10,5 +10,6 @@ mod case;
 mod common;
 mod deletes;
 mod flags;
+mod local;
 mod new_mail;
 mod oddities;
