@@ -8,8 +8,10 @@
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
+mod crash;
 mod deletes;
 mod flags;
 mod local;
+mod mailboxes;
 mod new_mail;
 mod oddities;
