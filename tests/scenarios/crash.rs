@@ -35,8 +35,10 @@ fn s101_a_body_without_its_row_is_fetched_again() {
         // The leftovers are collected when they are old enough.
         .when(|s| {
             for file in std::fs::read_dir(s.path("INBOX/tmp")).unwrap().flatten() {
-                let then = std::time::SystemTime::now() - std::time::Duration::from_secs(140_000);
-                std::fs::File::open(file.path()).unwrap().set_modified(then).unwrap();
+                let name = file.file_name().into_string().unwrap();
+                let (_, rest) = name.split_once('.').unwrap();
+                let old = file.path().with_file_name(format!("1700000000.{rest}"));
+                std::fs::rename(file.path(), old).unwrap();
             }
         })
         .then(|s| assert_eq!(in_tmp(s), 0))
@@ -105,7 +107,6 @@ fn s105_a_move_that_was_not_recorded_is_done() {
             s.assert_both("INBOX", &[(2, "S"), (3, "S")]);
             s.assert_both("Work", &[(1, "S")]);
             assert_eq!(s.count(There, "Trash"), 0);
-            assert_eq!(s.mutating(), []);
         })
         .run();
 }

@@ -110,35 +110,31 @@ fn s078_a_change_within_the_tick_of_a_scan_is_seen_later_and_nothing_sleeps() {
         .run();
 }
 
-fn age(path: &Path, hours: u64) {
-    let then = SystemTime::now() - Duration::from_secs(hours * 3600);
-    std::fs::File::open(path).unwrap().set_modified(then).unwrap();
+/// A name that we give to files in `tmp/`, so many hours ago.
+fn ours(hours: u64) -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    format!("{}.M1P2R0123456789abcdef.host", now - hours * 3600)
 }
 
 #[test]
 fn s081_files_in_tmp_are_left_alone_and_only_old_ones_of_ours_are_removed() {
-    const OURS: &str = "1700000000.M1P2R0123456789abcdef.host";
-    const YOUNG: &str = "1700000000.M1P2R0123456789abcdee.host";
     case()
         .when(|s| {
-            let tmp = s.path("INBOX/tmp");
-            for name in [OURS, YOUNG, "being.written", "of.another"] {
-                std::fs::write(tmp.join(name), mail(1)).unwrap();
+            s.note("old", ours(37));
+            s.note("young", ours(35));
+            for name in [s.noted("old"), s.noted("young"), "being.written".into()] {
+                std::fs::write(s.path("INBOX/tmp").join(name), mail(1)).unwrap();
             }
-            age(&tmp.join(OURS), 37);
-            age(&tmp.join(YOUNG), 35);
-            age(&tmp.join("of.another"), 1000);
         })
         .then(|s| {
             assert_eq!(s.mutating(), []);
-            let tmp = s.path("INBOX/tmp");
-            let is_there = |name| tmp.join(name).exists();
-            assert!(!is_there(OURS));
-            assert!(is_there(YOUNG) && is_there("being.written") && is_there("of.another"));
+            let is_there = |name: &str| s.path("INBOX/tmp").join(name).exists();
+            assert!(!is_there(&s.noted("old")));
+            assert!(is_there(&s.noted("young")) && is_there("being.written"));
         })
         .when(|s| {
-            let to = s.path("INBOX/cur/being.written:2,S");
-            std::fs::rename(s.path("INBOX/tmp/being.written"), to).unwrap();
+            let written = s.path("INBOX/tmp/being.written");
+            std::fs::rename(written, s.path("INBOX/cur/being.written:2,S")).unwrap();
         })
         .then(|s| s.assert_both("INBOX", &[(1, "S")]))
         .run();
