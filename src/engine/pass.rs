@@ -213,7 +213,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         self.defers_removals = true;
         for candidate in candidates {
             let name = candidate.name.clone();
-            pass.add(&name, Counters::default());
+            let skipped = candidate.row.as_ref().map_or(0, |r| r.skipped);
+            pass.add(&name, Counters { skipped, ..Counters::default() });
             match self.prepare(remote, &candidate).await {
                 Ok(true) => {
                     if let Some(watcher) = &mut self.watcher {
@@ -252,7 +253,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     ) {
         match self.mailbox_pass(remote, name, reason).await {
             Ok(done) => {
-                if done.counters != Counters::default() {
+                if (Counters { skipped: 0, ..done.counters }) != Counters::default() {
                     let c = done.counters;
                     tracing::info!(
                         account = %self.account.name, mailbox = %name,

@@ -229,6 +229,10 @@ impl<G: Ledger> Ledger for Faulty<G> {
         self.inner.rows(mailbox, uids)
     }
 
+    fn skipped(&self, mailbox: MailboxId) -> Result<Vec<SkippedMessage>, Failure> {
+        self.inner.skipped(mailbox)
+    }
+
     fn tally(&self, mailbox: MailboxId) -> Result<(u32, u32), Failure> {
         self.inner.tally(mailbox)
     }
