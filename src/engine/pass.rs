@@ -15,10 +15,10 @@ use crate::engine::offload::offload;
 use crate::model::account::{Account, Role};
 use crate::model::event::{AccountReport, Consent};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::MailboxName;
+use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::{Counters, Push};
 use crate::model::view::{RemoteMailbox, Stamp};
-use crate::ports::local::{Change, Ledger, Local, LocalWatcher, MailboxRow};
+use crate::ports::local::{Change, Ledger, LimitChange, Local, LocalWatcher, MailboxRow};
 use crate::ports::remote::{Connector, Remote};
 use crate::rules::mailboxes::{is_chosen, roles};
 
@@ -192,6 +192,16 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 return Ok(());
             }
             ledger.apply(row.id, &[Change::Consent(Some(consent))])
+        })
+        .await
+    }
+
+    /// Records which messages a person wants in spite of a limit.
+    pub(super) async fn want(&self, mailbox: &MailboxName, uids: Vec<Uid>) -> Result<(), Failure> {
+        let (ledger, mailbox) = (Arc::clone(&self.ledger), mailbox.clone());
+        offload(move || {
+            let id = ledger.mailbox(&mailbox)?.id;
+            ledger.apply(id, &[Change::Limit(LimitChange::Want(uids))])
         })
         .await
     }

@@ -245,3 +245,16 @@ pub struct Evidence {
     /// The size in bytes on the wire.
     pub size: u64,
 }
+
+/// A message that a limit left on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedMessage {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its size on the wire in bytes, where it is known.
+    pub size: Option<u64>,
+    /// Its INTERNALDATE in seconds since the epoch, where it is known.
+    pub date: Option<i64>,
+    /// The key of the limit.
+    pub reason: String,
+}

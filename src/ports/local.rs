@@ -13,7 +13,8 @@ use crate::model::listing::Listing;
 use crate::model::status::Watch;
 use crate::model::uids::UidSet;
 use crate::model::view::{
-    BaseRow, BaseView, Cursor, Fingerprint, LocalMessage, RemoteMessage, RowId, Stamp, Sub,
+    BaseRow, BaseView, Cursor, Fingerprint, LocalMessage, RemoteMessage, RowId, SkippedMessage,
+    Stamp, Sub,
 };
 use crate::ports::hints::HintBox;
 use crate::ports::remote::Upload;
@@ -201,19 +202,6 @@ pub struct MailboxRow {
     pub consent: Option<Consent>,
     /// Whether it has rows: messages that were synced before.
     pub is_known: bool,
-}
-
-/// A message that a limit left on the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SkippedMessage {
-    /// Its UID.
-    pub uid: Uid,
-    /// Its size on the wire in bytes, where it is known.
-    pub size: Option<u64>,
-    /// Its INTERNALDATE in seconds since the epoch, where it is known.
-    pub date: Option<i64>,
-    /// The key of the limit.
-    pub reason: String,
 }
 
 /// An APPEND that was begun and not recorded as done.

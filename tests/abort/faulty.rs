@@ -13,7 +13,7 @@ use postrider::model::flags::{FlagDelta, Flags, Permanent};
 use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
 use postrider::model::uids::UidSet;
 use postrider::model::view::{
-    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, Stamp,
+    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, SkippedMessage, Stamp,
 };
 use postrider::ports::hints::HintBox;
 use postrider::ports::local::*;

@@ -16,10 +16,8 @@ use rusqlite::Connection;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::MailboxName;
 use crate::model::uids::UidSet;
-use crate::model::view::{BaseRow, BaseView};
-use crate::ports::local::{
-    Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend, SkippedMessage,
-};
+use crate::model::view::{BaseRow, BaseView, SkippedMessage};
+use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
 
 /// The ledger file of one account; one writer at a time.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
-use crate::model::view::{BaseRow, BaseView, Cursor, RowState, Stamp, Sub};
-use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend, SkippedMessage};
+use crate::model::view::{BaseRow, BaseView, Cursor, RowState, SkippedMessage, Stamp, Sub};
+use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
 
 fn now() -> i64 {
     i64::try_from(super::now_seconds()).unwrap_or(i64::MAX)
