@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider::adapters::imap::ImapConnector;
+use postrider::adapters::imap::{ImapConnector, Needs};
 use postrider::adapters::ledger::SqliteLedger;
 use postrider::adapters::maildir::MaildirStore;
 use postrider::engine::board::Board;
@@ -74,8 +74,11 @@ impl World {
     pub(crate) async fn pass(&self, fate: &Arc<Fate>) -> Outcome {
         let account = Arc::new(self.account.clone());
         let imap = account.imap.clone().unwrap();
-        let connector = ImapConnector::new(imap, account.name.as_str())
-            .with_subscriptions(account.sync.subscribed_only);
+        let needs = Needs {
+            subscriptions: account.sync.subscribed_only,
+            dates: account.sync.limits.max_age.is_some(),
+        };
+        let connector = ImapConnector::new(imap, account.name.as_str()).with(needs);
         let (board, _reader) = Board::new(Status::default());
         let mut notices = board.notices().subscribe();
         let store = Faulty { inner: self.store(), fate: Arc::clone(fate) };
@@ -93,7 +96,7 @@ impl World {
         for _ in 0..4 {
             let report = self.sync().await;
             assert_eq!(report.error, None);
-            if report.mailboxes.values().all(|c| *c == Counters::default()) {
+            if report.mailboxes.values().all(|c| changes_of(*c) == Counters::default()) {
                 return;
             }
         }
@@ -226,6 +229,8 @@ pub(crate) fn account(maildir: &Path, port: u16) -> Account {
         roles: BTreeMap::new(),
         imap: Some(imap),
         sync: SyncPolicy {
+            remove_mailboxes: false,
+            limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: vec!["*".into()],
             subscribed_only: false,

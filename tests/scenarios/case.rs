@@ -108,6 +108,8 @@ enum Step {
     /// Something happens, then a pass that meets something and succeeds all the same.
     WhenMeeting(Act, fn(&Scene) -> Arc<Fate>),
     Then(Act),
+    /// The configuration changes.
+    Reconfigure(fn(&mut Account)),
 }
 
 /// A scenario.
@@ -177,6 +179,10 @@ impl Case {
         self.step(Step::Then(act))
     }
 
+    pub(crate) fn reconfigure(self, change: fn(&mut Account)) -> Self {
+        self.step(Step::Reconfigure(change))
+    }
+
     fn step(mut self, step: Step) -> Self {
         self.steps.push(step);
         self
@@ -236,6 +242,7 @@ impl Scene {
             Step::WhenMeeting(act, fate) => self.act(*act, *fate, false).await,
             Step::WhenFailing(act, fate) => self.act(*act, *fate, true).await,
             Step::Then(check) => check(self),
+            Step::Reconfigure(change) => change(&mut self.world.account),
         }
     }
 

@@ -11,6 +11,7 @@ mod common;
 mod crash;
 mod deletes;
 mod flags;
+mod limits;
 mod local;
 mod mailboxes;
 mod new_mail;

@@ -104,7 +104,7 @@ impl ImapRemote {
         let mut count = Count { exists: cursor.exists };
         if cursor.exists > 0 {
             self.wire
-                .exec("UID FETCH 1:* (UID FLAGS RFC822.SIZE)", |item| {
+                .exec(&format!("UID FETCH 1:* ({})", self.listed()), |item| {
                     count.see(&item);
                     if let Item::Fetch(fetch) = item {
                         note(&mut messages, &fetch);
@@ -138,7 +138,7 @@ impl ImapRemote {
             commands.push(format!("UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE {})", then.modseq));
         }
         if cursor.exists > 0 && cursor.uidnext > then.uidnext {
-            commands.push(format!("UID FETCH {}:* (UID FLAGS RFC822.SIZE)", then.uidnext));
+            commands.push(format!("UID FETCH {}:* ({})", then.uidnext, self.listed()));
         }
         let verdicts = self
             .wire
@@ -169,6 +169,15 @@ impl ImapRemote {
         }
         let cursor = Cursor { exists: count.exists, ..cursor };
         Ok(Some(RemoteView::Delta { cursor, changed, vanished }))
+    }
+
+    /// What is asked about a message that is listed.
+    fn listed(&self) -> &'static str {
+        if self.needs.dates {
+            "UID FLAGS RFC822.SIZE INTERNALDATE"
+        } else {
+            "UID FLAGS RFC822.SIZE"
+        }
     }
 
     async fn uids(&mut self, count: &mut Count) -> Result<UidSet, Failure> {
@@ -214,7 +223,7 @@ impl ImapRemote {
 
 fn note(messages: &mut RemoteListBuilder, fetch: &FetchItem) {
     if let Some(uid) = fetch.uid.and_then(Uid::new) {
-        messages.note(uid, fetch.flags.as_ref(), fetch.size);
+        messages.note(uid, fetch.flags.as_ref(), (fetch.size, fetch.date));
     }
 }
 

@@ -37,19 +37,28 @@ use wire::Wire;
 pub struct ImapConnector {
     settings: ImapSettings,
     account: String,
-    needs_subscriptions: bool,
+    needs: Needs,
+}
+
+/// What the account's settings make the listings tell beside the usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Needs {
+    /// Which mailboxes are subscribed to.
+    pub subscriptions: bool,
+    /// The INTERNALDATE of messages.
+    pub dates: bool,
 }
 
 impl ImapConnector {
     /// A connector for an account.
     pub fn new(settings: ImapSettings, account: &str) -> Self {
-        Self { settings, account: account.to_owned(), needs_subscriptions: false }
+        Self { settings, account: account.to_owned(), needs: Needs::default() }
     }
 
-    /// Asks which mailboxes are subscribed to.
+    /// Asks for more than the usual.
     #[must_use]
-    pub fn with_subscriptions(mut self, needs_subscriptions: bool) -> Self {
-        self.needs_subscriptions = needs_subscriptions;
+    pub fn with(mut self, needs: Needs) -> Self {
+        self.needs = needs;
         self
     }
 
@@ -75,7 +84,7 @@ impl Connector for ImapConnector {
             wire,
             capabilities,
             prefix,
-            needs_subscriptions: self.needs_subscriptions,
+            needs: self.needs,
             delimiter: None,
             names: BTreeMap::new(),
             selected: None,
@@ -90,8 +99,7 @@ pub struct ImapRemote {
     wire: Wire,
     capabilities: BTreeSet<String>,
     prefix: Option<String>,
-    /// Whether it matters which mailboxes are subscribed to.
-    needs_subscriptions: bool,
+    needs: Needs,
     delimiter: Option<char>,
     /// How the server spells the mailboxes that it listed.
     names: BTreeMap<MailboxName, String>,
