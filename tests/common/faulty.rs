@@ -9,6 +9,7 @@ use std::time::Duration;
 use postrider::model::failure::Failure;
 use postrider::model::flags::{FlagDelta, Flags, Permanent};
 use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
+use postrider::model::status::Watch;
 use postrider::model::uids::UidSet;
 use postrider::model::view::{
     BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, SkippedMessage, Stamp,
@@ -55,6 +56,17 @@ impl<S: Staging> Staging for FaultyStaging<S> {
     }
 }
 
+/// Sees nothing by itself.
+struct Closed(Watch);
+
+impl LocalWatcher for Closed {
+    fn add(&mut self, _mailbox: &MailboxName) {}
+
+    fn state(&self) -> Watch {
+        self.0
+    }
+}
+
 impl<L: Local> Local for Faulty<L> {
     type Staging = FaultyStaging<L::Staging>;
 
@@ -63,7 +75,13 @@ impl<L: Local> Local for Faulty<L> {
     }
 
     fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
-        self.inner.watch(hints)
+        match self.fate.eyes {
+            Some(state) => {
+                *self.fate.hints.lock().unwrap() = Some(hints);
+                Box::new(Closed(state))
+            }
+            None => self.inner.watch(hints),
+        }
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure> {

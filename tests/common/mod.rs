@@ -34,6 +34,10 @@ pub(crate) struct World {
     pub(crate) account: Account,
 }
 
+/// A worker with the real adapters, that meets its fate.
+pub(crate) type FaultyWorker =
+    Worker<Faulty<MaildirStore>, Faulty<SqliteLedger>, Faulty<ImapConnector>>;
+
 /// What a pass came to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Outcome {
@@ -72,6 +76,15 @@ impl World {
 
     /// One pass of a process that meets its fate.
     pub(crate) async fn pass(&self, fate: &Arc<Fate>) -> Outcome {
+        let (board, _reader) = Board::new(Status::default());
+        let mut notices = board.notices().subscribe();
+        let report = self.worker(fate, board).once(&[]).await;
+        let notices = std::iter::from_fn(|| notices.try_recv().ok()).collect();
+        Outcome { report, notices }
+    }
+
+    /// What works for the account.
+    pub(crate) fn worker(&self, fate: &Arc<Fate>, board: Board) -> FaultyWorker {
         let account = Arc::new(self.account.clone());
         let imap = account.imap.clone().unwrap();
         let needs = Needs {
@@ -79,16 +92,10 @@ impl World {
             dates: account.sync.limits.max_age.is_some(),
         };
         let connector = ImapConnector::new(imap, account.name.as_str()).with(needs);
-        let (board, _reader) = Board::new(Status::default());
-        let mut notices = board.notices().subscribe();
         let store = Faulty { inner: self.store(), fate: Arc::clone(fate) };
         let ledger = Faulty { inner: self.ledger(), fate: Arc::clone(fate) };
         let connector = Faulty { inner: connector, fate: Arc::clone(fate) };
-        let mut worker =
-            Worker::new(account, Arc::new(store), Arc::new(ledger), Arc::new(connector), board);
-        let report = worker.once(&[]).await;
-        let notices = std::iter::from_fn(|| notices.try_recv().ok()).collect();
-        Outcome { report, notices }
+        Worker::new(account, Arc::new(store), Arc::new(ledger), Arc::new(connector), board)
     }
 
     /// Passes until one has nothing to do; it must come soon.

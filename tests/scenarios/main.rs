@@ -9,6 +9,7 @@ mod case;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
+mod daemon;
 mod deletes;
 mod flags;
 mod limits;
