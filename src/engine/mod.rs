@@ -21,3 +21,4 @@ mod push;
 pub mod relay;
 mod sight;
 mod upload;
+pub mod verify;
