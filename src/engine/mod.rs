@@ -8,6 +8,7 @@ mod compare;
 mod conclude;
 mod deferred;
 mod download;
+mod edits;
 mod execute;
 pub mod jobs;
 mod kin;
