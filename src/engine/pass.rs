@@ -11,6 +11,7 @@ use crate::engine::jobs::report_error;
 use crate::engine::looks::Looks;
 use crate::engine::mailbox::Reason;
 use crate::engine::offload::offload;
+use crate::engine::push::Watching;
 use crate::model::account::{Account, Role};
 use crate::model::event::{AccountReport, Consent};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
@@ -37,8 +38,9 @@ pub struct Worker<L: Local, G: Ledger, C: Connector> {
     pub(super) roles: BTreeMap<Role, MailboxName>,
     /// Mailboxes whose numbers are on the board.
     pub(super) counted: BTreeSet<MailboxName>,
-    /// Mailboxes that a connection waits for.
+    /// Mailboxes of `push` that find a connection.
     pub(super) pushed: BTreeSet<MailboxName>,
+    pub(super) watching: Arc<Watching>,
     pub(super) watcher: Option<Box<dyn LocalWatcher>>,
 }
 
@@ -126,6 +128,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             roles: BTreeMap::new(),
             counted: BTreeSet::new(),
             pushed: BTreeSet::new(),
+            watching: Arc::new(Watching::new(Push::None)),
             watcher: None,
         }
     }
@@ -346,17 +349,6 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             Ok(Here { on_disk, rows: ledger.mailboxes()?, stamps })
         })
         .await
-    }
-
-    /// How changes of a mailbox on the server are noticed.
-    pub(super) fn push_of(&self, name: &MailboxName) -> Push {
-        if self.watcher.is_none() {
-            Push::None
-        } else if self.pushed.contains(name) {
-            Push::Idle
-        } else {
-            Push::Poll
-        }
     }
 }
 

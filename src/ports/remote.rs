@@ -135,12 +135,26 @@ pub enum Woken {
     Quiet,
 }
 
+/// What the server told about its mailboxes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// These changed.
+    pub mailboxes: BTreeSet<MailboxName>,
+    /// Mailboxes came, went, or were subscribed to.
+    pub is_list_changed: bool,
+    /// It will tell nothing more: it was too much (RFC 5465 §5.8).
+    pub is_over: bool,
+}
+
 /// A connection that is logged in. Any `Err` of account scope means that it must be dropped.
 ///
 /// None of the methods is cancel safe: a dropped future means a dropped connection.
 pub trait Remote: Send {
     /// Whether the server can push (IDLE).
     fn can_push(&self) -> bool;
+
+    /// Whether the server can tell changes of all mailboxes on one connection (NOTIFY, RFC 5465).
+    fn can_notify(&self) -> bool;
 
     /// Which flags the selected mailbox keeps.
     fn permanent(&self) -> &Permanent;
@@ -227,6 +241,13 @@ pub trait Remote: Send {
         mailbox: &MailboxName,
         limit: Duration,
     ) -> impl Future<Output = Result<Woken, Failure>> + Send;
+
+    /// Asks for changes of all mailboxes: what happens from now on is told by `wait_any`. False if
+    /// the server refuses; the connection is good for anything else then.
+    fn begin_notify(&mut self) -> impl Future<Output = Result<bool, Failure>> + Send;
+
+    /// Waits until the server tells something about any mailbox, at most `limit`.
+    fn wait_any(&mut self, limit: Duration) -> impl Future<Output = Result<Heard, Failure>> + Send;
 
     /// Ends the connection politely, within a short deadline.
     fn logout(self) -> impl Future<Output = ()> + Send;

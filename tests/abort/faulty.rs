@@ -261,6 +261,10 @@ impl<R: Remote> Remote for Faulty<R> {
         self.inner.can_push()
     }
 
+    fn can_notify(&self) -> bool {
+        self.inner.can_notify()
+    }
+
     fn permanent(&self) -> &Permanent {
         self.inner.permanent()
     }
@@ -375,6 +379,14 @@ impl<R: Remote> Remote for Faulty<R> {
 
     async fn wait(&mut self, mailbox: &MailboxName, limit: Duration) -> Result<Woken, Failure> {
         self.inner.wait(mailbox, limit).await
+    }
+
+    async fn begin_notify(&mut self) -> Result<bool, Failure> {
+        self.inner.begin_notify().await
+    }
+
+    async fn wait_any(&mut self, limit: Duration) -> Result<Heard, Failure> {
+        self.inner.wait_any(limit).await
     }
 
     async fn logout(self) {

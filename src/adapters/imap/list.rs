@@ -46,7 +46,8 @@ impl ImapRemote {
         }
     }
 
-    fn take_names(&mut self, lists: Vec<ListItem>) -> Vec<RemoteMailbox> {
+    /// Learns how the server spells its mailboxes.
+    pub(super) fn take_names(&mut self, lists: Vec<ListItem>) -> Vec<RemoteMailbox> {
         self.names.clear();
         let mut mailboxes: Vec<RemoteMailbox> = Vec::new();
         for list in lists.into_iter().take(MAILBOXES_MAX) {
@@ -149,7 +150,7 @@ const ROLES: &[(&str, Role)] = &[
 ];
 
 /// More mailboxes than this are not taken from one server.
-const MAILBOXES_MAX: usize = 10_000;
+pub(super) const MAILBOXES_MAX: usize = 10_000;
 const NAME_BYTES_MAX: usize = 1024;
 /// Commands in flight.
 const PIPELINE: usize = 32;

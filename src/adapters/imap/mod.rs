@@ -13,6 +13,7 @@ mod idle;
 mod item;
 mod list;
 mod login;
+mod notify;
 mod store;
 mod wire;
 
@@ -26,8 +27,8 @@ use crate::model::flags::{FlagDelta, Permanent};
 use crate::model::ids::{MailboxName, Uid, UidValidity};
 use crate::model::view::{Evidence, RemoteMailbox, RemoteView};
 use crate::ports::remote::{
-    Appended, Connector, FetchSink, Known, Relocation, Remote, Removal, Removed, Upload, Wanted,
-    Woken,
+    Appended, Connector, FetchSink, Heard, Known, Relocation, Remote, Removal, Removed, Upload,
+    Wanted, Woken,
 };
 use crate::rules::names;
 use wire::Wire;
@@ -142,6 +143,10 @@ impl Remote for ImapRemote {
         self.has("IDLE")
     }
 
+    fn can_notify(&self) -> bool {
+        self.has("NOTIFY")
+    }
+
     fn permanent(&self) -> &Permanent {
         &self.permanent
     }
@@ -229,6 +234,14 @@ impl Remote for ImapRemote {
 
     async fn wait(&mut self, mailbox: &MailboxName, limit: Duration) -> Result<Woken, Failure> {
         self.idle(mailbox, limit).await
+    }
+
+    async fn begin_notify(&mut self) -> Result<bool, Failure> {
+        self.notify_all().await
+    }
+
+    async fn wait_any(&mut self, limit: Duration) -> Result<Heard, Failure> {
+        self.hear(limit).await
     }
 
     async fn logout(mut self) {

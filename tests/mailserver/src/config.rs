@@ -22,6 +22,7 @@ pub enum Capability {
     Id,
     Unselect,
     MultiAppend,
+    Notify,
     AuthPlain,
     AuthLogin,
     /// LOGIN is refused; AUTHENTICATE still works.
@@ -29,7 +30,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 20] = [
         Self::SaslIr,
         Self::AuthPlain,
         Self::AuthLogin,
@@ -42,6 +43,7 @@ impl Capability {
         Self::Namespace,
         Self::Unselect,
         Self::MultiAppend,
+        Self::Notify,
         Self::UidPlus,
         Self::Move,
         Self::SpecialUse,
@@ -71,6 +73,7 @@ impl Capability {
             Self::Id => "ID",
             Self::Unselect => "UNSELECT",
             Self::MultiAppend => "MULTIAPPEND",
+            Self::Notify => "NOTIFY",
             Self::AuthPlain => "AUTH=PLAIN",
             Self::AuthLogin => "AUTH=LOGIN",
             Self::LoginDisabled => "LOGINDISABLED",
@@ -86,12 +89,13 @@ pub struct Capabilities {
 }
 
 impl Default for Capabilities {
-    /// Everything but LITERAL- and LOGINDISABLED.
+    /// Everything but LITERAL-, LOGINDISABLED and NOTIFY.
     fn default() -> Self {
         let on = BTreeSet::from(Capability::ALL);
         Self { on, claimed: Vec::new() }
             .without(Capability::LiteralMinus)
             .without(Capability::LoginDisabled)
+            .without(Capability::Notify)
     }
 }
 

@@ -22,9 +22,11 @@ impl Session {
             "EXAMINE",
             "APPEND",
             "IDLE",
+            "NOTIFY",
         ];
         let needed = match name {
             "IDLE" => Some(Capability::Idle),
+            "NOTIFY" => Some(Capability::Notify),
             "ID" => Some(Capability::Id),
             "ENABLE" => Some(Capability::Enable),
             "NAMESPACE" => Some(Capability::Namespace),

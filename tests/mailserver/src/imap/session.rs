@@ -9,6 +9,7 @@ use imap_codec::imap_types::command::CommandBody;
 use imap_codec::imap_types::extensions::enable::CapabilityEnable;
 use tokio::net::TcpStream;
 
+use super::notify::Notify;
 use super::receive::Received;
 use super::updates::{Selected, Updates};
 use crate::config::{Capability, Tls, TlsMode};
@@ -58,6 +59,7 @@ pub(super) struct Session {
     pub(super) selected: Option<Selected>,
     pub(super) condstore: bool,
     pub(super) qresync: bool,
+    pub(super) notify: Option<Notify>,
     /// Untagged responses that wait for the end of the command.
     pub(super) items: Vec<Vec<u8>>,
     pub(super) effects: Effects,
@@ -79,6 +81,7 @@ impl Session {
             selected: None,
             condstore: false,
             qresync: false,
+            notify: None,
             items: Vec::new(),
             effects: Effects::default(),
             ended: false,
@@ -149,6 +152,9 @@ impl Session {
     pub(super) async fn finish(&mut self, tag: &str, done: Done) -> io::Result<()> {
         let handshake = self.handshake.take();
         self.collect_updates(done.updates);
+        if done.updates != Updates::Nothing {
+            self.collect_notifications();
+        }
         self.send_items().await?;
         if let Some(rule) = self.effects.hang_after {
             self.wire.flush().await?;
@@ -201,6 +207,7 @@ impl Session {
             "STARTTLS" => return Ok(self.start_tls()),
             "APPEND" => return Ok(self.append(&received.arguments)),
             "LIST" | "LSUB" => return Ok(self.list(&received.name, &received.arguments)),
+            "NOTIFY" => return Ok(self.notify(&received.arguments)),
             "STATUS" => return Ok(self.status(&received.arguments)),
             _ => {}
         }
