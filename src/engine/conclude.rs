@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use crate::engine::board::micros_now;
+use crate::engine::compare::compare;
 use crate::engine::execute::count;
-use crate::engine::mailbox::Sight;
-use crate::engine::observe;
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
+use crate::engine::sight::Sight;
 use crate::model::event::Notice;
 use crate::model::failure::Failure;
 use crate::model::flags::Flag;
 use crate::model::ids::MailboxName;
 use crate::model::status::MailboxStatus;
 use crate::model::view::{RemoteView, Stamp};
-use crate::ports::local::{Change, Ledger, Local, Scan};
+use crate::ports::local::{Change, Ledger, Local};
 use crate::ports::remote::Connector;
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
@@ -22,7 +22,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     pub(super) async fn conclude(
         &mut self,
         name: &MailboxName,
-        sight: &Sight,
+        sight: Sight,
         view: &RemoteView,
         (held, is_quiet, is_open): (u32, bool, bool),
         result: &Result<(), Failure>,
@@ -31,32 +31,31 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             return Ok(());
         }
         let (ledger, local) = (Arc::clone(&self.ledger), Arc::clone(&self.local));
-        let (id, mailbox, scan) = (sight.row.id, name.clone(), Arc::clone(&sight.scan));
+        let (id, mailbox) = (sight.row.id, name.clone());
         let cursor = view.cursor();
         let has_news = held > 0 || sight.row.unsettled > 0;
         // A word is followed once nothing is left to be proven.
         let is_followed = sight.row.consent.is_some() && !is_open;
         if held > 0 && sight.row.held == 0 {
-            let (account, mailbox) = (self.account.name.clone(), name.clone());
-            tracing::warn!(
-                %account, %mailbox, held,
-                "so many deletions look like an accident; they wait for: postrider held"
-            );
-            self.board.notice(Notice::DeletesHeld { account, mailbox, count: held });
+            self.tell_held(name, held);
         }
-        let (now, failed) = offload(move || {
-            let base = ledger.base(id)?;
-            let now = if is_quiet {
-                scan
+        let (sight, failed) = offload(move || {
+            let (sight, is_known) = if is_quiet {
+                (sight, true)
             } else {
-                Arc::new(observe::with_inexpressible(&base, local.scan(&mailbox)?))
+                // Only one listing at a time is in memory.
+                let row = sight.row;
+                drop((sight.compared, sight.scan));
+                let scan = Arc::new(local.scan(&mailbox)?);
+                let compared = compare(&*ledger, id, &scan, None)?;
+                // The state to resume from is one where the Maildir is what the ledger says; a
+                // change that came meanwhile is then a difference that the next pass sees.
+                let is_known = !compared.is_different;
+                (Sight { row, compared, scan, is_untouched: false }, is_known)
             };
-            // The state to resume from is one where the Maildir is what the ledger says; a change
-            // that came meanwhile is then a difference that the next pass sees.
-            let is_known = is_quiet || !observe::differs(&base, &now);
+            let stamp = if sight.is_untouched { sight.row.stamp } else { sight.scan.still() };
             // With something left to do, a pass that finds both sides unchanged must not be skipped.
-            let is_done = is_known && now.steady && !is_open;
-            let stamp: Option<Stamp> = is_done.then_some(now.stamp);
+            let stamp: Option<Stamp> = stamp.filter(|_| is_known && !is_open);
             let mut changes = vec![Change::Cursor(Some(cursor), stamp)];
             if has_news {
                 changes.push(Change::Held(held));
@@ -65,22 +64,55 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 changes.extend([Change::Consent(None), Change::Held(0)]);
             }
             ledger.apply(id, &changes)?;
-            Ok((now, ledger.mailbox(&mailbox)?.failed))
+            let failed = ledger.mailbox(&mailbox)?.failed;
+            Ok((sight, failed))
         })
         .await?;
-        self.count(name, &now, (held, failed));
+        let numbers = self.numbers(name, &sight).await?;
+        self.count(name, numbers, (held, failed));
         Ok(())
     }
 
+    fn tell_held(&self, name: &MailboxName, held: u32) {
+        let (account, mailbox) = (self.account.name.clone(), name.clone());
+        tracing::warn!(
+            %account, %mailbox, held,
+            "so many deletions look like an accident; they wait for: postrider held"
+        );
+        self.board.notice(Notice::DeletesHeld { account, mailbox, count: held });
+    }
+
+    /// How many messages are here, and how many of them are not seen; nothing where the board
+    /// knows that already.
+    pub(super) async fn numbers(
+        &self,
+        name: &MailboxName,
+        sight: &Sight,
+    ) -> Result<Option<(u32, u32)>, Failure> {
+        if !sight.is_untouched {
+            let unread = sight.scan.messages.flags().filter(|f| !f.has(Flag::Seen)).count();
+            return Ok(Some((count(sight.scan.messages.len()), count(unread))));
+        }
+        if self.counted.contains(name) {
+            return Ok(None);
+        }
+        let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
+        offload(move || ledger.tally(id)).await.map(Some)
+    }
+
     /// Shows a mailbox's numbers on the board.
-    pub(super) fn count(&mut self, name: &MailboxName, scan: &Scan, (held, failed): (u32, u32)) {
-        let unread = scan.messages.values().filter(|m| !m.flags.has(Flag::Seen)).count();
+    pub(super) fn count(
+        &mut self,
+        name: &MailboxName,
+        numbers: Option<(u32, u32)>,
+        (held, failed): (u32, u32),
+    ) {
         let role = self.roles.iter().find(|(_, n)| *n == name).map(|(r, _)| r.as_str());
         let status = MailboxStatus {
             path: self.local.path(name).display().to_string(),
             role: role.unwrap_or_default().to_owned(),
-            total: count(scan.messages.len()),
-            unread: count(unread),
+            total: 0,
+            unread: 0,
             last_sync: micros_now(),
             push: self.push_of(name),
             held,
@@ -89,7 +121,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         };
         self.counted.insert(name.clone());
         self.board.account(&self.account.name, |a| {
-            a.mailboxes.insert(name.clone(), status);
+            let before = a.mailboxes.get(name).map_or((0, 0), |m| (m.total, m.unread));
+            let (total, unread) = numbers.unwrap_or(before);
+            a.mailboxes.insert(name.clone(), MailboxStatus { total, unread, ..status });
         });
     }
 }

@@ -235,7 +235,7 @@ impl<L: Local, G: Ledger> Stager<'_, L, G> {
         let Some(bases) = self.twins.by_uid.get(&uid) else { return Ok(None) };
         let seen: Vec<_> = bases
             .iter()
-            .filter_map(|b| self.twins.scan.messages.get(b).map(|m| (b.clone(), m.clone())))
+            .filter_map(|b| self.twins.scan.messages.get(b).map(|m| (b.clone(), m)))
             .collect();
         let digest = file.digest();
         let prints = self.target.local.fingerprints(&self.target.mailbox, &seen)?;

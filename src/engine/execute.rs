@@ -29,7 +29,7 @@ impl<L: Local, G: Ledger> Site<'_, L, G> {
 
     /// Where files were seen; those that were not are left out.
     pub(super) fn seen<'b>(&self, bases: impl Iterator<Item = &'b Base>) -> Vec<Seen> {
-        bases.filter_map(|b| self.scan.messages.get(b).map(|m| (b.clone(), m.clone()))).collect()
+        bases.filter_map(|b| self.scan.messages.get(b).map(|m| (b.clone(), m))).collect()
     }
 
     /// Flags: local renames first, then STORE, each followed by the ledger.
@@ -59,7 +59,7 @@ impl<L: Local, G: Ledger> Site<'_, L, G> {
         let mut changes = Vec::new();
         for (_, base, delta, _) in &plan.flags_local {
             if let Some(message) = self.scan.messages.get(base) {
-                changes.push(((base.clone(), message.clone()), delta.clone()));
+                changes.push(((base.clone(), message), delta.clone()));
             }
         }
         let (local, mailbox) = (Arc::clone(self.local), self.mailbox.clone());

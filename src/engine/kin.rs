@@ -10,10 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::execute::count;
-use crate::engine::mailbox::Sight;
-use crate::engine::observe::strangers;
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
+use crate::engine::sight::Sight;
 use crate::model::account::{DeletePolicy, Direction};
 use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
@@ -54,7 +53,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         for arrival in arrivals {
             // Of what cannot be listed nobody knows whether the message left: it is uploaded.
             let Some(scan) = scans.get(&arrival.kin.name) else { continue };
-            let is_there = scan.messages.contains_key(&arrival.kin.base);
+            let is_there = scan.messages.contains(&arrival.kin.base);
             let from = (arrival.kin.mailbox, arrival.kin.name.clone(), arrival.kin.validity);
             match (arrival.kin.mailbox == sight.row.id, is_there) {
                 (true, false) => renames.push(Change::Rebase(arrival.kin.row, arrival.base)),
@@ -83,11 +82,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         name: &MailboxName,
         sight: &Sight,
     ) -> Result<Vec<Arrival>, Failure> {
-        let known: BTreeSet<&Base> =
-            sight.base.rows.iter().filter_map(|r| r.base.as_ref()).collect();
-        let unknown = sight.scan.messages.iter().filter(|(base, _)| !known.contains(base));
-        let seen: Vec<Seen> = unknown.map(|(b, m)| (b.clone(), m.clone())).collect();
-        let has_missing = known.iter().any(|b| !sight.scan.messages.contains_key(*b));
+        let seen = sight.compared.unknown.clone();
+        let has_missing = !sight.compared.missing.is_empty();
         if seen.is_empty() || seen.len() > ARRIVALS_MAX {
             return Ok(Vec::new());
         }
@@ -201,7 +197,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         if self.is_dry || self.account.sync.direction == Direction::Push {
             return Ok(false);
         }
-        let unknown = strangers(&sight.base, view, &sight.scan).uids;
+        let unknown = sight.compared.strangers(view, &sight.scan).uids;
         if unknown.is_empty() || unknown.len() > ARRIVALS_MAX {
             return Ok(false);
         }
@@ -235,7 +231,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         unknown: &[Uid],
     ) -> Result<Vec<(Uid, Kin)>, Failure> {
         let sizes: BTreeSet<u64> =
-            unknown.iter().filter_map(|uid| view.listed().get(uid)?.size.map(u64::from)).collect();
+            unknown.iter().filter_map(|uid| view.listed().get(*uid)?.size.map(u64::from)).collect();
         let ledger = Arc::clone(&self.ledger);
         let known = offload(move || {
             for size in sizes {
@@ -288,8 +284,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             };
             let seen: Vec<Seen> = batch
                 .iter()
-                .filter_map(|(_, kin)| scan.messages.get_key_value(&kin.base))
-                .map(|(base, message)| (base.clone(), message.clone()))
+                .filter_map(|(_, kin)| Some((kin.base.clone(), scan.messages.get(&kin.base)?)))
                 .collect();
             let mut prints: BTreeMap<Base, Fingerprint> =
                 local.fingerprints(&from, &seen)?.into_iter().collect();

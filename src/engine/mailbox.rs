@@ -1,6 +1,5 @@
 //! One pass over one mailbox: observe, plan, guard, execute. Floor 4.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -10,15 +9,16 @@ use crate::engine::execute::{Site, count};
 use crate::engine::observe::{self, Adopted};
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
+use crate::engine::sight::Sight;
 use crate::engine::upload::upload;
 use crate::model::account::{DeletePolicy, Direction, Role};
 use crate::model::event::{Consent, Notice};
 use crate::model::failure::Failure;
-use crate::model::ids::{MailboxName, Uid};
+use crate::model::ids::MailboxName;
 use crate::model::status::{Counters, Progress};
-use crate::model::view::{BaseView, LocalView, RemoteView, Sub};
-use crate::ports::local::{Change, Ledger, Local, MailboxRow, Scan};
-use crate::ports::remote::{Connector, Known, Remote, Removal, Wanted};
+use crate::model::view::{RemoteView, Sub};
+use crate::ports::local::{Change, Ledger, Local};
+use crate::ports::remote::{Connector, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
 use crate::rules::plan::{Plan, Policy, plan};
 
@@ -41,13 +41,6 @@ pub(super) struct MailboxPass {
     pub(super) is_deferred: bool,
 }
 
-/// What was seen of a mailbox.
-pub(super) struct Sight {
-    pub(super) row: MailboxRow,
-    pub(super) base: BaseView,
-    pub(super) scan: Arc<Scan>,
-}
-
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     /// Makes both sides of one mailbox agree.
     pub(super) async fn mailbox_pass(
@@ -57,22 +50,23 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         reason: Reason,
     ) -> Result<MailboxPass, Failure> {
         let sight = self.sight(name).await?;
-        if reason == Reason::Local && !observe::differs(&sight.base, &sight.scan) {
-            self.count(name, &sight.scan, (sight.row.held, sight.row.failed));
+        if reason == Reason::Local && !sight.compared.is_different {
+            let numbers = self.numbers(name, &sight).await?;
+            self.count(name, numbers, (sight.row.held, sight.row.failed));
             return Ok(MailboxPass::default());
         }
         let mut counters = Counters::default();
-        let (sight, view, adopted) = self.observe(remote, name, sight, &mut counters).await?;
-        let missing = observe::missing(&sight.base, &sight.scan);
+        let (mut sight, view, adopted) = self.observe(remote, name, sight, &mut counters).await?;
+        let missing = std::mem::take(&mut sight.compared.missing);
         let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
-        let local = LocalView { messages: sight.scan.messages.clone(), absent };
-        let mut plan = plan(&sight.base, &view, &local, &self.policy(remote));
+        let local = sight.compared.local_view(&sight.scan, absent);
+        let mut plan = plan(&sight.compared.base, &view, &local, &self.policy(remote));
         let held = match sight.row.consent {
             Some(Consent::Confirm) => 0,
             Some(Consent::Reject) => plan.bring_back(),
             None => {
                 let brake = self.account.sync.brake;
-                guard(&mut plan, sight.base.rows.len(), brake, sight.row.held).total()
+                guard(&mut plan, sight.compared.base.n_known, brake, sight.row.held).total()
             }
         };
         // Their bytes decide once they are fetched; where nothing is fetched, nothing can decide.
@@ -102,14 +96,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let held_now = if recheck.is_some() { held.max(sight.row.held) } else { held };
         let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
         let is_open = pass.recheck.is_some() || pass.is_deferred;
-        self.conclude(
-            name,
-            &sight,
-            &view,
-            (held_now, is_local_quiet && !is_open, is_open),
-            &result,
-        )
-        .await?;
+        self.conclude(name, sight, &view, (held_now, is_local_quiet && !is_open, is_open), &result)
+            .await?;
         result.map(|()| pass)
     }
 
@@ -122,35 +110,19 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         counters: &mut Counters,
     ) -> Result<(Sight, Arc<RemoteView>, Adopted), Failure> {
         if self.follow_local(remote, name, &sight, counters).await? {
-            self.reload(&mut sight).await?;
+            sight = self.compared(sight.row, sight.scan, None).await?;
         }
         let view = self.look_there(remote, name, &sight).await?;
-        let mut sight = self.check_validity(name, sight, &view).await?;
+        let sight = self.check_validity(name, sight, &view).await?;
+        let mut sight = self.with_remote(name, sight, &view).await?;
         let adopted = self.adopt(remote, name, &mut sight, &view).await?;
         if !self.follow_remote(remote, name, &sight, &view, counters).await? {
             return Ok((sight, view, adopted));
         }
         let sight = self.sight(name).await?;
         let view = self.look_there(remote, name, &sight).await?;
+        let sight = self.with_remote(name, sight, &view).await?;
         Ok((sight, view, adopted))
-    }
-
-    /// Asks the server what is there, or what changed.
-    async fn look_there(
-        &self,
-        remote: &mut C::Remote,
-        name: &MailboxName,
-        sight: &Sight,
-    ) -> Result<Arc<RemoteView>, Failure> {
-        let uids: BTreeSet<Uid> = sight.base.rows.iter().filter_map(|r| r.uid).collect();
-        let known = sight.row.cursor.map(|cursor| Known { cursor, uids: &uids });
-        Ok(Arc::new(remote.changes(name, known).await?))
-    }
-
-    async fn reload(&self, sight: &mut Sight) -> Result<(), Failure> {
-        let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
-        sight.base = offload(move || ledger.base(id)).await?;
-        Ok(())
     }
 
     fn policy(&self, remote: &C::Remote) -> Policy {
@@ -161,85 +133,33 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
     }
 
-    /// Settles what a crash left, then looks at ledger and Maildir.
-    async fn sight(&self, name: &MailboxName) -> Result<Sight, Failure> {
-        let row = {
-            let (ledger, name) = (Arc::clone(&self.ledger), name.clone());
-            offload(move || ledger.mailbox(&name)).await?
-        };
-        observe::settle_landings(&self.local, &self.ledger, name, row.id).await?;
-        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
-        let (name, is_dry) = (name.clone(), self.is_dry);
-        offload(move || {
-            let base = ledger.base(row.id)?;
-            // In a dry run the directory may not have been made.
-            let scan = match local.scan(&name) {
-                Err(_) if is_dry && !row.is_known => Scan::default(),
-                scan => scan?,
-            };
-            let scan = Arc::new(observe::with_inexpressible(&base, scan));
-            Ok(Sight { row, base, scan })
-        })
-        .await
-    }
-
-    /// A new UIDVALIDITY voids what the ledger knows of the server: this pass pairs again, adds,
-    /// and removes nothing.
-    async fn check_validity(
-        &self,
-        name: &MailboxName,
-        sight: Sight,
-        view: &RemoteView,
-    ) -> Result<Sight, Failure> {
-        let now = view.cursor().uidvalidity;
-        if sight.base.uidvalidity == Some(now) || self.is_dry {
-            return Ok(sight);
-        }
-        let mut changes = vec![Change::Validity(now)];
-        if let Some(before) = sight.base.uidvalidity {
-            tracing::warn!(
-                account = %self.account.name, mailbox = %name, before = %before, now = %now,
-                "the server numbered this mailbox anew (UIDVALIDITY); messages are paired again"
-            );
-            let (account, mailbox) = (self.account.name.clone(), name.clone());
-            self.board.notice(Notice::MailboxReset { account, mailbox });
-            changes.insert(0, Change::Void);
-        }
-        let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
-        let base = offload(move || {
-            ledger.apply(id, &changes)?;
-            ledger.base(id)
-        })
-        .await?;
-        Ok(Sight { base, ..sight })
-    }
-
     async fn adopt(
         &self,
         remote: &mut C::Remote,
         name: &MailboxName,
         sight: &mut Sight,
-        view: &RemoteView,
+        view: &Arc<RemoteView>,
     ) -> Result<Adopted, Failure> {
-        let strangers = observe::strangers(&sight.base, view, &sight.scan);
+        let strangers = sight.compared.strangers(view, &sight.scan);
         let adopted =
             observe::adopt(&self.local, remote, name, view, &sight.scan, &strangers).await?;
         if self.is_dry {
-            let base = std::mem::take(&mut sight.base);
-            sight.base = observe::with_pairs(base, &adopted);
+            let base = std::mem::take(&mut sight.compared.base);
+            sight.compared.base = observe::with_pairs(base, &adopted);
             return Ok(adopted);
         }
         let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
         let mut changes = observe::pair_changes(&adopted);
         let is_changed = !changes.is_empty();
-        sight.base = offload(move || {
+        offload(move || {
             // What was looked for is found by now, or known not to be there.
             changes.extend(ledger.appends(id)?.into_iter().map(|a| Change::DropAppend(a.base)));
-            ledger.apply(id, &changes)?;
-            ledger.base(id)
+            ledger.apply(id, &changes)
         })
-        .await
-        .map(|base| if is_changed { base } else { std::mem::take(&mut sight.base) })?;
+        .await?;
+        if is_changed {
+            *sight = self.again(name, sight, view).await?;
+        }
         Ok(adopted)
     }
 

@@ -4,6 +4,7 @@
 
 pub mod account;
 pub mod board;
+mod compare;
 mod conclude;
 mod download;
 mod execute;
@@ -17,4 +18,5 @@ pub mod pass;
 mod presence;
 mod push;
 pub mod relay;
+mod sight;
 mod upload;

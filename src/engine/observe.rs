@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::engine::compare::Strangers;
 use crate::engine::offload::offload;
 use crate::model::failure::Failure;
 use crate::model::flags::Flags;
@@ -40,23 +41,6 @@ pub(super) async fn settle_landings<L: Local, G: Ledger>(
     .await
 }
 
-/// Messages of both sides that are known to no row, and may be the same.
-#[derive(Debug, Default)]
-pub(super) struct Strangers {
-    pub(super) uids: Vec<Uid>,
-    pub(super) bases: Vec<Base>,
-}
-
-/// Finds them: new on either side, or left over from a UIDVALIDITY that ended.
-pub(super) fn strangers(base: &BaseView, remote: &RemoteView, scan: &Scan) -> Strangers {
-    let known_uids: BTreeSet<Uid> = base.rows.iter().filter_map(|r| r.uid).collect();
-    let settled: BTreeSet<&Base> =
-        base.rows.iter().filter(|r| r.uid.is_some()).filter_map(|r| r.base.as_ref()).collect();
-    let uids = remote.listed().keys().filter(|u| !known_uids.contains(u)).copied().collect();
-    let bases = scan.messages.keys().filter(|b| !settled.contains(b)).cloned().collect();
-    Strangers { uids, bases }
-}
-
 /// What pairing found.
 #[derive(Debug, Default)]
 pub(super) struct Adopted {
@@ -76,18 +60,14 @@ pub(super) async fn adopt<L: Local, R: Remote>(
     strangers: &Strangers,
 ) -> Result<Adopted, Failure> {
     let Some(first) = strangers.uids.iter().min() else { return Ok(Adopted::default()) };
-    if strangers.bases.is_empty() {
+    if strangers.files.is_empty() {
         return Ok(Adopted::default());
     }
     let wanted: BTreeSet<Uid> = strangers.uids.iter().copied().collect();
     let mut theirs = remote.evidence(first.get()).await?;
     theirs.retain(|(uid, _)| wanted.contains(uid));
     let sizes: BTreeSet<u64> = theirs.iter().map(|(_, e)| e.size).collect();
-    let seen = strangers
-        .bases
-        .iter()
-        .filter_map(|b| scan.messages.get(b).map(|m| (b.clone(), m.clone())))
-        .collect::<Vec<_>>();
+    let seen = strangers.files.clone();
     let (local, name) = (Arc::clone(local), mailbox.clone());
     let mut prints = offload(move || local.fingerprints(&name, &seen)).await?;
     prints.retain(|(_, p)| sizes.contains(&p.evidence.size));
@@ -108,8 +88,8 @@ pub(super) async fn adopt<L: Local, R: Remote>(
 
 /// What both sides have in common: the next merge then unites the rest.
 pub(super) fn agreed(view: &RemoteView, scan: &Scan, uid: Uid, base: &Base) -> Flags {
-    let theirs = view.listed().get(&uid).and_then(|m| m.flags.clone()).unwrap_or_default();
-    let mine = scan.messages.get(base).map(|m| m.flags.clone()).unwrap_or_default();
+    let theirs = view.listed().get(uid).and_then(|m| m.flags).unwrap_or_default();
+    let mine = scan.messages.get(base).map(|m| m.flags).unwrap_or_default();
     let only_theirs = theirs.minus(&mine);
     theirs.minus(&only_theirs)
 }
@@ -123,6 +103,7 @@ pub(super) fn with_pairs(mut base: BaseView, adopted: &Adopted) -> BaseView {
             && !r.base.as_ref().is_some_and(|b| bases.contains(b))
     });
     for (uid, name, flags, _) in &adopted.pairs {
+        base.uids.insert(*uid);
         base.rows.push(BaseRow {
             row: 0,
             uid: Some(*uid),
@@ -145,36 +126,4 @@ pub(super) fn pair_changes(adopted: &Adopted) -> Vec<Change> {
             print: print.clone(),
         })
         .collect()
-}
-
-/// Adds to what was seen the keywords that file names cannot say: here they are as they were agreed.
-pub(super) fn with_inexpressible(base: &BaseView, mut scan: Scan) -> Scan {
-    for row in base.rows.iter().filter(|r| !r.flags.keywords.is_empty()) {
-        let Some(message) = row.base.as_ref().and_then(|b| scan.messages.get_mut(b)) else {
-            continue;
-        };
-        let unsaid = row.flags.keywords.iter().filter(|k| !scan.keywords.contains(*k));
-        message.flags.keywords.extend(unsaid.cloned());
-    }
-    scan
-}
-
-/// Files of rows that were not seen.
-pub(super) fn missing(base: &BaseView, scan: &Scan) -> BTreeSet<Base> {
-    let bases = base.rows.iter().filter_map(|r| r.base.as_ref());
-    bases.filter(|b| !scan.messages.contains_key(b)).cloned().collect()
-}
-
-/// Whether a scan shows anything that the base does not know: then, and only then, the server has
-/// to be asked because of it.
-pub(super) fn differs(base: &BaseView, scan: &Scan) -> bool {
-    let mut n_known = 0_usize;
-    for row in &base.rows {
-        let Some(name) = &row.base else { continue };
-        match scan.messages.get(name) {
-            Some(message) if row.uid.is_none() || message.flags == row.flags => n_known += 1,
-            Some(_) | None => return true,
-        }
-    }
-    n_known != scan.messages.len()
 }

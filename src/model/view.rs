@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::model::account::Role;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
+use crate::model::remote_list::RemoteList;
+use crate::model::uids::UidSet;
 
 /// Where the server stood when it was last asked: enough to see whether anything changed since.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,24 +58,24 @@ pub enum RemoteView {
         /// Where the server stood.
         cursor: Cursor,
         /// All messages.
-        messages: BTreeMap<Uid, RemoteMessage>,
+        messages: RemoteList,
     },
     /// What changed since a cursor, counted against EXISTS.
     Delta {
         /// Where the server stands now.
         cursor: Cursor,
         /// New messages and messages whose flags may have changed.
-        changed: BTreeMap<Uid, RemoteMessage>,
+        changed: RemoteList,
         /// Messages that are gone.
-        vanished: BTreeSet<Uid>,
+        vanished: UidSet,
     },
 }
 
 /// What the server says about one known message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RemoteState<'a> {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoteState {
     /// It is there, and this was said about it.
-    Seen(&'a RemoteMessage),
+    Seen(RemoteMessage),
     /// It is there and nothing changed.
     Unchanged,
     /// It is gone.
@@ -89,7 +91,7 @@ impl RemoteView {
     }
 
     /// The messages that were listed.
-    pub fn listed(&self) -> &BTreeMap<Uid, RemoteMessage> {
+    pub fn listed(&self) -> &RemoteList {
         match self {
             Self::Complete { messages, .. } => messages,
             Self::Delta { changed, .. } => changed,
@@ -97,16 +99,16 @@ impl RemoteView {
     }
 
     /// What the server says about a message that was known before.
-    pub fn state(&self, uid: Uid) -> RemoteState<'_> {
+    pub fn state(&self, uid: Uid) -> RemoteState {
         match self {
             Self::Complete { messages, .. } => {
-                messages.get(&uid).map_or(RemoteState::Gone, RemoteState::Seen)
+                messages.get(uid).map_or(RemoteState::Gone, RemoteState::Seen)
             }
             Self::Delta { changed, vanished, .. } => {
-                if vanished.contains(&uid) {
+                if vanished.contains(uid) {
                     RemoteState::Gone
                 } else {
-                    changed.get(&uid).map_or(RemoteState::Unchanged, RemoteState::Seen)
+                    changed.get(uid).map_or(RemoteState::Unchanged, RemoteState::Seen)
                 }
             }
         }
@@ -142,10 +144,10 @@ pub struct Stamp {
     pub cur_ns: i64,
 }
 
-/// A complete scan of a mailbox's directories.
+/// What the Maildir shows of the messages that a plan is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LocalView {
-    /// All messages by base name.
+    /// Those that are there, by base name.
     pub messages: BTreeMap<Base, LocalMessage>,
     /// Known messages whose absence is proven: two looks at a directory that stood still between.
     pub absent: BTreeSet<Base>,
@@ -182,13 +184,26 @@ pub struct BaseRow {
     pub state: RowState,
 }
 
-/// Everything both sides last agreed on in one mailbox.
+/// What both sides last agreed on in one mailbox, as far as a plan needs it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct BaseView {
-    /// The rows.
+    /// Every row that a side differs from, or that is not a pair. A row that is left out is a pair
+    /// on which all three agree.
     pub rows: Vec<BaseRow>,
+    /// The UIDs of all rows, those that are left out too.
+    pub uids: UidSet,
+    /// How many messages are known, those that are left out too.
+    pub n_known: usize,
     /// The UIDVALIDITY that the UIDs belong to.
     pub uidvalidity: Option<UidValidity>,
+}
+
+impl BaseView {
+    /// A view that leaves no row out.
+    pub fn of(rows: Vec<BaseRow>, uidvalidity: Option<UidValidity>) -> Self {
+        let uids = rows.iter().filter_map(|r| r.uid).collect();
+        Self { n_known: rows.len(), rows, uids, uidvalidity }
+    }
 }
 
 /// What a message is recognised by wherever it turns up again.

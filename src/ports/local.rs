@@ -9,24 +9,33 @@ use crate::model::event::Consent;
 use crate::model::failure::Failure;
 use crate::model::flags::{FlagDelta, Flags};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
+use crate::model::listing::Listing;
 use crate::model::status::Watch;
-use crate::model::view::{BaseView, Cursor, Fingerprint, LocalMessage, RowId, Stamp, Sub};
+use crate::model::uids::UidSet;
+use crate::model::view::{BaseRow, BaseView, Cursor, Fingerprint, LocalMessage, RowId, Stamp, Sub};
 use crate::ports::hints::HintBox;
 use crate::ports::remote::Upload;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A scan, with what tells whether the directory stood still.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scan {
-    /// All messages by base name.
-    pub messages: BTreeMap<Base, LocalMessage>,
+    /// All messages.
+    pub messages: Listing,
     /// The directories' state, the same before and after the scan.
     pub stamp: Stamp,
     /// Whether the state was the same before and after, and nothing was seen twice.
     pub steady: bool,
     /// The keywords that file names of this mailbox can express.
     pub keywords: BTreeSet<String>,
+}
+
+impl Scan {
+    /// The directories' state, if they stood still.
+    pub fn still(&self) -> Option<Stamp> {
+        self.steady.then_some(self.stamp)
+    }
 }
 
 /// A message that was written but is not yet visible.
@@ -109,6 +118,10 @@ pub trait Local: Send + Sync + 'static {
 
     /// Lists a mailbox completely, or fails.
     fn scan(&self, mailbox: &MailboxName) -> Result<Scan, Failure>;
+
+    /// Looks for some files, which carried these flags when they were last seen; those that are
+    /// not there are left out. The scan is of nothing else.
+    fn find(&self, mailbox: &MailboxName, files: &[(Base, Flags)]) -> Result<Scan, Failure>;
 
     /// Begins a file in `tmp/`.
     fn stage(&self, mailbox: &MailboxName) -> Result<Self::Staging, Failure>;
@@ -288,8 +301,17 @@ pub trait Ledger: Send + Sync + 'static {
     /// A mailbox by name; made if it is not known.
     fn mailbox(&self, name: &MailboxName) -> Result<MailboxRow, Failure>;
 
-    /// Everything both sides agreed on in a mailbox.
-    fn base(&self, mailbox: MailboxId) -> Result<BaseView, Failure>;
+    /// What is known of a mailbox; of its rows only those that are not pairs.
+    fn known(&self, mailbox: MailboxId) -> Result<BaseView, Failure>;
+
+    /// Shows every row of a mailbox, one after the other: they are never in memory together.
+    fn each(&self, mailbox: MailboxId, visit: &mut dyn FnMut(BaseRow)) -> Result<(), Failure>;
+
+    /// The rows of these UIDs.
+    fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure>;
+
+    /// How many messages of a mailbox are in the Maildir, and how many of them are not seen.
+    fn tally(&self, mailbox: MailboxId) -> Result<(u32, u32), Failure>;
 
     /// Files that were about to become visible.
     fn landings(&self, mailbox: MailboxId) -> Result<Vec<Landing>, Failure>;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::model::failure::Failure;
 use crate::model::flags::{FlagDelta, Flags, Permanent};
 use crate::model::ids::{MailboxName, Uid, UidValidity};
+use crate::model::uids::UidSet;
 use crate::model::view::{Cursor, Evidence, Fingerprint, RemoteMailbox, RemoteView};
 
 /// Dials and logs in.
@@ -96,7 +97,7 @@ pub struct Known<'a> {
     /// Where the server stood.
     pub cursor: Cursor,
     /// The UIDs that are known to have existed then.
-    pub uids: &'a BTreeSet<Uid>,
+    pub uids: &'a UidSet,
 }
 
 /// How messages are removed.

@@ -80,16 +80,14 @@ impl Plan {
 /// explicit in a view that is complete.
 pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Policy) -> Plan {
     let mut plan = Plan::default();
-    let mut known_uids = BTreeSet::new();
     let mut known_bases = BTreeSet::new();
     for row in &base.rows {
-        known_uids.extend(row.uid);
         known_bases.extend(row.base.as_ref());
         known_message(&mut plan, row, remote, local, policy);
     }
-    for (uid, message) in remote.listed().iter().rev() {
-        if !known_uids.contains(uid) && policy.direction != Direction::Push {
-            plan.download.push((*uid, message.size));
+    for (uid, size) in remote.listed().sizes().rev() {
+        if !base.uids.contains(uid) && policy.direction != Direction::Push {
+            plan.download.push((uid, size));
         }
     }
     for base in local.messages.keys() {

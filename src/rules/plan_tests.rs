@@ -4,6 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::ids::{ModSeq, UidValidity};
+use crate::model::remote_list::RemoteList;
+use crate::model::uids::UidSet;
 use crate::model::view::{Cursor, LocalMessage, RemoteMessage, Sub};
 
 fn both() -> Policy {
@@ -56,10 +58,15 @@ fn check(policy: &Policy, fixture: &str, want: &str) {
             }
         }
     }
-    let remote = RemoteView::Complete { cursor: cursor(), messages: remote };
+    let remote = RemoteView::Complete { cursor: cursor(), messages: list(&remote) };
+    let base = BaseView::of(base.rows, None);
     let got = plan(&base, &remote, &local, policy).to_string();
     let want: Vec<&str> = want.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     assert_eq!(got.lines().collect::<Vec<_>>(), want, "{fixture}");
+}
+
+fn list(messages: &BTreeMap<Uid, RemoteMessage>) -> RemoteList {
+    messages.values().cloned().collect()
 }
 
 fn world() -> (BaseView, BTreeMap<Uid, RemoteMessage>, LocalView) {
@@ -130,14 +137,17 @@ fn a_delta_says_nothing_about_messages_that_it_does_not_list() {
         flags: flags("S"),
         state: RowState::Paired,
     };
-    let base = BaseView { rows: vec![row], uidvalidity: None };
+    let base = BaseView::of(vec![row], None);
     let message = LocalMessage { sub: Sub::Cur, flags: flags("FS"), info: String::new() };
     let local = LocalView {
         messages: BTreeMap::from([(Base("m1".into()), message)]),
         absent: BTreeSet::new(),
     };
-    let remote =
-        RemoteView::Delta { cursor: cursor(), changed: BTreeMap::new(), vanished: BTreeSet::new() };
+    let remote = RemoteView::Delta {
+        cursor: cursor(),
+        changed: RemoteList::default(),
+        vanished: UidSet::default(),
+    };
     assert_eq!(plan(&base, &remote, &local, &both()).to_string(), "flags-remote 1 +F -\n");
 }
 
@@ -151,7 +161,7 @@ fn flags_that_the_server_did_not_send_are_unknown_and_not_none() {
         flags: flags("FS"),
         state: RowState::Paired,
     };
-    let base = BaseView { rows: vec![row], uidvalidity: None };
+    let base = BaseView::of(vec![row], None);
     let local = LocalView {
         messages: BTreeMap::from([(
             Base("m1".into()),
@@ -161,7 +171,7 @@ fn flags_that_the_server_did_not_send_are_unknown_and_not_none() {
     };
     let remote = RemoteView::Complete {
         cursor: cursor(),
-        messages: BTreeMap::from([(uid, RemoteMessage { uid, flags: None, size: None })]),
+        messages: [RemoteMessage { uid, flags: None, size: None }].into_iter().collect(),
     };
     assert!(plan(&base, &remote, &local, &both()).is_empty());
 }
@@ -268,7 +278,8 @@ proptest! {
             }
         }
         let before_remote: BTreeSet<Uid> = remote.keys().copied().collect();
-        let view = RemoteView::Complete { cursor: cursor(), messages: remote.clone() };
+        let view = RemoteView::Complete { cursor: cursor(), messages: list(&remote) };
+        let mut base = BaseView::of(base.rows, None);
         let first = plan(&base, &view, &local, &both());
         // Nothing vanishes unless one side dropped it.
         for (_, uid) in &first.remove_remote {
@@ -281,7 +292,8 @@ proptest! {
             prop_assert!(!before_remote.contains(&Uid::new(uid).unwrap()));
         }
         carry_out(&first, &mut base, &mut remote, &mut local);
-        let view = RemoteView::Complete { cursor: cursor(), messages: remote.clone() };
+        let view = RemoteView::Complete { cursor: cursor(), messages: list(&remote) };
+        let base = BaseView::of(base.rows, None);
         let second = plan(&base, &view, &local, &both());
         prop_assert!(second.is_empty(), "{second}");
         prop_assert_eq!(remote.len(), local.messages.len());

@@ -11,7 +11,10 @@ use std::time::Duration;
 use postrider::model::failure::{Failure, Kind, Remedy, Scope};
 use postrider::model::flags::{FlagDelta, Flags, Permanent};
 use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
-use postrider::model::view::{BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, Stamp};
+use postrider::model::uids::UidSet;
+use postrider::model::view::{
+    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, Stamp,
+};
 use postrider::ports::hints::HintBox;
 use postrider::ports::local::*;
 use postrider::ports::remote::*;
@@ -123,6 +126,10 @@ impl<L: Local> Local for Faulty<L> {
         self.inner.scan(mailbox)
     }
 
+    fn find(&self, mailbox: &MailboxName, files: &[(Base, Flags)]) -> Result<Scan, Failure> {
+        self.inner.find(mailbox, files)
+    }
+
     fn stage(&self, mailbox: &MailboxName) -> Result<Self::Staging, Failure> {
         let fate = Arc::clone(&self.fate);
         Ok(FaultyStaging { inner: self.inner.stage(mailbox)?, fate })
@@ -210,8 +217,20 @@ impl<G: Ledger> Ledger for Faulty<G> {
         self.fate.run(|| self.inner.mailbox(name))
     }
 
-    fn base(&self, mailbox: MailboxId) -> Result<BaseView, Failure> {
-        self.inner.base(mailbox)
+    fn known(&self, mailbox: MailboxId) -> Result<BaseView, Failure> {
+        self.inner.known(mailbox)
+    }
+
+    fn each(&self, mailbox: MailboxId, visit: &mut dyn FnMut(BaseRow)) -> Result<(), Failure> {
+        self.inner.each(mailbox, visit)
+    }
+
+    fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure> {
+        self.inner.rows(mailbox, uids)
+    }
+
+    fn tally(&self, mailbox: MailboxId) -> Result<(u32, u32), Failure> {
+        self.inner.tally(mailbox)
     }
 
     fn landings(&self, mailbox: MailboxId) -> Result<Vec<Landing>, Failure> {

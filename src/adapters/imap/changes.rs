@@ -2,14 +2,14 @@
 //!
 //! Whatever the server says is counted against EXISTS before anybody may call a message gone.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use super::ImapRemote;
 use super::item::{Code, FetchItem, Item};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::flags::Permanent;
 use crate::model::ids::{MailboxName, ModSeq, Uid, UidValidity};
-use crate::model::view::{Cursor, Evidence, RemoteMessage, RemoteView};
+use crate::model::remote_list::RemoteListBuilder;
+use crate::model::uids::UidSet;
+use crate::model::view::{Cursor, Evidence, RemoteView};
 use crate::ports::remote::Known;
 use crate::rules::header::message_id;
 
@@ -100,7 +100,7 @@ impl ImapRemote {
 
     /// Everything that is there; `None` if the count does not add up.
     async fn listing(&mut self, cursor: Cursor) -> Result<Option<RemoteView>, Failure> {
-        let mut messages = BTreeMap::new();
+        let mut messages = RemoteListBuilder::default();
         let mut count = Count { exists: cursor.exists };
         if cursor.exists > 0 {
             self.wire
@@ -112,6 +112,7 @@ impl ImapRemote {
                 })
                 .await?;
         }
+        let messages = messages.finish();
         if messages.len() != count.exists as usize {
             return Ok(None);
         }
@@ -125,11 +126,12 @@ impl ImapRemote {
         cursor: Cursor,
         known: Known<'_>,
     ) -> Result<Option<RemoteView>, Failure> {
-        let mut changed = BTreeMap::new();
+        let mut changed = RemoteListBuilder::default();
         let mut count = Count { exists: cursor.exists };
         let then = known.cursor;
         if cursor == then && known.uids.len() == cursor.exists as usize {
-            return Ok(Some(RemoteView::Delta { cursor, changed, vanished: BTreeSet::new() }));
+            let (changed, vanished) = (changed.finish(), UidSet::default());
+            return Ok(Some(RemoteView::Delta { cursor, changed, vanished }));
         }
         let mut commands = Vec::new();
         if cursor.exists > 0 && cursor.modseq > then.modseq {
@@ -150,26 +152,27 @@ impl ImapRemote {
         for verdict in verdicts {
             verdict?;
         }
-        let n_new = changed.keys().filter(|uid| !known.uids.contains(uid)).count();
-        let mut vanished = BTreeSet::new();
+        let mut changed = changed.finish();
+        let n_new = changed.uids().filter(|uid| !known.uids.contains(*uid)).count();
+        let mut vanished = UidSet::default();
         if known.uids.len() + n_new != count.exists as usize {
             let listed = self.uids(&mut count).await?;
             if listed.len() != count.exists as usize {
                 return Ok(None);
             }
-            vanished.extend(known.uids.difference(&listed));
+            vanished = known.uids.minus(&listed);
             // A UID that nobody knew and nobody announced: only a full listing can tell.
-            if listed.iter().any(|u| !known.uids.contains(u) && !changed.contains_key(u)) {
+            if listed.iter().any(|u| !known.uids.contains(u) && !changed.contains(u)) {
                 return Ok(None);
             }
-            changed.retain(|uid, _| listed.contains(uid));
+            changed.retain(|uid| listed.contains(uid));
         }
         let cursor = Cursor { exists: count.exists, ..cursor };
         Ok(Some(RemoteView::Delta { cursor, changed, vanished }))
     }
 
-    async fn uids(&mut self, count: &mut Count) -> Result<BTreeSet<Uid>, Failure> {
-        let mut uids = BTreeSet::new();
+    async fn uids(&mut self, count: &mut Count) -> Result<UidSet, Failure> {
+        let mut uids = Vec::new();
         if count.exists > 0 {
             self.wire
                 .exec("UID FETCH 1:* (UID)", |item| {
@@ -180,7 +183,7 @@ impl ImapRemote {
                 })
                 .await?;
         }
-        Ok(uids)
+        Ok(UidSet::of(uids))
     }
 
     /// Message-ID and size of messages from a UID on. A range that ends in `*` always returns the
@@ -209,14 +212,10 @@ impl ImapRemote {
     }
 }
 
-/// Adds what a response said about a message to what is known of it; the later word on flags wins.
-fn note(messages: &mut BTreeMap<Uid, RemoteMessage>, fetch: &FetchItem) {
-    let Some(uid) = fetch.uid.and_then(Uid::new) else { return };
-    let message = messages.entry(uid).or_insert(RemoteMessage { uid, flags: None, size: None });
-    if fetch.flags.is_some() {
-        message.flags.clone_from(&fetch.flags);
+fn note(messages: &mut RemoteListBuilder, fetch: &FetchItem) {
+    if let Some(uid) = fetch.uid.and_then(Uid::new) {
+        messages.note(uid, fetch.flags.as_ref(), fetch.size);
     }
-    message.size = fetch.size.or(message.size);
 }
 
 const LISTING_ATTEMPTS: u32 = 2;

@@ -15,7 +15,8 @@ use rusqlite::Connection;
 
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::MailboxName;
-use crate::model::view::BaseView;
+use crate::model::uids::UidSet;
+use crate::model::view::{BaseRow, BaseView};
 use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
 
 /// The ledger file of one account; one writer at a time.
@@ -87,8 +88,20 @@ impl Ledger for SqliteLedger {
         read::mailbox(&self.db(), name).map_err(|e| self.classify("read the ledger", &e))
     }
 
-    fn base(&self, mailbox: MailboxId) -> Result<BaseView, Failure> {
-        read::base(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    fn known(&self, mailbox: MailboxId) -> Result<BaseView, Failure> {
+        read::known(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn each(&self, mailbox: MailboxId, visit: &mut dyn FnMut(BaseRow)) -> Result<(), Failure> {
+        read::each(&self.db(), mailbox, visit).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure> {
+        read::rows(&self.db(), mailbox, uids).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn tally(&self, mailbox: MailboxId) -> Result<(u32, u32), Failure> {
+        read::tally(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
     }
 
     fn landings(&self, mailbox: MailboxId) -> Result<Vec<Landing>, Failure> {

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Row};
 use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
+use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, Cursor, RowState, Stamp, Sub};
 use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
 
@@ -17,10 +18,11 @@ pub(super) fn root(db: &Connection) -> Result<Option<String>> {
 }
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
-    held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND
+    held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND
         (st = 'landing' OR (st = 'failed' AND next_try <= ?1))),
-    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id), held, consent,
-    (SELECT count(*) FROM msg WHERE mailbox = m.id AND st = 'failed')
+    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id AND uid IS NOT NULL) OR
+    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id AND base IS NOT NULL), held, consent,
+    (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st = 'failed')
     FROM mailbox m";
 
 pub(super) fn mailboxes(db: &Connection) -> Result<Vec<MailboxRow>> {
@@ -68,33 +70,86 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
     })
 }
 
-pub(super) fn base(db: &Connection, mailbox: MailboxId) -> Result<BaseView> {
+/// What the columns of a row are, for [`base_row`].
+const ROW: &str = "SELECT id, uid, base, flags, kw, st, next_try FROM msg WHERE mailbox = ?1";
+
+fn base_row(row: &Row<'_>, due: i64) -> Result<BaseRow> {
+    let uid: Option<u32> = row.get(1)?;
+    let state = match row.get_ref(5)?.as_str()? {
+        "orphan" => RowState::Orphan,
+        "failed" if row.get::<_, i64>(6)? > due => RowState::Waiting,
+        "failed" => RowState::Failed,
+        _ => RowState::Paired,
+    };
+    Ok(BaseRow {
+        row: row.get(0)?,
+        uid: uid.and_then(Uid::new),
+        base: row.get::<_, Option<String>>(2)?.map(Base),
+        flags: flags(row.get(3)?, row.get_ref(4)?.as_str()?),
+        state,
+    })
+}
+
+pub(super) fn known(db: &Connection, mailbox: MailboxId) -> Result<BaseView> {
     let validity: Option<u32> =
         db.query_row("SELECT validity FROM mailbox WHERE id = ?1", [mailbox], |row| row.get(0))?;
-    let mut statement = db.prepare_cached(
-        "SELECT id, uid, base, flags, kw, st, next_try FROM msg WHERE mailbox = ?1 AND st <> 'landing'",
-    )?;
     let due = now();
-    let rows = statement.query_map([mailbox], |row| {
-        let uid: Option<u32> = row.get(1)?;
-        let state: String = row.get(5)?;
-        Ok(BaseRow {
-            row: row.get(0)?,
-            uid: uid.and_then(Uid::new),
-            base: row.get::<_, Option<String>>(2)?.map(Base),
-            flags: flags(row.get(3)?, &row.get::<_, String>(4)?),
-            state: match state.as_str() {
-                "orphan" => RowState::Orphan,
-                "failed" if row.get::<_, i64>(6)? > due => RowState::Waiting,
-                "failed" => RowState::Failed,
-                _ => RowState::Paired,
-            },
-        })
-    })?;
-    Ok(BaseView {
-        rows: rows.collect::<Result<_>>()?,
-        uidvalidity: validity.and_then(UidValidity::new),
-    })
+    let mut odd = db.prepare_cached(&format!("{ROW} AND st <> 'synced' AND st <> 'landing'"))?;
+    let rows: Vec<BaseRow> =
+        odd.query_map([mailbox], |row| base_row(row, due))?.collect::<Result<_>>()?;
+    // Answered from the index alone. A landing is settled before anybody asks.
+    let mut all = db.prepare_cached(
+        "SELECT uid FROM msg WHERE mailbox = ?1 AND uid IS NOT NULL ORDER BY uid",
+    )?;
+    let mut found = Ok(());
+    let uids = all.query_map([mailbox], |row| row.get::<_, u32>(0))?;
+    let uids: UidSet =
+        uids.map_while(|uid| uid.map_err(|e| found = Err(e)).ok()).filter_map(Uid::new).collect();
+    found?;
+    let n_known = uids.len().saturating_add(rows.iter().filter(|r| r.uid.is_none()).count());
+    Ok(BaseView { rows, uids, n_known, uidvalidity: validity.and_then(UidValidity::new) })
+}
+
+pub(super) fn each(
+    db: &Connection,
+    mailbox: MailboxId,
+    visit: &mut dyn FnMut(BaseRow),
+) -> Result<()> {
+    let due = now();
+    // Two indexed halves; without them every mailbox would read the whole table.
+    for half in ["uid IS NOT NULL AND st <> 'landing'", "uid IS NULL AND st <> 'synced'"] {
+        let mut statement = db.prepare_cached(&format!("{ROW} AND {half}"))?;
+        let mut rows = statement.query([mailbox])?;
+        while let Some(row) = rows.next()? {
+            visit(base_row(row, due)?);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn rows(db: &Connection, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>> {
+    let due = now();
+    let mut found = Vec::new();
+    let mut statement =
+        db.prepare_cached(&format!("{ROW} AND uid BETWEEN ?2 AND ?3 AND st <> 'landing'"))?;
+    for range in uids.ranges() {
+        let some = statement
+            .query_map([mailbox, i64::from(*range.start()), i64::from(*range.end())], |row| {
+                base_row(row, due)
+            })?;
+        for row in some {
+            found.push(row?);
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn tally(db: &Connection, mailbox: MailboxId) -> Result<(u32, u32)> {
+    db.prepare_cached(
+        "SELECT count(*), coalesce(sum((flags & 16) = 0), 0) FROM msg
+         WHERE mailbox = ?1 AND base IS NOT NULL",
+    )?
+    .query_row([mailbox], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 fn flags(bits: u8, keywords: &str) -> Flags {
@@ -103,7 +158,8 @@ fn flags(bits: u8, keywords: &str) -> Flags {
 
 pub(super) fn landings(db: &Connection, mailbox: MailboxId) -> Result<Vec<Landing>> {
     let mut statement = db.prepare_cached(
-        "SELECT uid, base, sub, flags, kw FROM msg WHERE mailbox = ?1 AND st = 'landing'",
+        "SELECT uid, base, sub, flags, kw FROM msg
+         WHERE mailbox = ?1 AND st <> 'synced' AND st = 'landing'",
     )?;
     let rows = statement.query_map([mailbox], |row| {
         let sub: i64 = row.get(2)?;
@@ -133,8 +189,11 @@ pub(super) fn appends(db: &Connection, mailbox: MailboxId) -> Result<Vec<Pending
 }
 
 pub(super) fn has_others(db: &Connection, mailbox: MailboxId) -> Result<bool> {
-    db.prepare_cached("SELECT EXISTS (SELECT 1 FROM msg WHERE mailbox <> ?1)")?
-        .query_row([mailbox], |row| row.get(0))
+    db.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM mailbox m WHERE m.id <> ?1 AND
+         EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id AND uid IS NOT NULL))",
+    )?
+    .query_row([mailbox], |row| row.get(0))
 }
 
 const KIN: &str = "SELECT g.id, g.mailbox, m.name, m.validity, g.uid, g.base, g.flags, g.kw

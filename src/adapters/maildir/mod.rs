@@ -145,6 +145,10 @@ impl Local for MaildirStore {
         scan::scan(&self.path(mailbox), &self.naming(mailbox)?)
     }
 
+    fn find(&self, mailbox: &MailboxName, files: &[(Base, Flags)]) -> Result<Scan, Failure> {
+        scan::find(&self.path(mailbox), &self.naming(mailbox)?, files)
+    }
+
     fn stage(&self, mailbox: &MailboxName) -> Result<StagedFile, Failure> {
         StagedFile::create(&self.tmp(mailbox), &self.host)
     }

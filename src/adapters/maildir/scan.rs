@@ -1,6 +1,6 @@
 //! Lists a Maildir completely, or fails. Floor 3.
 
-use std::collections::btree_map::Entry;
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,8 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::name::Naming;
 use super::{classify, sub_name};
 use crate::model::failure::Failure;
+use crate::model::flags::Flags;
 use crate::model::ids::Base;
-use crate::model::view::{LocalMessage, Stamp, Sub};
+use crate::model::listing::ListingBuilder;
+use crate::model::view::{Stamp, Sub};
 use crate::ports::local::Scan;
 
 /// The mtimes of `new/` and `cur/`.
@@ -32,24 +34,49 @@ pub(super) fn scan(dir: &Path, naming: &Naming) -> Result<Scan, Failure> {
         before = stamp(dir)?;
     }
     let keywords = naming.keywords.all();
-    let mut scan = Scan { stamp: before, steady: true, keywords, ..Scan::default() };
+    let mut scan = Scan { stamp: before, keywords, ..Scan::default() };
+    let mut builder = ListingBuilder::default();
     for sub in [Sub::New, Sub::Cur] {
         list(&dir.join(sub_name(sub)), naming, |base, info| {
-            let flags = naming.flags_of(info);
-            let message = LocalMessage { sub, flags, info: info.to_owned() };
-            match scan.messages.entry(Base(base.to_owned())) {
-                Entry::Vacant(entry) => {
-                    entry.insert(message);
-                }
-                // A rename in progress shows a file twice; the later sight is the newer one.
-                Entry::Occupied(mut entry) => {
-                    entry.insert(message);
-                    scan.steady = false;
-                }
-            }
+            builder.add(base, info, sub, &naming.flags_of(info));
         })?;
     }
-    scan.steady &= stamp(dir)? == before && is_older_than_a_tick(before);
+    // A rename in progress shows a file twice.
+    let (messages, is_unique) = builder.finish();
+    scan.messages = messages;
+    scan.steady = is_unique && stamp(dir)? == before && is_older_than_a_tick(before);
+    Ok(scan)
+}
+
+/// Looks for files where they should be, and lists the directories if one is not there.
+pub(super) fn find(dir: &Path, naming: &Naming, files: &[(Base, Flags)]) -> Result<Scan, Failure> {
+    let mut scan = Scan { stamp: stamp(dir)?, keywords: naming.keywords.all(), ..Scan::default() };
+    let mut builder = ListingBuilder::default();
+    let mut astray: BTreeSet<&str> = BTreeSet::new();
+    for (base, flags) in files {
+        let info = naming.info_with("", flags);
+        let places = [(Sub::Cur, info.as_str()), (Sub::New, ""), (Sub::New, info.as_str())];
+        let found = places.into_iter().find(|(sub, info)| {
+            let path = dir.join(sub_name(*sub)).join(format!("{base}{info}"));
+            path.symlink_metadata().is_ok_and(|m| m.is_file())
+        });
+        match found {
+            Some((sub, info)) => builder.add(&base.0, info, sub, &naming.flags_of(info)),
+            None => {
+                astray.insert(&base.0);
+            }
+        }
+    }
+    if !astray.is_empty() {
+        for sub in [Sub::New, Sub::Cur] {
+            list(&dir.join(sub_name(sub)), naming, |base, info| {
+                if astray.contains(base) {
+                    builder.add(base, info, sub, &naming.flags_of(info));
+                }
+            })?;
+        }
+    }
+    scan.messages = builder.finish().0;
     Ok(scan)
 }
 

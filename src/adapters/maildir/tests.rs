@@ -30,7 +30,7 @@ fn deliver(store: &MaildirStore, n: u32, body: &[u8], letters: &str) -> Landing 
 
 fn seen(store: &MaildirStore, base: &Base) -> Seen {
     let scan = store.scan(&MailboxName::inbox()).unwrap();
-    (base.clone(), scan.messages[base].clone())
+    (base.clone(), scan.messages.get(base).unwrap())
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn delivered_mail_is_private_dated_and_readable_by_another_program() {
     store.promote(&inbox, &[a.clone(), b.clone()]).unwrap();
     let scan = store.scan(&inbox).unwrap();
     assert_eq!(scan.messages.len(), 2);
-    assert_eq!(scan.messages[&b.base].flags.letters(), "FS");
+    assert_eq!(scan.messages.get(&b.base).unwrap().flags.letters(), "FS");
     let path = store.file(&inbox, &seen(&store, &a.base));
     let meta = fs::metadata(&path).unwrap();
     assert_eq!(meta.permissions().mode() & 0o777, 0o600);
