@@ -66,8 +66,8 @@ pub(super) enum Code {
     /// Nothing can be stored.
     ReadOnly,
     HighestModSeq(u64),
-    /// UIDVALIDITY and the first UID.
-    AppendUid(u32, Option<u32>),
+    /// UIDVALIDITY and the UIDs in the order of the messages, at most [`COPIED_MAX`] of them.
+    AppendUid(u32, Vec<u32>),
     /// UIDVALIDITY of the target, old and new UIDs, at most [`COPIED_MAX`] of them.
     CopyUid(u32, Vec<u32>, Vec<u32>),
     TryCreate,
@@ -196,7 +196,7 @@ fn code_of(code: Option<&ResponseCode<'_>>, text: &str) -> Code {
         Some(ResponseCode::UidValidity(n)) => Code::UidValidity(*n),
         Some(ResponseCode::HighestModSeq(n)) => Code::HighestModSeq(*n),
         Some(ResponseCode::AppendUid(validity, uids)) => {
-            Code::AppendUid(*validity, uids.first().map(first_uid))
+            Code::AppendUid(*validity, some_uids(uids))
         }
         Some(ResponseCode::CopyUid(validity, from, to)) => {
             Code::CopyUid(*validity, some_uids(from), some_uids(to))
@@ -225,13 +225,6 @@ fn some_uids(members: &[UidSetMember]) -> Vec<u32> {
 
 /// Messages that one command copies or moves at most.
 pub(super) const COPIED_MAX: usize = 2000;
-
-fn first_uid(member: &UidSetMember) -> u32 {
-    match member {
-        UidSetMember::Uid(uid) => *uid,
-        UidSetMember::UidRange(range) => *range.start(),
-    }
-}
 
 /// What a NO means, by its response code (RFC 5530 and others).
 fn classify_no(code: &Code, text: &str) -> Failure {
