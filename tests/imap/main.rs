@@ -7,4 +7,5 @@
 )]
 
 mod append;
+mod compress;
 mod world;

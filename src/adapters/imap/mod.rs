@@ -6,6 +6,7 @@
 
 mod append;
 mod changes;
+mod deflate;
 mod encode;
 mod fetch;
 mod guard;
@@ -16,6 +17,7 @@ mod login;
 mod notify;
 mod store;
 mod wire;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -39,18 +41,31 @@ pub struct ImapConnector {
     settings: ImapSettings,
     account: String,
     needs_subscriptions: bool,
+    compresses_always: bool,
 }
 
 impl ImapConnector {
     /// A connector for an account.
     pub fn new(settings: ImapSettings, account: &str) -> Self {
-        Self { settings, account: account.to_owned(), needs_subscriptions: false }
+        Self {
+            settings,
+            account: account.to_owned(),
+            needs_subscriptions: false,
+            compresses_always: false,
+        }
     }
 
     /// Asks which mailboxes are subscribed to.
     #[must_use]
     pub fn with_subscriptions(mut self, needs_subscriptions: bool) -> Self {
         self.needs_subscriptions = needs_subscriptions;
+        self
+    }
+
+    /// Compresses where the server can, even if it is on this machine, where that does not pay.
+    #[must_use]
+    pub fn compressing(mut self) -> Self {
+        self.compresses_always = true;
         self
     }
 
@@ -66,7 +81,9 @@ impl Connector for ImapConnector {
     async fn connect(&self) -> Result<ImapRemote, Failure> {
         let endpoint = &self.settings.endpoint;
         let fixed = self.settings.path_prefix.clone();
-        let mut logged_in = login::log_in(endpoint, &self.account, fixed.is_none()).await?;
+        let wishes =
+            login::Wishes { namespace: fixed.is_none(), compression: self.compresses_always };
+        let mut logged_in = login::log_in(endpoint, &self.account, wishes).await?;
         let prefix = fixed.or_else(|| logged_in.namespace.take());
         let capabilities = logged_in.capabilities.clone();
         let place = net::place(endpoint, "IMAP", "session");

@@ -13,16 +13,16 @@ use futures_util::FutureExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
+use super::deflate::Duplex;
 use super::guard::Guard;
 use super::item::{Converted, Done, Item, Next, Verdict, convert};
 use super::login::LoggedIn;
-use crate::adapters::net::Stream;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    session: Session<Guard<Stream>>,
+    session: Session<Guard<Box<dyn Duplex>>>,
     place: String,
     timeout: Duration,
 }

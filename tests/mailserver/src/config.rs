@@ -23,6 +23,7 @@ pub enum Capability {
     Unselect,
     MultiAppend,
     Notify,
+    Compress,
     AuthPlain,
     AuthLogin,
     /// LOGIN is refused; AUTHENTICATE still works.
@@ -30,7 +31,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::SaslIr,
         Self::AuthPlain,
         Self::AuthLogin,
@@ -44,6 +45,7 @@ impl Capability {
         Self::Unselect,
         Self::MultiAppend,
         Self::Notify,
+        Self::Compress,
         Self::UidPlus,
         Self::Move,
         Self::SpecialUse,
@@ -74,6 +76,7 @@ impl Capability {
             Self::Unselect => "UNSELECT",
             Self::MultiAppend => "MULTIAPPEND",
             Self::Notify => "NOTIFY",
+            Self::Compress => "COMPRESS=DEFLATE",
             Self::AuthPlain => "AUTH=PLAIN",
             Self::AuthLogin => "AUTH=LOGIN",
             Self::LoginDisabled => "LOGINDISABLED",

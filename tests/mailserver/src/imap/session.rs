@@ -66,6 +66,8 @@ pub(super) struct Session {
     /// Whether the connection ends after this command.
     pub(super) ended: bool,
     injected: usize,
+    /// Whether compression follows the tagged reply.
+    compresses: bool,
     /// The handshake that follows the tagged reply.
     handshake: Option<Tls>,
 }
@@ -86,6 +88,7 @@ impl Session {
             effects: Effects::default(),
             ended: false,
             injected,
+            compresses: false,
             handshake: None,
         }
     }
@@ -150,6 +153,7 @@ impl Session {
 
     /// Sends what has gathered, then the tagged reply, as far as the rules let it.
     pub(super) async fn finish(&mut self, tag: &str, done: Done) -> io::Result<()> {
+        let compresses = std::mem::take(&mut self.compresses);
         let handshake = self.handshake.take();
         self.collect_updates(done.updates);
         if done.updates != Updates::Nothing {
@@ -169,6 +173,9 @@ impl Session {
         }
         let status = self.effects.tagged.take().unwrap_or(done.status);
         self.send(format!("{tag} {status}\r\n").into_bytes()).await?;
+        if compresses && status.starts_with("OK") {
+            return self.wire.compress().await;
+        }
         match handshake.filter(|_| status.starts_with("OK")) {
             Some(tls) => self.wire.start_tls(&tls).await,
             None => Ok(()),
@@ -207,6 +214,10 @@ impl Session {
             "STARTTLS" => return Ok(self.start_tls()),
             "APPEND" => return Ok(self.append(&received.arguments)),
             "LIST" | "LSUB" => return Ok(self.list(&received.name, &received.arguments)),
+            "COMPRESS" => {
+                self.compresses = true;
+                return Ok(Done::ok("compressed from here on").without_updates());
+            }
             "NOTIFY" => return Ok(self.notify(&received.arguments)),
             "STATUS" => return Ok(self.status(&received.arguments)),
             _ => {}
