@@ -167,6 +167,7 @@ Near :near:
 Patterns INBOX
 Create Both
 Sync All
+Expunge Both
 CopyArrivalDate yes
 SyncState *
 """

@@ -13,45 +13,54 @@ use crate::model::failure::Failure;
 use crate::model::flags::Flag;
 use crate::model::ids::MailboxName;
 use crate::model::status::MailboxStatus;
-use crate::model::view::{RemoteView, Stamp};
-use crate::ports::local::{Change, Ledger, Local};
+use crate::model::view::{Cursor, Stamp};
+use crate::ports::local::{Change, Ledger, Local, MailboxRow};
 use crate::ports::remote::Connector;
+
+/// How a pass over a mailbox ended.
+pub(super) enum End {
+    /// Nothing changed here: the Maildir is as it was seen.
+    Quiet(Sight),
+    /// Something did, or is left to be done.
+    Changed(MailboxRow),
+}
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     /// Records how far this pass came, and shows the mailbox on the board.
     pub(super) async fn conclude(
         &mut self,
         name: &MailboxName,
-        sight: Sight,
-        view: &RemoteView,
-        (held, is_quiet, is_open): (u32, bool, bool),
+        end: End,
+        (cursor, held, is_open): (Cursor, u32, bool),
         result: &Result<(), Failure>,
     ) -> Result<(), Failure> {
         if result.is_err() {
             return Ok(());
         }
-        let (ledger, local) = (Arc::clone(&self.ledger), Arc::clone(&self.local));
-        let (id, mailbox) = (sight.row.id, name.clone());
-        let cursor = view.cursor();
-        let has_news = held > 0 || sight.row.unsettled > 0;
+        let (ledger, local, mailbox) =
+            (Arc::clone(&self.ledger), Arc::clone(&self.local), name.clone());
+        let row = match &end {
+            End::Quiet(sight) => sight.row.clone(),
+            End::Changed(row) => row.clone(),
+        };
+        let has_news = held > 0 || row.unsettled > 0;
         // A word is followed once nothing is left to be proven.
-        let is_followed = sight.row.consent.is_some() && !is_open;
-        if held > 0 && sight.row.held == 0 {
+        let is_followed = row.consent.is_some() && !is_open;
+        if held > 0 && row.held == 0 {
             self.tell_held(name, held);
         }
         let (sight, failed) = offload(move || {
-            let (sight, is_known) = if is_quiet {
-                (sight, true)
-            } else {
-                // Only one listing at a time is in memory.
-                let row = sight.row;
-                drop((sight.compared, sight.scan));
-                let scan = Arc::new(local.scan(&mailbox)?);
-                let compared = compare(&*ledger, id, &scan, None)?;
-                // The state to resume from is one where the Maildir is what the ledger says; a
-                // change that came meanwhile is then a difference that the next pass sees.
-                let is_known = !compared.is_different;
-                (Sight { row, compared, scan, is_untouched: false }, is_known)
+            let id = row.id;
+            let (sight, is_known) = match end {
+                End::Quiet(sight) => (sight, true),
+                End::Changed(row) => {
+                    let scan = Arc::new(local.scan(&mailbox)?);
+                    let compared = compare(&*ledger, id, &scan, None)?;
+                    // The state to resume from is one where the Maildir is what the ledger says; a
+                    // change that came meanwhile is then a difference that the next pass sees.
+                    let is_known = !compared.is_different;
+                    (Sight { row, compared, scan, is_untouched: false }, is_known)
+                }
             };
             let stamp = if sight.is_untouched { sight.row.stamp } else { sight.scan.still() };
             // With something left to do, a pass that finds both sides unchanged must not be skipped.

@@ -1,9 +1,12 @@
 //! One pass over one mailbox: observe, plan, guard, execute. Floor 4.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::engine::conclude::End;
+use crate::engine::deferred::Deferred;
 use crate::engine::download::{OnBatch, Target, Twins, download};
 use crate::engine::execute::{Site, count};
 use crate::engine::observe::{self, Adopted};
@@ -16,7 +19,7 @@ use crate::model::event::{Consent, Notice};
 use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::status::{Counters, Progress};
-use crate::model::view::{RemoteView, Sub};
+use crate::model::view::{Cursor, RemoteView, RowId, Sub};
 use crate::ports::local::{Change, Ledger, Local};
 use crate::ports::remote::{Connector, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
@@ -37,8 +40,8 @@ pub(super) struct MailboxPass {
     pub(super) counters: Counters,
     /// Look again then: something is missing and not yet proven gone.
     pub(super) recheck: Option<Instant>,
-    /// Files wait to be removed until every mailbox had the chance to recognise them.
-    pub(super) is_deferred: bool,
+    /// Files that wait to be removed until every mailbox had the chance to recognise them.
+    pub(super) deferred: Option<Deferred>,
 }
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
@@ -61,6 +64,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
         let local = sight.compared.local_view(&sight.scan, absent);
         let mut plan = plan(&sight.compared.base, &view, &local, &self.policy(remote));
+        let deferred = self.defer(&sight, view.cursor(), &mut plan);
         let held = match sight.row.consent {
             Some(Consent::Confirm) => 0,
             Some(Consent::Reject) => plan.bring_back(),
@@ -79,26 +83,48 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let is_returning = sight.row.consent == Some(Consent::Reject) && !plan.forget.is_empty();
         let recheck = if is_returning { Some(Instant::now()) } else { recheck };
         counters.held = held;
-        let mut pass = MailboxPass { counters, recheck, is_deferred: false };
-        if self.defers_removals && !plan.remove_local.is_empty() {
-            plan.remove_local.clear();
-            pass.is_deferred = true;
-        }
+        let mut pass = MailboxPass { counters, recheck, deferred };
         if self.is_dry {
-            self.foretell(name, &plan, &mut pass.counters);
+            self.foretell(name, &plan, &mut pass);
             return Ok(pass);
         }
-        let is_local_quiet = plan.is_quiet()
-            && adopted.pairs.is_empty()
-            && !pass.is_deferred
-            && counters == Counters::default();
+        let is_quiet =
+            plan.is_quiet() && adopted.pairs.is_empty() && counters == Counters::default();
         // While something is only suspected, nothing is known about what was held before.
-        let held_now = if recheck.is_some() { held.max(sight.row.held) } else { held };
+        let held = if recheck.is_some() { held.max(sight.row.held) } else { held };
         let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
-        let is_open = pass.recheck.is_some() || pass.is_deferred;
-        self.conclude(name, sight, &view, (held_now, is_local_quiet && !is_open, is_open), &result)
-            .await?;
+        let is_open = pass.recheck.is_some();
+        if let (Some(deferred), true) = (&mut pass.deferred, result.is_ok()) {
+            // The end of this pass comes with them.
+            (deferred.held, deferred.is_open) = (held, is_open);
+            return Ok(pass);
+        }
+        let cursor = view.cursor();
+        drop(view);
+        let end = if is_quiet && !is_open { End::Quiet(sight) } else { End::Changed(sight.row) };
+        self.conclude(name, end, (cursor, held, is_open), &result).await?;
         result.map(|()| pass)
+    }
+
+    /// Puts aside what is to be removed here: a message that left may have come to a mailbox that
+    /// was not looked at yet, and then its file moves.
+    fn defer(&self, sight: &Sight, cursor: Cursor, plan: &mut Plan) -> Option<Deferred> {
+        let waits = self.defers_removals && sight.row.consent != Some(Consent::Reject);
+        if !waits || plan.remove_local.is_empty() {
+            return None;
+        }
+        let rows: BTreeSet<RowId> = plan.remove_local.drain(..).map(|(row, _)| row).collect();
+        let known = &sight.compared.base;
+        let uids = known.rows.iter().filter(|r| rows.contains(&r.row)).filter_map(|r| r.uid);
+        Some(Deferred {
+            uids: uids.collect(),
+            rows,
+            row: sight.row.clone(),
+            n_known: known.n_known,
+            cursor,
+            held: 0,
+            is_open: false,
+        })
     }
 
     /// Looks at both sides; what moved between mailboxes is followed on the way.
@@ -163,12 +189,14 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         Ok(adopted)
     }
 
-    fn foretell(&self, name: &MailboxName, plan: &Plan, counters: &mut Counters) {
+    fn foretell(&self, name: &MailboxName, plan: &Plan, pass: &mut MailboxPass) {
+        let n_deferred = pass.deferred.take().map_or(0, |d| d.rows.len());
+        let counters = &mut pass.counters;
         counters.downloaded = count(plan.download.len());
         counters.uploaded = count(plan.upload.len());
         counters.flags_local = count(plan.flags_local.len());
         counters.flags_remote = count(plan.flags_remote.values().map(Vec::len).sum());
-        counters.deleted_local = count(plan.remove_local.len());
+        counters.deleted_local = count(plan.remove_local.len().saturating_add(n_deferred));
         counters.deleted_remote = count(plan.remove_remote.len());
         for line in plan.to_string().lines() {
             tracing::info!(account = %self.account.name, mailbox = %name, "would {line}");

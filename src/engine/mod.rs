@@ -6,6 +6,7 @@ pub mod account;
 pub mod board;
 mod compare;
 mod conclude;
+mod deferred;
 mod download;
 mod execute;
 pub mod jobs;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::engine::board::{Board, micros_now};
+use crate::engine::deferred::Deferred;
 use crate::engine::jobs::report_error;
 use crate::engine::looks::Looks;
 use crate::engine::mailbox::Reason;
@@ -51,7 +52,7 @@ pub(super) struct Pass {
     /// Mailboxes to look at again, and when.
     pub(super) recheck: BTreeMap<MailboxName, Instant>,
     /// Mailboxes where files wait to be removed.
-    pub(super) deferred: BTreeSet<MailboxName>,
+    pub(super) deferred: BTreeMap<MailboxName, Deferred>,
     /// The worst failure. With account scope the connection is spoilt.
     pub(super) failure: Option<Failure>,
 }
@@ -82,7 +83,13 @@ impl Pass {
         }
     }
 
-    fn add(&mut self, name: &MailboxName, counters: Counters) {
+    /// A failure in one mailbox.
+    pub(super) fn fail_in(&mut self, name: &MailboxName, failure: Failure) {
+        let what = format!("{} (mailbox {name:?})", failure.what, name = name.as_str());
+        self.fail(Failure { what, ..failure });
+    }
+
+    pub(super) fn add(&mut self, name: &MailboxName, counters: Counters) {
         let total = self.report.mailboxes.entry(name.clone()).or_default();
         let sum = |a: u32, b: u32| a.saturating_add(b);
         *total = Counters {
@@ -229,23 +236,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             }
         }
         self.defers_removals = false;
-        self.remove_deferred(remote, &mut pass).await;
+        self.remove_deferred(&mut pass).await;
         let (is_ok, now) = (pass.failure.is_none(), micros_now());
         self.board.account(&self.account.name, |a| {
             a.last_sync = now;
             a.last_success = if is_ok { now } else { a.last_success };
         });
         pass
-    }
-
-    /// Every mailbox had its chance: what nobody recognised is removed now.
-    pub(super) async fn remove_deferred(&mut self, remote: &mut C::Remote, pass: &mut Pass) {
-        for name in std::mem::take(&mut pass.deferred) {
-            if pass.is_spoilt() {
-                break;
-            }
-            self.look_into(remote, &name, Reason::Any, pass).await;
-        }
     }
 
     /// One look into one mailbox, added to the pass.
@@ -272,14 +269,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 if let Some(at) = done.recheck {
                     pass.recheck.insert(name.clone(), at);
                 }
-                if done.is_deferred {
-                    pass.deferred.insert(name.clone());
+                if let Some(deferred) = done.deferred {
+                    pass.deferred.insert(name.clone(), deferred);
                 }
             }
-            Err(failure) => {
-                let what = format!("{} (mailbox {name:?})", failure.what, name = name.as_str());
-                pass.fail(Failure { what, ..failure });
-            }
+            Err(failure) => pass.fail_in(name, failure),
         }
     }
 

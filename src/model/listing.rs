@@ -1,6 +1,6 @@
 //! The files of a Maildir in one block of memory. Floor 0.
 //!
-//! 200,000 names of 60 bytes take 17 MiB here, and one allocation that goes back to the system.
+//! 200,000 names of 60 bytes take 18 MiB here, in allocations that go back to the system.
 
 use crate::model::flags::Flags;
 use crate::model::ids::Base;
@@ -14,6 +14,9 @@ pub struct Listing {
     text: String,
     /// Sorted by hash and name once [`ListingBuilder::finish`] made it.
     entries: Vec<Entry>,
+    /// Where the entries of each share of the hashes begin, and the end of the last: finding a file
+    /// costs two or three cache misses, where a binary search costs twelve.
+    starts: Vec<u32>,
     pool: FlagPool,
 }
 
@@ -37,7 +40,7 @@ impl ListingBuilder {
     /// Adds a file. Names longer than 64 KiB do not exist, nor do 4 GiB of them in one directory:
     /// such a file is left out.
     pub fn add(&mut self, base: &str, info: &str, sub: Sub, flags: &Flags) {
-        let Listing { text, entries, pool } = &mut self.listing;
+        let Listing { text, entries, pool, .. } = &mut self.listing;
         let start = u32::try_from(text.len());
         let lengths = (u16::try_from(base.len()), u16::try_from(info.len()));
         let (Ok(start), (Ok(base_len), Ok(info_len))) = (start, lengths) else { return };
@@ -50,7 +53,7 @@ impl ListingBuilder {
     /// The listing, and whether each base name was seen once. Of those seen twice the later sight
     /// counts: a rename in progress shows a file under both names.
     pub fn finish(self) -> (Listing, bool) {
-        let Listing { text, mut entries, pool } = self.listing;
+        let Listing { text, mut entries, pool, .. } = self.listing;
         entries.sort_by(|a, b| {
             let name = |e: &Entry| base_of(&text, e);
             (a.hash, name(a), b.start).cmp(&(b.hash, name(b), a.start))
@@ -58,7 +61,8 @@ impl ListingBuilder {
         let n = entries.len();
         entries.dedup_by(|b, a| a.hash == b.hash && base_of(&text, a) == base_of(&text, b));
         let is_unique = n == entries.len();
-        (Listing { text, entries, pool }, is_unique)
+        let starts = starts_of(&entries);
+        (Listing { text, entries, starts, pool }, is_unique)
     }
 }
 
@@ -67,18 +71,43 @@ fn base_of<'a>(text: &'a str, entry: &Entry) -> &'a str {
     text.get(start..start.saturating_add(usize::from(entry.base_len))).unwrap_or("")
 }
 
-/// FNV-1a: fixed, so that equal listings are equal; names that collide are compared.
+/// Which of `n` equal shares of all hashes this one is in.
+fn share(hash: u64, n: usize) -> usize {
+    usize::try_from(u128::from(hash).saturating_mul(n as u128) >> 64).unwrap_or(0)
+}
+
+fn starts_of(entries: &[Entry]) -> Vec<u32> {
+    let n = entries.len().max(1);
+    let mut starts = Vec::with_capacity(n.saturating_add(1));
+    for (at, entry) in entries.iter().enumerate() {
+        let share = share(entry.hash, n);
+        while starts.len() <= share {
+            starts.push(u32::try_from(at).unwrap_or(u32::MAX));
+        }
+    }
+    while starts.len() <= n {
+        starts.push(u32::try_from(entries.len()).unwrap_or(u32::MAX));
+    }
+    starts
+}
+
+/// FNV-1a with a final mix: fixed, so that equal listings are equal; names that collide are compared.
 fn hash(name: &str) -> u64 {
     let step = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01B3);
-    name.bytes().fold(0xCBF2_9CE4_8422_2325, step)
+    let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325, step);
+    let hash = (hash ^ (hash >> 32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    hash ^ (hash >> 29)
 }
 
 impl Listing {
     fn find(&self, base: &str) -> Option<usize> {
         let hash = hash(base);
-        let first = self.entries.partition_point(|e| e.hash < hash);
-        let same = self.entries.get(first..)?.iter().take_while(|e| e.hash == hash);
-        same.zip(first..).find(|(e, _)| base_of(&self.text, e) == base).map(|(_, at)| at)
+        let share = share(hash, self.starts.len().saturating_sub(1));
+        let first = *self.starts.get(share)? as usize;
+        let end = *self.starts.get(share.saturating_add(1))? as usize;
+        let near = self.entries.get(first..end)?;
+        let is_it = |e: &Entry| e.hash == hash && base_of(&self.text, e) == base;
+        near.iter().position(is_it).map(|at| first.saturating_add(at))
     }
 
     fn message(&self, entry: &Entry) -> LocalMessage {
@@ -178,6 +207,20 @@ impl Sieve<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_of_many_is_found_and_no_other() {
+        let mut builder = ListingBuilder::default();
+        for n in 0..5000 {
+            builder.add(&format!("17{n}.M{n}P1R1.host"), "", Sub::New, &Flags::none());
+        }
+        let (listing, is_unique) = builder.finish();
+        assert!(is_unique);
+        let name = |n: u32| Base(format!("17{n}.M{n}P1R1.host"));
+        assert!((0..5000).all(|n| listing.contains(&name(n))));
+        assert!((5000..9000).all(|n| !listing.contains(&name(n))));
+        assert!(!Listing::default().contains(&name(1)));
+    }
 
     #[test]
     fn files_are_found_and_the_later_sight_of_one_counts() {
