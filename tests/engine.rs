@@ -623,3 +623,27 @@ async fn a_mailbox_whose_directory_is_gone_stops_no_other() {
     assert_eq!(world.server.mailbox("INBOX").messages().len(), 1);
     assert_eq!(old.messages().len(), 1, "nothing is deleted because a directory is gone");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_caught_lying_is_not_asked_that_way_again() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    for n in 1..=20 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    world.sync_ok().await;
+    inbox.expunge(5);
+    let rule = world.server.script(
+        Rule::imap("SELECT").then(Action::rewrite("(EARLIER) 5", "(EARLIER) 1:4294967295")),
+    );
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].deleted_local, 1);
+    assert_eq!(world.files("INBOX").len(), 19);
+    world.server.unscript(rule);
+    world.server.clear_commands();
+    inbox.expunge(6);
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].deleted_local, 1);
+    assert!(world.server.commands().iter().all(|c| !c.line.contains("QRESYNC")));
+    world.assert_quiet().await;
+}

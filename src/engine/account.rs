@@ -150,6 +150,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
     async fn connected(&mut self, remote: &mut C::Remote) -> Ended {
         let mut rechecks: BTreeMap<MailboxName, Instant> = BTreeMap::new();
         let mut next_poll = Instant::now();
+        self.worker.depths.may_be_shallow = false;
         loop {
             if Instant::now() >= next_poll || !self.waiting.is_empty() {
                 let jobs = std::mem::take(&mut self.waiting);
@@ -215,6 +216,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         if !is_full {
             targets = jobs.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
         }
+        self.worker.depths.may_be_shallow &= jobs.is_empty();
         let mut pass = self.worker.full_pass(remote, &targets).await;
         // Whoever waits for a sync wants the deletions as well.
         while !jobs.is_empty() && !pass.is_spoilt() && !pass.recheck.is_empty() {
@@ -227,6 +229,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                 break;
             }
         }
+        self.worker.depths.may_be_shallow = true;
         (pass, is_full)
     }
 

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::engine::board::{Board, micros_now};
 use crate::engine::deferred::Deferred;
+use crate::engine::depth::Depths;
 use crate::engine::jobs::report_error;
 use crate::engine::looks::Looks;
 use crate::engine::mailbox::Reason;
@@ -42,6 +43,7 @@ pub struct Worker<L: Local, G: Ledger, C: Connector> {
     /// Mailboxes of `push` that find a connection.
     pub(super) pushed: BTreeSet<MailboxName>,
     pub(super) watching: Arc<Watching>,
+    pub(super) depths: Depths,
     pub(super) watcher: Option<Box<dyn LocalWatcher>>,
 }
 
@@ -136,6 +138,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             counted: BTreeSet::new(),
             pushed: BTreeSet::new(),
             watching: Arc::new(Watching::new(Push::None)),
+            depths: Depths::default(),
             watcher: None,
         }
     }
@@ -206,6 +209,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         targets: &[MailboxName],
     ) -> Pass {
         let mut pass = Pass::default();
+        if let Err(failure) = self.recall(remote).await {
+            pass.fail(failure);
+            return pass;
+        }
         let candidates = match self.candidates(remote, targets).await {
             Ok(candidates) => candidates,
             Err(failure) => {

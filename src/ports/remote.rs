@@ -98,6 +98,46 @@ pub struct Known<'a> {
     pub cursor: Cursor,
     /// The UIDs that are known to have existed then.
     pub uids: &'a UidSet,
+    /// How much of it is to be looked at where the server cannot tell what changed.
+    pub depth: Depth,
+}
+
+/// How much of a mailbox is looked at for changed flags where the server has no CONDSTORE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Every message.
+    All,
+    /// The newest, and another part of the rest in each round.
+    Some(u32),
+}
+
+/// A habit of a server that it was caught at, and that is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quirk {
+    /// QRESYNC told once what was not so.
+    DoubtQresync,
+    /// QRESYNC cannot be believed.
+    NoQresync,
+    /// A mod-sequence went back once.
+    DoubtCondstore,
+    /// Mod-sequences cannot be believed.
+    NoCondstore,
+}
+
+impl Quirk {
+    /// Every one.
+    pub const ALL: [Self; 4] =
+        [Self::DoubtQresync, Self::NoQresync, Self::DoubtCondstore, Self::NoCondstore];
+
+    /// The name under which it is remembered.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DoubtQresync => "doubt-qresync",
+            Self::NoQresync => "no-qresync",
+            Self::DoubtCondstore => "doubt-condstore",
+            Self::NoCondstore => "no-condstore",
+        }
+    }
 }
 
 /// How messages are removed.
@@ -156,6 +196,12 @@ pub trait Remote: Send {
 
     /// Whether the server can tell changes of all mailboxes on one connection (NOTIFY, RFC 5465).
     fn can_notify(&self) -> bool;
+
+    /// What the server was caught at so far.
+    fn quirks(&self) -> &BTreeSet<Quirk>;
+
+    /// Tells what the server was caught at before.
+    fn expect(&mut self, quirks: &BTreeSet<Quirk>);
 
     /// Which flags the selected mailbox keeps.
     fn permanent(&self) -> &Permanent;

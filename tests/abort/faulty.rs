@@ -209,6 +209,14 @@ impl<G: Ledger> Ledger for Faulty<G> {
         self.fate.run(|| self.inner.set_root(id))
     }
 
+    fn quirks(&self) -> Result<BTreeSet<Quirk>, Failure> {
+        self.inner.quirks()
+    }
+
+    fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure> {
+        self.fate.run(|| self.inner.learn_quirk(quirk))
+    }
+
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {
         self.inner.mailboxes()
     }
@@ -282,6 +290,14 @@ impl<R: Remote> Remote for Faulty<R> {
 
     fn can_notify(&self) -> bool {
         self.inner.can_notify()
+    }
+
+    fn quirks(&self) -> &BTreeSet<Quirk> {
+        self.inner.quirks()
+    }
+
+    fn expect(&mut self, quirks: &BTreeSet<Quirk>) {
+        self.inner.expect(quirks);
     }
 
     fn permanent(&self) -> &Permanent {

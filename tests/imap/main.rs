@@ -7,5 +7,6 @@
 )]
 
 mod append;
+mod changes;
 mod compress;
 mod world;

@@ -21,7 +21,7 @@ impl ImapRemote {
             self.select(mailbox).await?;
         }
         let is_news = |item: &Item| {
-            matches!(item, Item::Exists(_) | Item::Expunge | Item::Vanished(_) | Item::Fetch(_))
+            matches!(item, Item::Exists(_) | Item::Expunge | Item::Vanished { .. } | Item::Fetch(_))
         };
         let woken = self.idle_until(limit, is_news).await?;
         Ok(if woken { Woken::Changed } else { Woken::Quiet })

@@ -1,5 +1,7 @@
 //! What the server said, in our own words: no type of the library goes further than this. Floor 3.
 
+use std::ops::RangeInclusive;
+
 use async_imap::imap_proto::rfc4315::UidSetMember;
 use async_imap::imap_proto::{
     AttributeValue, MailboxDatum, NameAttribute, Response, ResponseCode, Status, StatusAttribute,
@@ -15,7 +17,11 @@ pub(super) enum Item {
     Exists(u32),
     /// A message is gone; by sequence number, so only the fact is of use.
     Expunge,
-    Vanished(u32),
+    /// Messages are gone, by UID; a range can say 1:4294967295. Earlier means before the SELECT.
+    Vanished {
+        uids: Vec<RangeInclusive<u32>>,
+        is_earlier: bool,
+    },
     Fetch(FetchItem),
     List(ListItem),
     Status(StatusItem),
@@ -120,10 +126,10 @@ pub(super) fn convert(response: &Response<'_>) -> Converted {
         }
         Response::Continue(_) => Item::Continue,
         Response::Expunge(_) => Item::Expunge,
-        Response::Vanished { uids, .. } => {
-            // A range can be 1:4294967295: it is counted, never expanded.
-            let n = uids.iter().map(|r| r.end().saturating_sub(*r.start()).saturating_add(1));
-            Item::Vanished(n.fold(0, u32::saturating_add))
+        Response::Vanished { uids, earlier } => {
+            // `310:300` is the same as `300:310` (RFC 9051 §9, seq-range).
+            let range = |r: &RangeInclusive<u32>| *r.start().min(r.end())..=*r.start().max(r.end());
+            Item::Vanished { uids: uids.iter().map(range).collect(), is_earlier: *earlier }
         }
         Response::Fetch(_, attributes) => Item::Fetch(fetch_item(attributes)),
         Response::MailboxData(MailboxDatum::Exists(n)) => Item::Exists(*n),

@@ -6,6 +6,7 @@ use crate::model::account::Role;
 use crate::model::failure::Failure;
 use crate::model::ids::{MailboxName, ModSeq, UidValidity};
 use crate::model::view::{Cursor, RemoteMailbox};
+use crate::ports::remote::Quirk;
 use crate::rules::names;
 
 impl ImapRemote {
@@ -39,7 +40,7 @@ impl ImapRemote {
     }
 
     fn status_items(&self) -> &'static str {
-        if self.has("CONDSTORE") {
+        if self.has("CONDSTORE") && !self.quirks.contains(&Quirk::NoCondstore) {
             "MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ"
         } else {
             "MESSAGES UIDNEXT UIDVALIDITY"

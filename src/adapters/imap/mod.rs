@@ -15,6 +15,7 @@ mod item;
 mod list;
 mod login;
 mod notify;
+mod select;
 mod store;
 mod wire;
 mod words;
@@ -29,8 +30,8 @@ use crate::model::flags::{FlagDelta, Permanent};
 use crate::model::ids::{MailboxName, Uid, UidValidity};
 use crate::model::view::{Evidence, RemoteMailbox, RemoteView};
 use crate::ports::remote::{
-    Appended, Connector, FetchSink, Heard, Known, Relocation, Remote, Removal, Removed, Upload,
-    Wanted, Woken,
+    Appended, Connector, FetchSink, Heard, Known, Quirk, Relocation, Remote, Removal, Removed,
+    Upload, Wanted, Woken,
 };
 use crate::rules::names;
 use wire::Wire;
@@ -98,6 +99,8 @@ impl Connector for ImapConnector {
             names: BTreeMap::new(),
             selected: None,
             permanent: Permanent::all(),
+            is_resync_on: false,
+            quirks: quirks_of(&endpoint.host),
         })
     }
 }
@@ -116,6 +119,17 @@ pub struct ImapRemote {
     selected: Option<(MailboxName, UidValidity)>,
     /// What the selected mailbox keeps.
     permanent: Permanent,
+    /// Whether QRESYNC was switched on.
+    is_resync_on: bool,
+    /// What the server was caught at, here or before.
+    quirks: BTreeSet<Quirk>,
+}
+
+/// What is known of providers: iCloud's QRESYNC tells of messages that it does not have.
+fn quirks_of(host: &str) -> BTreeSet<Quirk> {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let is_icloud = host == "mail.me.com" || host.ends_with(".mail.me.com");
+    if is_icloud { BTreeSet::from([Quirk::NoQresync]) } else { BTreeSet::new() }
 }
 
 impl ImapRemote {
@@ -162,6 +176,14 @@ impl Remote for ImapRemote {
 
     fn can_notify(&self) -> bool {
         self.has("NOTIFY")
+    }
+
+    fn quirks(&self) -> &BTreeSet<Quirk> {
+        &self.quirks
+    }
+
+    fn expect(&mut self, quirks: &BTreeSet<Quirk>) {
+        self.quirks.extend(quirks);
     }
 
     fn permanent(&self) -> &Permanent {
