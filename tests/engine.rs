@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postrider::adapters::imap::ImapConnector;
+use postrider::adapters::imap::{ImapConnector, Needs};
 use postrider::adapters::ledger::SqliteLedger;
 use postrider::adapters::maildir::MaildirStore;
 use postrider::engine::board::Board;
@@ -20,7 +20,7 @@ use postrider::model::account::*;
 use postrider::model::event::{AccountReport, Consent};
 use postrider::model::ids::{AccountName, MailboxName};
 use postrider::model::status::{Counters, Status};
-use postrider::ports::local::{Change, Ledger as _};
+use postrider::ports::local::{Change, Ledger as _, LimitChange};
 use postrider::rules::schedule::message_backoff;
 use postrider_mailserver::{Action, Capability, Config, MailServer, Rule};
 
@@ -66,6 +66,8 @@ fn world_with(config: Config, change: impl FnOnce(&mut Account)) -> World {
         roles: BTreeMap::new(),
         imap: Some(imap),
         sync: SyncPolicy {
+            remove_mailboxes: false,
+            limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: vec!["*".into()],
             subscribed_only: false,
@@ -91,8 +93,10 @@ impl World {
         );
         let ledger =
             SqliteLedger::open(&self.dir.path().join("work.sqlite"), message_backoff).unwrap();
-        let connector = ImapConnector::new(account.imap.clone().unwrap(), "work")
-            .with_subscriptions(account.sync.subscribed_only);
+        let connector = ImapConnector::new(account.imap.clone().unwrap(), "work").with(Needs {
+            subscriptions: account.sync.subscribed_only,
+            dates: account.sync.limits.max_age.is_some(),
+        });
         let (board, _reader) = Board::new(Status::default());
         let mut worker =
             Worker::new(account, Arc::new(store), Arc::new(ledger), Arc::new(connector), board);
@@ -646,4 +650,78 @@ async fn a_server_that_was_caught_lying_is_not_asked_that_way_again() {
     assert_eq!(counters[&MailboxName::inbox()].deleted_local, 1);
     assert!(world.server.commands().iter().all(|c| !c.line.contains("QRESYNC")));
     world.assert_quiet().await;
+}
+
+/// Limits touch the local copy and nothing else: the server hears no command that changes anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_leave_mail_on_the_server_and_take_old_copies_away() {
+    let mut world = world(|a| a.sync.limits.max_messages = Some(3));
+    let inbox = world.server.mailbox("INBOX");
+    // Oldest first: flagged, unread, seen, and three newer ones.
+    for (n, flags) in [(1, "\\Seen \\Flagged"), (2, ""), (3, "\\Seen"), (4, "\\Seen")] {
+        inbox.append(&mail(n), &flags.split_whitespace().collect::<Vec<_>>(), None);
+    }
+    inbox.append(&mail(5), &["\\Seen"], None);
+    inbox.append(&mail(6), &["\\Seen"], None);
+    let subjects = |world: &World| {
+        let files = world.files("INBOX");
+        let mut n: Vec<u8> = files.values().map(|b| b[b.len() - 2] - b'0').collect();
+        n.sort_unstable();
+        n
+    };
+    let quiet = async |world: &World| {
+        world.server.clear_commands();
+        let again = world.sync_ok().await[&MailboxName::inbox()];
+        assert_eq!(Counters { skipped: 0, ..again }, Counters::default());
+        let said = world.server.commands();
+        assert!(!said.iter().any(|c| c.is_mutating()), "{said:?}");
+        again.skipped
+    };
+    world.sync_ok().await;
+    assert_eq!(subjects(&world), [1, 2, 4, 5, 6]);
+    assert_eq!(quiet(&world).await, 1);
+    // New mail pushes the oldest seen copy out, and only here.
+    inbox.append(&mail(7), &["\\Seen"], None);
+    world.sync_ok().await;
+    assert_eq!(subjects(&world), [1, 2, 5, 6, 7]);
+    assert_eq!(inbox.messages().len(), 7);
+    assert_eq!(quiet(&world).await, 2);
+    // A flag rescues it.
+    inbox.add_flags(4, &["\\Flagged"]);
+    world.sync_ok().await;
+    assert_eq!(subjects(&world), [1, 2, 4, 5, 6, 7]);
+    // With a wider limit the rest comes back, although nothing moved on either side.
+    world.account.sync.limits.max_messages = None;
+    world.sync_ok().await;
+    assert_eq!(subjects(&world), [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(quiet(&world).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_or_old_message_is_skipped_and_comes_when_it_is_asked_for() {
+    let world = world(|a| {
+        a.sync.limits.max_size = Some(1000);
+        a.sync.limits.max_age = Some(Duration::from_secs(30 * 86_400));
+    });
+    let inbox = world.server.mailbox("INBOX");
+    let mut large = mail(1);
+    large.extend_from_slice(&[b'x'; 2000]);
+    inbox.append(&large, &[], None);
+    inbox.append(&mail(2), &["\\Seen"], Some(1_000_000_000));
+    inbox.append(&mail(3), &["\\Seen"], None);
+    let counters = world.sync_ok().await[&MailboxName::inbox()];
+    assert_eq!((counters.downloaded, counters.skipped), (1, 2));
+    let ledger =
+        SqliteLedger::open(&world.dir.path().join("work.sqlite"), message_backoff).unwrap();
+    let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
+    let skipped = ledger.skipped(row.id).unwrap();
+    assert_eq!(skipped[0].size, Some(large.len() as u64));
+    assert_eq!((skipped[0].reason.as_str(), skipped[1].reason.as_str()), ("max_size", "max_age"));
+    let uids = skipped.iter().map(|s| s.uid).collect();
+    ledger.apply(row.id, &[Change::Limit(LimitChange::Want(uids))]).unwrap();
+    drop(ledger);
+    assert_eq!(world.sync_ok().await[&MailboxName::inbox()].downloaded, 2);
+    // They stay, although the limits still say otherwise.
+    world.assert_quiet().await;
+    assert_eq!(world.files("INBOX").len(), 3);
 }

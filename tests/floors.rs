@@ -39,6 +39,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/check",
             "daemon/document",
             "daemon/held",
+            "daemon/skipped",
             "daemon/spool",
             "daemon/queued",
         ],

@@ -57,6 +57,27 @@ impl Daemon {
         Ok(OutboxProxy::new(&self.connection).await?)
     }
 
+    /// One of its accounts.
+    pub(super) async fn account(
+        &self,
+        account: &AccountName,
+    ) -> Result<AccountProxy<'static>, Complaint> {
+        Ok(AccountProxy::builder(&self.connection)
+            .path(paths::account_object(account))
+            .cache_properties(zbus::proxy::CacheProperties::No)
+            .build()
+            .await?)
+    }
+
+    /// Waits for a sync; answers its document.
+    pub(super) async fn result(&self, job: u32) -> Result<String, Complaint> {
+        let result = self.manager.wait_job(job).await?;
+        let document = result.get("json").and_then(|json| <&str>::try_from(&**json).ok());
+        document.map(str::to_owned).ok_or_else(|| {
+            Complaint::plain(76, "the daemon gave no sync document; is it of this version?")
+        })
+    }
+
     /// Tells an account what a person says about the deletions that it holds back.
     pub(super) async fn decide(
         &self,
@@ -64,11 +85,7 @@ impl Daemon {
         mailbox: &MailboxName,
         consent: Consent,
     ) -> Result<(), Complaint> {
-        let proxy = AccountProxy::builder(&self.connection)
-            .path(paths::account_object(account))
-            .cache_properties(zbus::proxy::CacheProperties::No)
-            .build()
-            .await?;
+        let proxy = self.account(account).await?;
         match consent {
             Consent::Confirm => proxy.confirm_deletes(mailbox.as_str()).await?,
             Consent::Reject => proxy.reject_deletes(mailbox.as_str()).await?,

@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod complaint;
+mod fetch;
 mod held;
 mod log;
 mod mailboxes;
@@ -67,6 +68,8 @@ enum Command {
     Sync(sync::Args),
     /// Show the whole state on one screen
     Status(status::Args),
+    /// Bring messages that a limit left on the server
+    Fetch(fetch::Args),
     /// List the mailboxes with their numbers
     Mailboxes(mailboxes::Args),
     /// Test configuration, secrets, logins and permissions; changes nothing
@@ -118,6 +121,7 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Run => run::run(config, entry).await,
         Command::Sync(args) => Box::pin(sync::run(config, &args, entry)).await,
         Command::Status(args) => status::run(config, &args).await,
+        Command::Fetch(args) => Box::pin(fetch::run(config, &args, entry)).await,
         Command::Mailboxes(args) => mailboxes::run(config, &args).await,
         Command::Check(args) => Box::pin(check::run(config, &args)).await,
         Command::Pause(args) => pause::run(config, &args).await,

@@ -35,6 +35,8 @@ fn settings(dir: &Path) -> Settings {
         roles: BTreeMap::new(),
         imap: None,
         sync: SyncPolicy {
+            remove_mailboxes: false,
+            limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: Vec::new(),
             subscribed_only: false,

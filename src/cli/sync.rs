@@ -36,10 +36,15 @@ pub(super) async fn run(
         Some(daemon) => through_daemon(&daemon, args).await?,
         None => alone(config, args, entry).await?,
     };
+    show(document, args.json)
+}
+
+/// Prints a sync document; answers the exit code.
+pub(super) fn show(document: String, json: bool) -> Result<u8, Complaint> {
     let view: SyncView = serde_json::from_str(&document).map_err(|err| {
         Complaint::plain(76, &format!("understand the daemon: {err}; is it of this version?"))
     })?;
-    let text = if args.json { document } else { table(&view) };
+    let text = if json { document } else { table(&view) };
     if !text.is_empty() {
         print::out(&text)?;
     }
@@ -57,11 +62,7 @@ async fn through_daemon(daemon: &Daemon, args: &Args) -> Result<String, Complain
     check_targets(&args.targets, &names)?;
     let targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
     let job = daemon.manager.sync(&targets, HashMap::new()).await?;
-    let result = daemon.manager.wait_job(job).await?;
-    let document = result.get("json").and_then(|json| <&str>::try_from(&**json).ok());
-    document.map(str::to_owned).ok_or_else(|| {
-        Complaint::plain(76, "the daemon gave no sync document; is it of this version?")
-    })
+    daemon.result(job).await
 }
 
 async fn alone(config: Option<&Path>, args: &Args, entry: &Entry) -> Result<String, Complaint> {

@@ -13,6 +13,7 @@ mod ready;
 pub mod run;
 mod sent;
 pub mod settings;
+pub mod skipped;
 pub mod spool;
 mod submit;
 pub mod wiring;

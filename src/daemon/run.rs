@@ -250,6 +250,9 @@ impl Daemon {
             Command::Decide { account, mailbox, consent } => {
                 self.fleet.order(Some(&account), &Order::Decide(mailbox, consent));
             }
+            Command::Want { account, mailbox, uids } => {
+                self.fleet.order(Some(&account), &Order::Want(mailbox, uids));
+            }
             Command::Reload => self.reload().await,
             Command::Flush { job, ids } => self.flush(job, ids),
         }

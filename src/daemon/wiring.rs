@@ -4,7 +4,7 @@ use crate::rules::schedule::message_backoff;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::adapters::imap::ImapConnector;
+use crate::adapters::imap::{ImapConnector, Needs};
 use crate::adapters::ledger::SqliteLedger;
 use crate::adapters::maildir::MaildirStore;
 use crate::engine::board::Board;
@@ -30,7 +30,10 @@ pub fn maildir(account: &Account) -> MaildirStore {
 pub fn connector(account: &Account) -> Option<ImapConnector> {
     let imap = account.imap.as_ref()?;
     let connector = ImapConnector::new(imap.clone(), account.name.as_str());
-    Some(connector.with_subscriptions(account.sync.subscribed_only))
+    Some(connector.with(Needs {
+        subscriptions: account.sync.subscribed_only,
+        dates: account.sync.limits.max_age.is_some(),
+    }))
 }
 
 /// Builds the worker of an account; `None` if it has no IMAP.

@@ -17,7 +17,7 @@ use crate::engine::pass::{Pass, Worker};
 use crate::engine::push::{Waiter, Watching};
 use crate::model::event::{Consent, Hint, JobId};
 use crate::model::failure::Failure;
-use crate::model::ids::MailboxName;
+use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::{AccountState, Push};
 use crate::ports::hints::HintBox;
 use crate::ports::local::{Ledger, Local};
@@ -34,6 +34,8 @@ pub enum Order {
     Resume,
     /// A person's word about held deletions.
     Decide(MailboxName, Consent),
+    /// Messages that are to be fetched in the next sync, whatever a limit says.
+    Want(MailboxName, Vec<Uid>),
 }
 
 /// What drives a loop from outside.
@@ -176,6 +178,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                             return ended;
                         }
                     }
+                    Some(Order::Want(mailbox, uids)) => self.want(&mailbox, uids).await,
                     Some(Order::Sync(job, mailboxes)) => self.waiting.push((job, mailboxes)),
                 },
                 () = self.hints.rung() => {

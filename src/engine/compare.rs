@@ -11,6 +11,7 @@ use crate::model::view::{
     BaseRow, BaseView, LocalMessage, LocalView, RemoteState, RemoteView, RowId, RowState,
 };
 use crate::ports::local::{Ledger, Local, MailboxId, Scan, Seen};
+use crate::rules::limits::{Horizon, Measure};
 
 /// A mailbox's ledger and Maildir side by side.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +32,7 @@ pub(super) fn compare<G: Ledger>(
     ledger: &G,
     id: MailboxId,
     scan: &Scan,
-    view: Option<&RemoteView>,
+    there: Option<(&RemoteView, &Horizon)>,
 ) -> Result<Compared, Failure> {
     let known = ledger.known(id)?;
     let mut compared =
@@ -52,7 +53,8 @@ pub(super) fn compare<G: Ledger>(
             }
         }
         let is_pair = row.state == RowState::Paired && row.uid.is_some() && row.base.is_some();
-        if !is_agreed_here || !is_pair || view.is_some_and(|view| differs_there(&row, view)) {
+        let is_about = there.is_some_and(|(view, horizon)| is_about(&row, view, horizon));
+        if !is_agreed_here || !is_pair || is_about {
             compared.base.rows.push(row);
         }
     })?;
@@ -72,15 +74,19 @@ pub(super) fn with_remote<G: Ledger>(
     id: MailboxId,
     mut compared: Compared,
     view: &RemoteView,
+    horizon: &Horizon,
 ) -> Result<Compared, Failure> {
     let have: BTreeSet<RowId> = compared.base.rows.iter().map(|r| r.row).collect();
     let rows = &mut compared.base.rows;
     let mut add = |row: BaseRow| {
-        if differs_there(&row, view) && !have.contains(&row.row) {
+        if is_about(&row, view, horizon) && !have.contains(&row.row) {
             rows.push(row);
         }
     };
     match view {
+        RemoteView::Delta { .. } | RemoteView::Complete { .. } if horizon.moves() => {
+            ledger.each(id, &mut add)?;
+        }
         RemoteView::Complete { .. } => ledger.each(id, &mut add)?,
         RemoteView::Delta { changed, vanished, .. } => {
             let about = changed.uids().chain(vanished.iter()).collect();
@@ -105,8 +111,13 @@ pub(super) fn with_files<L: Local>(
     Ok((compared, scan))
 }
 
-fn differs_there(row: &BaseRow, view: &RemoteView) -> bool {
+/// Whether a plan needs a row because of what the server said, or because of a limit.
+fn is_about(row: &BaseRow, view: &RemoteView, horizon: &Horizon) -> bool {
     let Some(uid) = row.uid else { return false };
+    let measure = Measure { uid, size: None, date: row.date, flags: Some(&row.flags) };
+    if !row.is_pinned && row.base.is_some() && horizon.outgrew(measure).is_some() {
+        return true;
+    }
     match view.state(uid) {
         RemoteState::Gone => true,
         RemoteState::Unchanged => false,

@@ -7,14 +7,15 @@ use crate::engine::compare::compare;
 use crate::engine::execute::count;
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
-use crate::engine::sight::Sight;
+use crate::engine::sight::{Sight, seconds_now};
+use crate::model::account::Limits;
 use crate::model::event::Notice;
 use crate::model::failure::Failure;
 use crate::model::flags::Flag;
 use crate::model::ids::MailboxName;
 use crate::model::status::MailboxStatus;
 use crate::model::view::{Cursor, Stamp};
-use crate::ports::local::{Change, Ledger, Local, MailboxRow};
+use crate::ports::local::{Change, Ledger, LimitChange, Local, MailboxRow};
 use crate::ports::remote::Connector;
 
 /// How a pass over a mailbox ended.
@@ -26,16 +27,17 @@ pub(super) enum End {
 }
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
-    /// Records how far this pass came, and shows the mailbox on the board.
+    /// Records how far this pass came, and shows the mailbox on the board. Answers how many messages
+    /// a limit leaves on the server.
     pub(super) async fn conclude(
         &mut self,
         name: &MailboxName,
         end: End,
         (cursor, held, is_open): (Cursor, u32, bool),
         result: &Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    ) -> Result<u32, Failure> {
         if result.is_err() {
-            return Ok(());
+            return Ok(0);
         }
         let (ledger, local, mailbox) =
             (Arc::clone(&self.ledger), Arc::clone(&self.local), name.clone());
@@ -49,7 +51,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         if held > 0 && row.held == 0 {
             self.tell_held(name, held);
         }
-        let (sight, failed) = offload(move || {
+        let limits = limits_text(self.account.sync.limits, seconds_now());
+        let (sight, left) = offload(move || {
             let id = row.id;
             let (sight, is_known) = match end {
                 End::Quiet(sight) => (sight, true),
@@ -66,6 +69,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             // With something left to do, a pass that finds both sides unchanged must not be skipped.
             let stamp: Option<Stamp> = stamp.filter(|_| is_known && !is_open);
             let mut changes = vec![Change::Cursor(Some(cursor), stamp)];
+            if row.limits.as_ref() != Some(&limits) {
+                changes.push(Change::Limit(LimitChange::Kept(limits)));
+            }
             if has_news {
                 changes.push(Change::Held(held));
             }
@@ -73,13 +79,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 changes.extend([Change::Consent(None), Change::Held(0)]);
             }
             ledger.apply(id, &changes)?;
-            let failed = ledger.mailbox(&mailbox)?.failed;
-            Ok((sight, failed))
+            let row = ledger.mailbox(&mailbox)?;
+            Ok((sight, (held, row.failed, row.skipped)))
         })
         .await?;
         let numbers = self.numbers(name, &sight).await?;
-        self.count(name, numbers, (held, failed));
-        Ok(())
+        self.count(name, numbers, left);
+        Ok(left.2)
     }
 
     fn tell_held(&self, name: &MailboxName, held: u32) {
@@ -114,7 +120,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         &mut self,
         name: &MailboxName,
         numbers: Option<(u32, u32)>,
-        (held, failed): (u32, u32),
+        (held, failed, skipped): (u32, u32, u32),
     ) {
         let role = self.roles.iter().find(|(_, n)| *n == name).map(|(r, _)| r.as_str());
         let status = MailboxStatus {
@@ -125,7 +131,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             last_sync: micros_now(),
             push: self.push_of(name),
             held,
-            skipped: 0,
+            skipped,
             failed,
         };
         self.counted.insert(name.clone());
@@ -135,4 +141,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             a.mailboxes.insert(name.clone(), MailboxStatus { total, unread, ..status });
         });
     }
+}
+
+/// The limits in words that change when they have to be looked at again: with an age, once a day.
+pub(super) fn limits_text(limits: Limits, now: i64) -> String {
+    let day = limits.max_age.map(|_| now.div_euclid(86_400));
+    format!("{:?} {:?} {:?} {day:?}", limits.max_size, limits.max_age, limits.max_messages)
 }

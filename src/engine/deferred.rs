@@ -85,7 +85,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         })
         .await?;
         let held = held.saturating_add(refused);
-        self.conclude(name, End::Changed(row), (cursor, held, is_open), &Ok(())).await?;
-        Ok(Counters { deleted_local: removed, held, ..Counters::default() })
+        let skipped =
+            self.conclude(name, End::Changed(row), (cursor, held, is_open), &Ok(())).await?;
+        Ok(Counters { deleted_local: removed, held, skipped, ..Counters::default() })
     }
 }

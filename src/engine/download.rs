@@ -226,7 +226,8 @@ impl<L: Local, G: Ledger> Stager<'_, L, G> {
         let flags = header.flags.unwrap_or_default();
         let sub = if flags.has(Flag::Seen) { Sub::Cur } else { Sub::New };
         let print = Some(print);
-        batch.landings.push(Landing { uid: header.uid, base, sub, flags, print });
+        let (uid, date) = (header.uid, header.date);
+        batch.landings.push(Landing { uid, base, sub, flags, print, date });
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use crate::engine::offload::offload;
 use crate::model::failure::Failure;
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::status::Counters;
-use crate::ports::local::{Change, Ledger, Local, MailboxId, OneSide, Scan, Seen};
+use crate::ports::local::{Change, Ledger, LimitChange, Local, MailboxId, OneSide, Scan, Seen};
 use crate::ports::remote::{Remote, Removal, Removed};
 use crate::rules::plan::Plan;
 
@@ -30,6 +30,32 @@ impl<L: Local, G: Ledger> Site<'_, L, G> {
     /// Where files were seen; those that were not are left out.
     pub(super) fn seen<'b>(&self, bases: impl Iterator<Item = &'b Base>) -> Vec<Seen> {
         bases.filter_map(|b| self.scan.messages.get(b).map(|m| (b.clone(), m))).collect()
+    }
+
+    /// What limits leave on the server, and what they take out of the Maildir: the ledger says that a
+    /// copy goes before it goes, so that its absence is never a deletion.
+    pub(super) async fn limits(&self, plan: &Plan) -> Result<(), Failure> {
+        let mut changes: Vec<Change> = Vec::new();
+        changes.extend(
+            plan.skip.iter().map(|(m, why)| Change::Limit(LimitChange::Skip(m.clone(), why.key()))),
+        );
+        changes.extend(plan.expired.iter().map(|row| Change::Limit(LimitChange::Expired(*row))));
+        changes.extend(
+            plan.expire
+                .iter()
+                .map(|(row, _, why)| Change::Limit(LimitChange::Expire(*row, why.key()))),
+        );
+        self.apply(changes).await?;
+        if plan.expire.is_empty() {
+            return Ok(());
+        }
+        let seen = self.seen(plan.expire.iter().map(|(_, base, _)| base));
+        let (local, mailbox) = (Arc::clone(self.local), self.mailbox.clone());
+        offload(move || local.quarantine(&mailbox, &seen)).await?;
+        self.apply(
+            plan.expire.iter().map(|(row, ..)| Change::Limit(LimitChange::Expired(*row))).collect(),
+        )
+        .await
     }
 
     /// Flags: local renames first, then STORE, each followed by the ledger.

@@ -12,7 +12,7 @@ use crate::engine::execute::{Site, count};
 use crate::engine::observe::{self, Adopted};
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
-use crate::engine::sight::Sight;
+use crate::engine::sight::{Sight, horizon, seconds_now};
 use crate::engine::upload::upload;
 use crate::model::account::{DeletePolicy, Direction, Role};
 use crate::model::event::{Consent, Notice};
@@ -23,6 +23,7 @@ use crate::model::view::{Cursor, RemoteView, RowId, Sub};
 use crate::ports::local::{Change, Ledger, Local};
 use crate::ports::remote::{Connector, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
+use crate::rules::limits::Horizon;
 use crate::rules::plan::{Plan, Policy, plan};
 
 /// Why a mailbox is looked at.
@@ -55,15 +56,19 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let sight = self.sight(name).await?;
         if reason == Reason::Local && !sight.compared.is_different {
             let numbers = self.numbers(name, &sight).await?;
-            self.count(name, numbers, (sight.row.held, sight.row.failed));
-            return Ok(MailboxPass::default());
+            self.count(name, numbers, (sight.row.held, sight.row.failed, sight.row.skipped));
+            let counters = Counters { skipped: sight.row.skipped, ..Counters::default() };
+            return Ok(MailboxPass { counters, ..MailboxPass::default() });
         }
         let mut counters = Counters::default();
         let (mut sight, view, adopted) = self.observe(remote, name, sight, &mut counters).await?;
         let missing = std::mem::take(&mut sight.compared.missing);
         let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
         let local = sight.compared.local_view(&sight.scan, absent);
-        let mut plan = plan(&sight.compared.base, &view, &local, &self.policy(remote));
+        let uids = &sight.compared.base.uids;
+        let horizon = horizon(self.account.sync.limits, uids, &view, seconds_now());
+        let policy = self.policy(remote, horizon);
+        let mut plan = plan(&sight.compared.base, &view, &local, &policy);
         let deferred = self.defer(&sight, view.cursor(), &mut plan);
         let held = match sight.row.consent {
             Some(Consent::Confirm) => 0,
@@ -102,7 +107,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let cursor = view.cursor();
         drop(view);
         let end = if is_quiet && !is_open { End::Quiet(sight) } else { End::Changed(sight.row) };
-        self.conclude(name, end, (cursor, held, is_open), &result).await?;
+        pass.counters.skipped = self.conclude(name, end, (cursor, held, is_open), &result).await?;
         result.map(|()| pass)
     }
 
@@ -151,11 +156,12 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         Ok((sight, view, adopted))
     }
 
-    fn policy(&self, remote: &C::Remote) -> Policy {
+    fn policy(&self, remote: &C::Remote, horizon: Horizon) -> Policy {
         Policy {
             direction: self.account.sync.direction,
             delete: self.account.sync.delete,
             permanent: remote.permanent().clone(),
+            horizon,
         }
     }
 
@@ -193,6 +199,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let n_deferred = pass.deferred.take().map_or(0, |d| d.rows.len());
         let counters = &mut pass.counters;
         counters.downloaded = count(plan.download.len());
+        counters.skipped = count(plan.skip.len());
         counters.uploaded = count(plan.upload.len());
         counters.flags_local = count(plan.flags_local.len());
         counters.flags_remote = count(plan.flags_remote.values().map(Vec::len).sum());
@@ -234,6 +241,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             }
             result?;
         }
+        site.limits(plan).await?;
         site.flags(remote, plan, &mut pass.counters).await?;
         let removal = self.removal(remote, name, plan).await?;
         site.removals(remote, plan, &removal, &mut pass.counters).await

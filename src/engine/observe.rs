@@ -8,7 +8,7 @@ use crate::engine::offload::offload;
 use crate::model::failure::Failure;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
-use crate::model::view::{BaseRow, BaseView, Fingerprint, RemoteView, RowState};
+use crate::model::view::{BaseRow, BaseView, Fingerprint, RemoteView};
 use crate::ports::local::{Change, Ledger, Local, MailboxId, Scan, Settled};
 use crate::ports::remote::Remote;
 use crate::rules::pair::pair;
@@ -104,13 +104,7 @@ pub(super) fn with_pairs(mut base: BaseView, adopted: &Adopted) -> BaseView {
     });
     for (uid, name, flags, _) in &adopted.pairs {
         base.uids.insert(*uid);
-        base.rows.push(BaseRow {
-            row: 0,
-            uid: Some(*uid),
-            base: Some(name.clone()),
-            flags: flags.clone(),
-            state: RowState::Paired,
-        });
+        base.rows.push(BaseRow::pair(0, *uid, name.clone(), flags.clone()));
     }
     base
 }

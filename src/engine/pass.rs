@@ -17,10 +17,10 @@ use crate::engine::push::Watching;
 use crate::model::account::{Account, Role};
 use crate::model::event::{AccountReport, Consent};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::MailboxName;
+use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::{Counters, Push};
 use crate::model::view::{RemoteMailbox, Stamp};
-use crate::ports::local::{Change, Ledger, Local, LocalWatcher, MailboxRow};
+use crate::ports::local::{Change, Ledger, LimitChange, Local, LocalWatcher, MailboxRow};
 use crate::ports::remote::{Connector, Remote};
 use crate::rules::mailboxes::{is_chosen, roles};
 
@@ -202,6 +202,16 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         .await
     }
 
+    /// Records which messages a person wants in spite of a limit.
+    pub(super) async fn want(&self, mailbox: &MailboxName, uids: Vec<Uid>) -> Result<(), Failure> {
+        let (ledger, mailbox) = (Arc::clone(&self.ledger), mailbox.clone());
+        offload(move || {
+            let id = ledger.mailbox(&mailbox)?.id;
+            ledger.apply(id, &[Change::Limit(LimitChange::Want(uids))])
+        })
+        .await
+    }
+
     /// Looks at every mailbox that is chosen; those where nothing changed cost nothing.
     pub(super) async fn full_pass(
         &mut self,
@@ -223,7 +233,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         self.defers_removals = true;
         for candidate in candidates {
             let name = candidate.name.clone();
-            pass.add(&name, Counters::default());
+            let skipped = candidate.row.as_ref().map_or(0, |r| r.skipped);
+            pass.add(&name, Counters { skipped, ..Counters::default() });
             match self.prepare(remote, &candidate).await {
                 Ok(true) => {
                     if let Some(watcher) = &mut self.watcher {
@@ -262,7 +273,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     ) {
         match self.mailbox_pass(remote, name, reason).await {
             Ok(done) => {
-                if done.counters != Counters::default() {
+                if (Counters { skipped: 0, ..done.counters }) != Counters::default() {
                     let c = done.counters;
                     tracing::info!(
                         account = %self.account.name, mailbox = %name,

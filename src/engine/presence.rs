@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::engine::conclude::limits_text;
 use crate::engine::offload::offload;
 use crate::engine::pass::{Candidate, Worker};
+use crate::engine::sight::seconds_now;
 use crate::model::account::{CreatePolicy, Direction};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::ports::local::{Ledger, Local};
@@ -63,7 +65,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         // Without a MODSEQ a flag change would not show.
         let is_remote_same = status.is_some_and(|s| s.modseq.0 > 0) && status == row.cursor;
         let is_local_same = row.stamp.is_some() && row.stamp == candidate.stamp;
+        let limits = limits_text(self.account.sync.limits, seconds_now());
+        let is_within = row.limits.as_ref() == Some(&limits);
         let is_shown = self.watcher.is_none() || self.counted.contains(&candidate.name);
-        is_remote_same && is_local_same && row.unsettled == 0 && is_shown
+        is_remote_same && is_local_same && row.unsettled == 0 && is_within && is_shown
     }
 }

@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use crate::engine::board::micros_now;
 use crate::engine::compare::{Compared, compare, unchanged, with_files, with_remote};
 use crate::engine::observe;
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
+use crate::model::account::Limits;
 use crate::model::event::Notice;
 use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
+use crate::model::uids::UidSet;
 use crate::model::view::RemoteView;
 use crate::ports::local::{Change, Ledger, Local, MailboxRow, Scan};
 use crate::ports::remote::{Connector, Known, Remote};
+use crate::rules::limits::Horizon;
 
 /// What was seen of a mailbox.
 pub(super) struct Sight {
@@ -52,8 +56,14 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         view: Option<&Arc<RemoteView>>,
     ) -> Result<Sight, Failure> {
         let (ledger, view) = (Arc::clone(&self.ledger), view.cloned());
+        let (limits, now) = (self.account.sync.limits, seconds_now());
         offload(move || {
-            let compared = compare(&*ledger, row.id, &scan, view.as_deref())?;
+            let horizon = match &view {
+                Some(view) => horizon(limits, &ledger.known(row.id)?.uids, view, now),
+                None => Horizon::default(),
+            };
+            let there = view.as_deref().map(|view| (view, &horizon));
+            let compared = compare(&*ledger, row.id, &scan, there)?;
             Ok(Sight { row, compared, scan, is_untouched: false })
         })
         .await
@@ -84,10 +94,12 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     ) -> Result<Sight, Failure> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
         let (name, view) = (name.clone(), Arc::clone(view));
+        let (limits, now) = (self.account.sync.limits, seconds_now());
         offload(move || {
             let Sight { row, compared, scan, is_untouched } = sight;
             let id = row.id;
-            let compared = with_remote(&*ledger, id, compared, &view)?;
+            let horizon = horizon(limits, &compared.base.uids, &view, now);
+            let compared = with_remote(&*ledger, id, compared, &view, &horizon)?;
             if !is_untouched {
                 return Ok(Sight { row, compared, scan, is_untouched });
             }
@@ -158,4 +170,23 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         };
         self.compared(sight.row, scan, None).await
     }
+}
+
+/// How far the limits reach in a mailbox that holds what is known and what the server said.
+pub(super) fn horizon(limits: Limits, known: &UidSet, view: &RemoteView, now: i64) -> Horizon {
+    if limits.max_messages.is_none() {
+        return Horizon::of(limits, &UidSet::default(), now);
+    }
+    let uids: UidSet = match view {
+        RemoteView::Complete { messages, .. } => messages.uids().collect(),
+        RemoteView::Delta { changed, vanished, .. } => {
+            known.iter().chain(changed.uids()).filter(|uid| !vanished.contains(*uid)).collect()
+        }
+    };
+    Horizon::of(limits, &uids, now)
+}
+
+/// The wall clock in seconds since the epoch.
+pub(super) fn seconds_now() -> i64 {
+    i64::try_from(micros_now() / 1_000_000).unwrap_or(i64::MAX)
 }

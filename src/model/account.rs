@@ -163,6 +163,17 @@ pub struct Brake {
     pub percent: u32,
 }
 
+/// What stays on the server. Limits only ever touch the local copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Larger messages, in bytes on the wire.
+    pub max_size: Option<u64>,
+    /// Older messages, by INTERNALDATE.
+    pub max_age: Option<Duration>,
+    /// All but the newest so many of a mailbox.
+    pub max_messages: Option<u32>,
+}
+
 /// The `[account.NAME.sync]` table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncPolicy {
@@ -176,6 +187,10 @@ pub struct SyncPolicy {
     pub create: CreatePolicy,
     /// What a local deletion becomes.
     pub delete: DeletePolicy,
+    /// Whether the removal of an empty mailbox is propagated.
+    pub remove_mailboxes: bool,
+    /// What stays on the server.
+    pub limits: Limits,
     /// The deletion brake.
     pub brake: Brake,
     /// How long removed files are kept.

@@ -1,6 +1,6 @@
 //! What wakes the engine: hints (something may have changed) and commands (a person asks). Floor 0.
 
-use crate::model::ids::{AccountName, MailboxName, OutboxId};
+use crate::model::ids::{AccountName, MailboxName, OutboxId, Uid};
 use crate::model::status::Counters;
 use std::collections::BTreeMap;
 
@@ -103,6 +103,15 @@ pub enum Command {
     Resume {
         /// The account.
         account: Option<AccountName>,
+    },
+    /// Fetch messages that are on the server only, whatever a limit says, in the next sync.
+    Want {
+        /// The account.
+        account: AccountName,
+        /// The mailbox.
+        mailbox: MailboxName,
+        /// The messages.
+        uids: Vec<Uid>,
     },
     /// Decide about the deletions that the brake holds back in a mailbox.
     Decide {

@@ -1,4 +1,4 @@
-//! What a server listed of a mailbox, in 20 bytes per message. Floor 0.
+//! What a server listed of a mailbox, in 28 bytes per message. Floor 0.
 
 use crate::model::flags::Flags;
 use crate::model::ids::Uid;
@@ -16,6 +16,8 @@ pub struct RemoteList {
 struct Entry {
     uid: Uid,
     size: Option<u32>,
+    /// Seconds since the epoch, 0 if not known: until 2106.
+    date: u32,
     flags: Packed,
     has_flags: bool,
 }
@@ -28,10 +30,16 @@ pub struct RemoteListBuilder {
 
 impl RemoteListBuilder {
     /// Adds what a response said about a message.
-    pub fn note(&mut self, uid: Uid, flags: Option<&Flags>, size: Option<u32>) {
+    pub fn note(
+        &mut self,
+        uid: Uid,
+        flags: Option<&Flags>,
+        (size, date): (Option<u32>, Option<i64>),
+    ) {
+        let date = date.and_then(|d| u32::try_from(d).ok()).unwrap_or(0);
         let has_flags = flags.is_some();
         let flags = flags.map(|f| self.list.pool.pack(f)).unwrap_or_default();
-        self.list.entries.push(Entry { uid, size, flags, has_flags });
+        self.list.entries.push(Entry { uid, size, date, flags, has_flags });
     }
 
     /// The list; of what was said more than once about a message the later word counts.
@@ -43,6 +51,7 @@ impl RemoteListBuilder {
             let is_same = later.uid == kept.uid;
             if is_same {
                 kept.size = later.size.or(kept.size);
+                kept.date = if later.date > 0 { later.date } else { kept.date };
                 if later.has_flags {
                     kept.flags = later.flags;
                     kept.has_flags = true;
@@ -61,7 +70,8 @@ impl RemoteList {
 
     fn message(&self, entry: &Entry) -> RemoteMessage {
         let flags = entry.has_flags.then(|| self.pool.unpack(entry.flags));
-        RemoteMessage { uid: entry.uid, flags, size: entry.size }
+        let date = (entry.date > 0).then_some(i64::from(entry.date));
+        RemoteMessage { uid: entry.uid, flags, size: entry.size, date }
     }
 
     /// A message.
@@ -89,9 +99,9 @@ impl RemoteList {
         self.entries.iter().map(|e| e.uid)
     }
 
-    /// UIDs and sizes, ascending.
-    pub fn sizes(&self) -> impl DoubleEndedIterator<Item = (Uid, Option<u32>)> + '_ {
-        self.entries.iter().map(|e| (e.uid, e.size))
+    /// All messages, ascending.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = RemoteMessage> + '_ {
+        self.entries.iter().map(|e| self.message(e))
     }
 
     /// Keeps the messages for which this holds.
@@ -104,7 +114,7 @@ impl FromIterator<RemoteMessage> for RemoteList {
     fn from_iter<I: IntoIterator<Item = RemoteMessage>>(messages: I) -> Self {
         let mut list = RemoteListBuilder::default();
         for message in messages {
-            list.note(message.uid, message.flags.as_ref(), message.size);
+            list.note(message.uid, message.flags.as_ref(), (message.size, message.date));
         }
         list.finish()
     }
@@ -118,12 +128,12 @@ mod tests {
     fn the_later_word_wins_and_nothing_is_made_up() {
         let uid = |n| Uid::new(n).unwrap();
         let mut list = RemoteListBuilder::default();
-        list.note(uid(5), None, Some(7));
-        list.note(uid(3), Some(&Flags::from_letters("S")), None);
-        list.note(uid(5), Some(&Flags::from_parts(2, ["todo".to_owned()])), None);
-        list.note(uid(9), None, None);
-        list.note(uid(6), Some(&Flags::from_letters("S")), None);
-        list.note(uid(6), Some(&Flags::none()), None);
+        list.note(uid(5), None, (Some(7), None));
+        list.note(uid(3), Some(&Flags::from_letters("S")), (None, None));
+        list.note(uid(5), Some(&Flags::from_parts(2, ["todo".to_owned()])), (None, None));
+        list.note(uid(9), None, (None, None));
+        list.note(uid(6), Some(&Flags::from_letters("S")), (None, None));
+        list.note(uid(6), Some(&Flags::none()), (None, None));
         let mut list = list.finish();
         assert_eq!(list.uids().map(Uid::get).collect::<Vec<_>>(), [3, 5, 6, 9]);
         let five = list.get(uid(5)).unwrap();

@@ -80,6 +80,23 @@ impl UidSet {
         self.ranges.first().and_then(|r| Uid::new(*r.start()))
     }
 
+    /// The lowest of the `n` highest UIDs; nothing if there are no more than `n`.
+    pub fn nth_newest(&self, n: usize) -> Option<Uid> {
+        if self.len <= n {
+            return None;
+        }
+        let mut left = n;
+        for range in self.ranges.iter().rev() {
+            let len = (range.end() - range.start()) as usize + 1;
+            if left <= len {
+                let above = u32::try_from(left).unwrap_or(u32::MAX);
+                return Uid::new(range.end().saturating_sub(above).saturating_add(1));
+            }
+            left -= len;
+        }
+        None
+    }
+
     /// The ranges, ascending.
     pub fn ranges(&self) -> &[RangeInclusive<u32>] {
         &self.ranges
@@ -146,5 +163,8 @@ mod tests {
         uids.insert(Uid::new(2).unwrap());
         assert_eq!((uids.to_string().as_str(), uids.len()), ("1:3", 3));
         assert_eq!(set(&[]).to_string(), "");
+        let newest = |n| set(&[1, 2, 5, 6, 9]).nth_newest(n).map(Uid::get);
+        assert_eq!([newest(1), newest(2), newest(3), newest(4)], [9, 6, 5, 2].map(Some));
+        assert_eq!(newest(5), None);
     }
 }

@@ -48,6 +48,8 @@ pub struct RemoteMessage {
     pub flags: Option<Flags>,
     /// RFC822.SIZE in bytes, where it was asked for.
     pub size: Option<u32>,
+    /// INTERNALDATE in seconds since the epoch, where it was asked for.
+    pub date: Option<i64>,
 }
 
 /// A mailbox on the server.
@@ -167,6 +169,12 @@ pub enum RowState {
     Failed,
     /// A transfer failed, and the next try is not due yet.
     Waiting,
+    /// On the server only, because of a limit.
+    Skipped,
+    /// On the server only, and a person asked for it.
+    Wanted,
+    /// A limit says that the local copy goes, and it may still be there.
+    Expiring,
 }
 
 /// One message that is known: what both sides last agreed on.
@@ -182,6 +190,20 @@ pub struct BaseRow {
     pub flags: Flags,
     /// Why it is as it is.
     pub state: RowState,
+    /// Its size on the wire in bytes, where it is known.
+    pub size: Option<u64>,
+    /// Its INTERNALDATE in seconds since the epoch, where it is known.
+    pub date: Option<i64>,
+    /// Whether a person asked for it: no limit takes it away.
+    pub is_pinned: bool,
+}
+
+impl BaseRow {
+    /// A message that both sides have, of unknown size and date.
+    pub fn pair(row: RowId, uid: Uid, base: Base, flags: Flags) -> Self {
+        let (uid, base, state) = (Some(uid), Some(base), RowState::Paired);
+        Self { row, uid, base, flags, state, size: None, date: None, is_pinned: false }
+    }
 }
 
 /// What both sides last agreed on in one mailbox, as far as a plan needs it.
@@ -222,4 +244,17 @@ pub struct Evidence {
     pub message_id: String,
     /// The size in bytes on the wire.
     pub size: u64,
+}
+
+/// A message that a limit left on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedMessage {
+    /// Its UID.
+    pub uid: Uid,
+    /// Its size on the wire in bytes, where it is known.
+    pub size: Option<u64>,
+    /// Its INTERNALDATE in seconds since the epoch, where it is known.
+    pub date: Option<i64>,
+    /// The key of the limit.
+    pub reason: String,
 }

@@ -12,7 +12,10 @@ use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::listing::Listing;
 use crate::model::status::Watch;
 use crate::model::uids::UidSet;
-use crate::model::view::{BaseRow, BaseView, Cursor, Fingerprint, LocalMessage, RowId, Stamp, Sub};
+use crate::model::view::{
+    BaseRow, BaseView, Cursor, Fingerprint, LocalMessage, RemoteMessage, RowId, SkippedMessage,
+    Stamp, Sub,
+};
 use crate::ports::hints::HintBox;
 use crate::ports::remote::{Quirk, Upload};
 use std::collections::BTreeSet;
@@ -51,6 +54,8 @@ pub struct Landing {
     pub flags: Flags,
     /// What it is recognised by.
     pub print: Option<Fingerprint>,
+    /// Its INTERNALDATE in seconds since the epoch, where it is known.
+    pub date: Option<i64>,
 }
 
 /// A message where a scan saw it.
@@ -189,6 +194,10 @@ pub struct MailboxRow {
     pub held: u32,
     /// Messages whose transfer failed.
     pub failed: u32,
+    /// Messages that a limit left on the server.
+    pub skipped: u32,
+    /// The limits that were kept to in the last complete pass.
+    pub limits: Option<String>,
     /// What a person said about them since.
     pub consent: Option<Consent>,
     /// Whether it has rows: messages that were synced before.
@@ -234,6 +243,8 @@ pub enum Change {
     Forget(RowId),
     /// The message stays on one side on purpose.
     Orphan(RowId, OneSide),
+    /// What a limit does.
+    Limit(LimitChange),
     /// A transfer failed.
     Failed {
         /// On the server.
@@ -257,6 +268,21 @@ pub enum Change {
     Held(u32),
     /// A person's word about them; none once it was followed.
     Consent(Option<Consent>),
+}
+
+/// What limits, and the wish to have a message in spite of them, do to rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LimitChange {
+    /// A message stays on the server because of a limit: the key that says so.
+    Skip(RemoteMessage, &'static str),
+    /// The local copy of a message is about to go because of a limit.
+    Expire(RowId, &'static str),
+    /// It is gone.
+    Expired(RowId),
+    /// A person asks for messages that are on the server only.
+    Want(Vec<Uid>),
+    /// The limits that were kept to in the last complete pass.
+    Kept(String),
 }
 
 /// Which side an orphan remains on.
@@ -315,6 +341,9 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The rows of these UIDs.
     fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure>;
+
+    /// The messages of a mailbox that a limit left on the server, by UID.
+    fn skipped(&self, mailbox: MailboxId) -> Result<Vec<SkippedMessage>, Failure>;
 
     /// How many messages of a mailbox are in the Maildir, and how many of them are not seen.
     fn tally(&self, mailbox: MailboxId) -> Result<(u32, u32), Failure>;

@@ -4,6 +4,7 @@ pub mod addresses;
 pub mod envelope;
 pub mod guard;
 pub mod header;
+pub mod limits;
 pub mod mailboxes;
 pub mod names;
 pub mod pair;

@@ -9,7 +9,10 @@ use std::fmt;
 use crate::model::account::{DeletePolicy, Direction};
 use crate::model::flags::{FlagDelta, Flags, Permanent};
 use crate::model::ids::{Base, Uid};
-use crate::model::view::{BaseRow, BaseView, LocalView, RemoteState, RemoteView, RowId, RowState};
+use crate::model::view::{
+    BaseRow, BaseView, LocalView, RemoteMessage, RemoteState, RemoteView, RowId, RowState,
+};
+use crate::rules::limits::{Horizon, Measure, Skip};
 
 /// What the user allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Policy {
     pub delete: DeletePolicy,
     /// Which flags the server keeps; others stay here, without a quarrel about them.
     pub permanent: Permanent,
+    /// What stays on the server because of a limit.
+    pub horizon: Horizon,
 }
 
 /// Everything that has to be done in one mailbox.
@@ -27,6 +32,12 @@ pub struct Policy {
 pub struct Plan {
     /// Fetch these, newest first; the size where it is known.
     pub download: Vec<(Uid, Option<u32>)>,
+    /// Stay on the server because of a limit.
+    pub skip: Vec<(RemoteMessage, Skip)>,
+    /// The local copies go because of a limit.
+    pub expire: Vec<(RowId, Base, Skip)>,
+    /// The local copies went because of a limit.
+    pub expired: Vec<RowId>,
     /// Append these.
     pub upload: Vec<Base>,
     /// Both sides changed to the same: only the ledger has to learn it.
@@ -66,6 +77,7 @@ impl Plan {
     /// Whether nothing on either side would change; the ledger may.
     pub fn is_quiet(&self) -> bool {
         self.download.is_empty()
+            && self.expire.is_empty()
             && self.upload.is_empty()
             && self.flags_local.is_empty()
             && self.flags_remote.is_empty()
@@ -85,9 +97,12 @@ pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Po
         known_bases.extend(row.base.as_ref());
         known_message(&mut plan, row, remote, local, policy);
     }
-    for (uid, size) in remote.listed().sizes().rev() {
-        if !base.uids.contains(uid) && policy.direction != Direction::Push {
-            plan.download.push((uid, size));
+    for message in remote.listed().iter().rev() {
+        if !base.uids.contains(message.uid) && policy.direction != Direction::Push {
+            match policy.horizon.skips(measure(&message)) {
+                None => plan.download.push((message.uid, message.size)),
+                Some(why) => plan.skip.push((message, why)),
+            }
         }
     }
     for base in local.messages.keys() {
@@ -110,11 +125,8 @@ fn known_message(
         (Some(uid), Some(base)) => paired(plan, row, (uid, base), (remote, local), policy),
         (Some(uid), None) => match remote.state(uid) {
             RemoteState::Gone => plan.forget.push(row.row),
-            RemoteState::Seen(_) | RemoteState::Unchanged => {
-                if row.state == RowState::Failed && policy.direction != Direction::Push {
-                    plan.download.push((uid, None));
-                }
-            }
+            RemoteState::Seen(message) => only_there(plan, row, (uid, message.flags), policy),
+            RemoteState::Unchanged => only_there(plan, row, (uid, None), policy),
         },
         (None, Some(base)) => {
             if local.absent.contains(base) {
@@ -130,6 +142,31 @@ fn known_message(
     }
 }
 
+/// A message that is on the server, and known not to be here.
+fn only_there(plan: &mut Plan, row: &BaseRow, (uid, said): (Uid, Option<Flags>), policy: &Policy) {
+    let flags = said.unwrap_or_else(|| row.flags.clone());
+    let measure = Measure { uid, size: row.size, date: row.date, flags: Some(&flags) };
+    let is_due = match row.state {
+        RowState::Failed | RowState::Wanted => true,
+        RowState::Skipped => policy.horizon.skips(measure).is_none(),
+        RowState::Paired | RowState::Orphan | RowState::Waiting | RowState::Expiring => false,
+    };
+    if is_due && policy.direction != Direction::Push {
+        plan.download.push((uid, row.size.and_then(|size| u32::try_from(size).ok())));
+    } else if flags != row.flags && row.state == RowState::Skipped {
+        plan.agree.push((row.row, flags));
+    }
+}
+
+fn measure(message: &RemoteMessage) -> Measure<'_> {
+    Measure {
+        uid: message.uid,
+        size: message.size.map(u64::from),
+        date: message.date,
+        flags: message.flags.as_ref(),
+    }
+}
+
 /// A message that both sides had.
 fn paired(
     plan: &mut Plan,
@@ -139,6 +176,9 @@ fn paired(
     policy: &Policy,
 ) {
     let is_absent = local.absent.contains(base);
+    if row.state == RowState::Expiring {
+        return expiring(plan, row, (uid, base), (remote, local));
+    }
     match (remote.state(uid), local.messages.get(base)) {
         // Both have it: merge the flags, bit by bit.
         (RemoteState::Seen(message), Some(mine)) => {
@@ -173,6 +213,23 @@ fn paired(
     }
 }
 
+/// A message whose local copy began to go: it goes on until it is gone, and is no deletion.
+fn expiring(
+    plan: &mut Plan,
+    row: &BaseRow,
+    (uid, base): (Uid, &Base),
+    (remote, local): (&RemoteView, &LocalView),
+) {
+    let is_gone = remote.state(uid) == RemoteState::Gone;
+    match (local.messages.contains_key(base), local.absent.contains(base)) {
+        (true, _) if is_gone => plan.remove_local.push((row.row, base.clone())),
+        (true, _) => plan.expire.push((row.row, base.clone(), Skip::Age)),
+        (false, true) if is_gone => plan.forget.push(row.row),
+        (false, true) => plan.expired.push(row.row),
+        (false, false) => plan.suspects.push(base.clone()),
+    }
+}
+
 fn merge(
     plan: &mut Plan,
     row: &BaseRow,
@@ -181,6 +238,11 @@ fn merge(
     policy: &Policy,
 ) {
     if *theirs == row.flags && *mine == row.flags {
+        // Only what both sides agree on can go: a change that waits would be lost with it.
+        let measure = Measure { uid, size: None, date: row.date, flags: Some(theirs) };
+        if let Some(why) = policy.horizon.outgrew(measure).filter(|_| !row.is_pinned) {
+            plan.expire.push((row.row, base.clone(), why));
+        }
         return;
     }
     let merged = Flags::merge(&row.flags, theirs, mine);
@@ -210,6 +272,15 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (uid, _) in &self.download {
             writeln!(f, "download {uid}")?;
+        }
+        for (message, why) in &self.skip {
+            writeln!(f, "skip {} {}", message.uid, why.key())?;
+        }
+        for (_, base, why) in &self.expire {
+            writeln!(f, "expire {base} {}", why.key())?;
+        }
+        for row in &self.expired {
+            writeln!(f, "expired {row}")?;
         }
         for base in &self.upload {
             writeln!(f, "upload {base}")?;

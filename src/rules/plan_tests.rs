@@ -9,7 +9,12 @@ use crate::model::uids::UidSet;
 use crate::model::view::{Cursor, LocalMessage, RemoteMessage, Sub};
 
 fn both() -> Policy {
-    Policy { direction: Direction::Both, delete: DeletePolicy::Trash, permanent: Permanent::all() }
+    Policy {
+        direction: Direction::Both,
+        delete: DeletePolicy::Trash,
+        permanent: Permanent::all(),
+        horizon: Horizon::default(),
+    }
 }
 
 fn cursor() -> Cursor {
@@ -33,17 +38,11 @@ fn check(policy: &Policy, fixture: &str, want: &str) {
         };
         let (b, r, l) = (part("base:"), part("remote:"), part("local:"));
         if b != "-" {
-            let row = BaseRow {
-                row: i64::from(n),
-                uid: Some(uid),
-                base: Some(name.clone()),
-                flags: flags(&b),
-                state: RowState::Paired,
-            };
+            let row = BaseRow::pair(i64::from(n), uid, name.clone(), flags(&b));
             base.rows.push(row);
         }
         if r != "-" {
-            let message = RemoteMessage { uid, flags: Some(flags(&r)), size: None };
+            let message = message(uid, Some(flags(&r)));
             remote.insert(uid, message);
         }
         match l.as_str() {
@@ -63,6 +62,10 @@ fn check(policy: &Policy, fixture: &str, want: &str) {
     let got = plan(&base, &remote, &local, policy).to_string();
     let want: Vec<&str> = want.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
     assert_eq!(got.lines().collect::<Vec<_>>(), want, "{fixture}");
+}
+
+fn message(uid: Uid, flags: Option<Flags>) -> RemoteMessage {
+    RemoteMessage { uid, flags, size: None, date: None }
 }
 
 fn list(messages: &BTreeMap<Uid, RemoteMessage>) -> RemoteList {
@@ -130,13 +133,7 @@ fn newest_mail_comes_first() {
 #[test]
 fn a_delta_says_nothing_about_messages_that_it_does_not_list() {
     let uid = Uid::new(1).unwrap();
-    let row = BaseRow {
-        row: 1,
-        uid: Some(uid),
-        base: Some(Base("m1".into())),
-        flags: flags("S"),
-        state: RowState::Paired,
-    };
+    let row = BaseRow::pair(1, uid, Base("m1".into()), flags("S"));
     let base = BaseView::of(vec![row], None);
     let message = LocalMessage { sub: Sub::Cur, flags: flags("FS"), info: String::new() };
     let local = LocalView {
@@ -154,13 +151,7 @@ fn a_delta_says_nothing_about_messages_that_it_does_not_list() {
 #[test]
 fn flags_that_the_server_did_not_send_are_unknown_and_not_none() {
     let uid = Uid::new(1).unwrap();
-    let row = BaseRow {
-        row: 1,
-        uid: Some(uid),
-        base: Some(Base("m1".into())),
-        flags: flags("FS"),
-        state: RowState::Paired,
-    };
+    let row = BaseRow::pair(1, uid, Base("m1".into()), flags("FS"));
     let base = BaseView::of(vec![row], None);
     let local = LocalView {
         messages: BTreeMap::from([(
@@ -171,7 +162,7 @@ fn flags_that_the_server_did_not_send_are_unknown_and_not_none() {
     };
     let remote = RemoteView::Complete {
         cursor: cursor(),
-        messages: [RemoteMessage { uid, flags: None, size: None }].into_iter().collect(),
+        messages: [message(uid, None)].into_iter().collect(),
     };
     assert!(plan(&base, &remote, &local, &both()).is_empty());
 }
@@ -186,13 +177,7 @@ fn carry_out(
     let pair = |uid: Uid, name: &Base, flags: &Flags, rows: &mut Vec<BaseRow>| {
         rows.retain(|r| r.uid != Some(uid) && r.base.as_ref() != Some(name));
         let row = rows.iter().map(|r| r.row).max().unwrap_or(0) + 1;
-        rows.push(BaseRow {
-            row,
-            uid: Some(uid),
-            base: Some(name.clone()),
-            flags: flags.clone(),
-            state: RowState::Paired,
-        });
+        rows.push(BaseRow::pair(row, uid, name.clone(), flags.clone()));
     };
     for (uid, _) in &plan.download {
         let flags = remote[uid].flags.clone().unwrap();
@@ -206,7 +191,7 @@ fn carry_out(
     for name in &plan.upload {
         let uid = Uid::new(remote.keys().max().map_or(0, |u| u.get()) + 1000).unwrap();
         let flags = local.messages[name].flags.clone();
-        remote.insert(uid, RemoteMessage { uid, flags: Some(flags.clone()), size: None });
+        remote.insert(uid, message(uid, Some(flags.clone())));
         pair(uid, name, &flags, &mut base.rows);
     }
     let agree = |row: RowId, flags: &Flags, rows: &mut Vec<BaseRow>| {
@@ -261,13 +246,10 @@ proptest! {
             let uid = Uid::new(n).unwrap();
             let name = Base(format!("m{n}"));
             if let Some(flags) = b {
-                base.rows.push(BaseRow {
-                    row: i64::from(n), uid: Some(uid), base: Some(name.clone()),
-                    flags: flags.clone(), state: RowState::Paired,
-                });
+                base.rows.push(BaseRow::pair(i64::from(n), uid, name.clone(), flags.clone()));
             }
             if let Some(flags) = r {
-                remote.insert(uid, RemoteMessage { uid, flags: Some(flags.clone()), size: None });
+                remote.insert(uid, message(uid, Some(flags.clone())));
             }
             match l {
                 Some(flags) => {

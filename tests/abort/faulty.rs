@@ -13,7 +13,7 @@ use postrider::model::flags::{FlagDelta, Flags, Permanent};
 use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
 use postrider::model::uids::UidSet;
 use postrider::model::view::{
-    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, Stamp,
+    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, SkippedMessage, Stamp,
 };
 use postrider::ports::hints::HintBox;
 use postrider::ports::local::*;
@@ -235,6 +235,10 @@ impl<G: Ledger> Ledger for Faulty<G> {
 
     fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure> {
         self.inner.rows(mailbox, uids)
+    }
+
+    fn skipped(&self, mailbox: MailboxId) -> Result<Vec<SkippedMessage>, Failure> {
+        self.inner.skipped(mailbox)
     }
 
     fn tally(&self, mailbox: MailboxId) -> Result<(u32, u32), Failure> {

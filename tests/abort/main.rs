@@ -179,6 +179,8 @@ fn account(maildir: &Path, port: u16) -> Account {
         roles: BTreeMap::from([(Role::Trash, MailboxName("Trash".into()))]),
         imap: Some(imap),
         sync: SyncPolicy {
+            remove_mailboxes: false,
+            limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: vec!["*".into()],
             subscribed_only: false,

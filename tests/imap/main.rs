@@ -9,4 +9,5 @@
 mod append;
 mod changes;
 mod compress;
+mod fetch;
 mod world;

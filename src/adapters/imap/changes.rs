@@ -86,7 +86,7 @@ impl ImapRemote {
         let mut count = Count { exists: cursor.exists };
         let commands: Vec<String> = slices(cursor)
             .into_iter()
-            .map(|set| format!("UID FETCH {set} (UID FLAGS RFC822.SIZE)"))
+            .map(|set| format!("UID FETCH {set} ({})", self.listed()))
             .collect();
         self.fetched(&commands, &mut count, |fetch| note(&mut messages, &fetch)).await?;
         let messages = messages.finish();
@@ -132,7 +132,9 @@ impl ImapRemote {
             let (changed, vanished) = (changed.finish(), UidSet::default());
             return Ok(Some(RemoteView::Delta { cursor, changed, vanished }));
         }
-        let Some(commands) = questions(cursor, &known, has_modseq && resync.is_some()) else {
+        let Some(commands) =
+            questions(cursor, &known, has_modseq && resync.is_some(), self.listed())
+        else {
             return Ok(None);
         };
         let is_resync = resync.is_some();
@@ -161,6 +163,15 @@ impl ImapRemote {
         }
         let cursor = Cursor { exists: count.exists, ..cursor };
         Ok(Some(RemoteView::Delta { cursor, changed, vanished }))
+    }
+
+    /// What is asked about a message that is listed.
+    fn listed(&self) -> &'static str {
+        if self.needs.dates {
+            "UID FLAGS RFC822.SIZE INTERNALDATE"
+        } else {
+            "UID FLAGS RFC822.SIZE"
+        }
     }
 
     /// The truth about what is gone: all UIDs that are there. `None` if that does not add up.
@@ -214,12 +225,12 @@ impl ImapRemote {
 
 fn note(messages: &mut RemoteListBuilder, fetch: &FetchItem) {
     if let Some(uid) = fetch.uid.and_then(Uid::new) {
-        messages.note(uid, fetch.flags.as_ref(), fetch.size);
+        messages.note(uid, fetch.flags.as_ref(), (fetch.size, fetch.date));
     }
 }
 
 /// What has to be asked to learn what changed; `None` where only a complete listing will do.
-fn questions(now: Cursor, known: &Known<'_>, is_told: bool) -> Option<Vec<String>> {
+fn questions(now: Cursor, known: &Known<'_>, is_told: bool, items: &str) -> Option<Vec<String>> {
     let then = known.cursor;
     let has_modseq = then.modseq.0 > 0 && now.modseq >= then.modseq;
     let mut commands = match known.depth {
@@ -229,7 +240,7 @@ fn questions(now: Cursor, known: &Known<'_>, is_told: bool) -> Option<Vec<String
         _ => vec![format!("UID FETCH 1:* (UID FLAGS) (CHANGEDSINCE {})", then.modseq)],
     };
     if now.uidnext > then.uidnext {
-        commands.push(format!("UID FETCH {}:* (UID FLAGS RFC822.SIZE)", then.uidnext));
+        commands.push(format!("UID FETCH {}:* ({items})", then.uidnext));
     }
     Some(if now.exists > 0 { commands } else { Vec::new() })
 }

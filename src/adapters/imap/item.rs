@@ -40,6 +40,8 @@ pub(super) struct FetchItem {
     pub(super) size: Option<u32>,
     /// A whole body, line ends LF.
     pub(super) body: Option<Vec<u8>>,
+    /// The size of that body as it came.
+    pub(super) wire_bytes: u64,
     /// A piece of a body or a header, as it came.
     pub(super) part: Option<Vec<u8>>,
 }
@@ -157,6 +159,7 @@ fn fetch_item(attributes: &[AttributeValue<'_>]) -> FetchItem {
             AttributeValue::InternalDate(text) => item.date = parse_date_time(text),
             AttributeValue::Rfc822Size(size) => item.size = Some(*size),
             AttributeValue::BodySection { section: None, index: None, data: Some(data) } => {
+                item.wire_bytes = data.len() as u64;
                 item.body = Some(to_lf(data));
             }
             AttributeValue::BodySection { data: Some(data), .. } => item.part = Some(data.to_vec()),

@@ -16,7 +16,7 @@ impl ImapRemote {
         let items = self.status_items();
         let with_status = self.has("LIST-STATUS");
         let special = if self.has("SPECIAL-USE") { "SPECIAL-USE " } else { "" };
-        let subscribed = if self.needs_subscriptions { "SUBSCRIBED " } else { "" };
+        let subscribed = if self.needs.subscriptions { "SUBSCRIBED " } else { "" };
         let command = if with_status {
             format!("LIST \"\" \"*\" RETURN ({subscribed}{special}STATUS ({items}))")
         } else {
@@ -25,7 +25,7 @@ impl ImapRemote {
         let (mut lists, mut statuses) = (Vec::new(), Vec::new());
         self.wire.exec(&command, |item| sort_item(item, &mut lists, &mut statuses)).await?;
         let mut mailboxes = self.take_names(lists);
-        if self.needs_subscriptions && !with_status {
+        if self.needs.subscriptions && !with_status {
             self.ask_subscribed(&mut mailboxes).await?;
         }
         if !with_status {
@@ -67,7 +67,7 @@ impl ImapRemote {
             let selectable = !has("\\noselect") && !has("\\nonexistent");
             let role = ROLES.iter().find(|(attribute, _)| has(attribute)).map(|(_, role)| *role);
             self.names.insert(name.clone(), list.name);
-            let is_subscribed = !self.needs_subscriptions || has("\\subscribed");
+            let is_subscribed = !self.needs.subscriptions || has("\\subscribed");
             let mailbox = RemoteMailbox { name, role, is_subscribed, selectable, status: None };
             mailboxes.push(mailbox);
         }

@@ -17,10 +17,12 @@ mod login;
 mod notify;
 mod select;
 mod store;
+mod suspects;
 mod wire;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::adapters::net;
@@ -34,6 +36,7 @@ use crate::ports::remote::{
     Upload, Wanted, Woken,
 };
 use crate::rules::names;
+use suspects::Suspects;
 use wire::Wire;
 
 /// Dials one account's IMAP server.
@@ -41,8 +44,18 @@ use wire::Wire;
 pub struct ImapConnector {
     settings: ImapSettings,
     account: String,
-    needs_subscriptions: bool,
+    needs: Needs,
     compresses_always: bool,
+    suspects: Arc<Suspects>,
+}
+
+/// What the account's settings make the listings tell beside the usual.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Needs {
+    /// Which mailboxes are subscribed to.
+    pub subscriptions: bool,
+    /// The INTERNALDATE of messages.
+    pub dates: bool,
 }
 
 impl ImapConnector {
@@ -51,15 +64,16 @@ impl ImapConnector {
         Self {
             settings,
             account: account.to_owned(),
-            needs_subscriptions: false,
+            needs: Needs::default(),
             compresses_always: false,
+            suspects: Arc::default(),
         }
     }
 
-    /// Asks which mailboxes are subscribed to.
+    /// Asks for more than the usual.
     #[must_use]
-    pub fn with_subscriptions(mut self, needs_subscriptions: bool) -> Self {
-        self.needs_subscriptions = needs_subscriptions;
+    pub fn with(mut self, needs: Needs) -> Self {
+        self.needs = needs;
         self
     }
 
@@ -94,12 +108,14 @@ impl Connector for ImapConnector {
             wire,
             capabilities,
             prefix,
-            needs_subscriptions: self.needs_subscriptions,
+            needs: self.needs,
             delimiter: None,
             names: BTreeMap::new(),
             selected: None,
             permanent: Permanent::all(),
             is_resync_on: false,
+            n_short: 0,
+            suspects: Arc::clone(&self.suspects),
             quirks: quirks_of(&endpoint.host),
         })
     }
@@ -111,8 +127,7 @@ pub struct ImapRemote {
     wire: Wire,
     capabilities: BTreeSet<String>,
     prefix: Option<String>,
-    /// Whether it matters which mailboxes are subscribed to.
-    needs_subscriptions: bool,
+    needs: Needs,
     delimiter: Option<char>,
     /// How the server spells the mailboxes that it listed.
     names: BTreeMap<MailboxName, String>,
@@ -123,6 +138,9 @@ pub struct ImapRemote {
     is_resync_on: bool,
     /// What the server was caught at, here or before.
     quirks: BTreeSet<Quirk>,
+    /// Messages that came shorter than their size, or only at the second time.
+    n_short: u32,
+    suspects: Arc<Suspects>,
 }
 
 /// What is known of providers: iCloud's QRESYNC tells of messages that it does not have.

@@ -30,7 +30,7 @@ impl ImapRemote {
             .await?;
         self.take_names(lists);
         self.selected = None;
-        let command = if self.needs_subscriptions {
+        let command = if self.needs.subscriptions {
             format!("NOTIFY SET (mailboxes \"INBOX\" ({MESSAGES})) (subscribed ({ALL_EVENTS}))")
         } else {
             format!("NOTIFY SET (personal ({ALL_EVENTS}))")

@@ -6,8 +6,8 @@ use super::{Retry, now_seconds};
 use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, Uid};
-use crate::model::view::{Cursor, Stamp, Sub};
-use crate::ports::local::{Change, Landing, MailboxId, OneSide, PendingAppend};
+use crate::model::view::{Cursor, RemoteMessage, Stamp, Sub};
+use crate::ports::local::{Change, Landing, LimitChange, MailboxId, OneSide, PendingAppend};
 
 pub(super) fn apply(
     db: &mut Connection,
@@ -31,10 +31,10 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
             )?;
             uids.iter().try_for_each(|uid| statement.execute(params![mailbox, uid.get()]).map(drop))
         }
-        Change::Unland(uid) => tx
-            .prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND uid = ?2 AND st = 'landing'")?
-            .execute(params![mailbox, uid.get()])
-            .map(drop),
+        Change::Unland(uid) => {
+            let sql = "DELETE FROM msg WHERE mailbox = ?1 AND uid = ?2 AND st = 'landing'";
+            run(tx, sql, params![mailbox, uid.get()])
+        }
         Change::Pair { uid, base, flags, print } => {
             let landing = Landing {
                 uid: *uid,
@@ -42,41 +42,94 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
                 sub: Sub::Cur,
                 flags: flags.clone(),
                 print: print.clone(),
+                date: None,
             };
             pair(tx, mailbox, &landing, "synced")
         }
-        Change::Rebase(row, base) => tx
-            .prepare_cached("UPDATE msg SET base = ?2 WHERE id = ?1")?
-            .execute(params![row, base.0])
-            .map(drop),
-        Change::Agree(row, flags) => tx
-            .prepare_cached("UPDATE msg SET flags = ?2, kw = ?3 WHERE id = ?1")?
-            .execute(params![row, flags.bits(), keywords(flags)])
-            .map(drop),
-        Change::Forget(row) => {
-            tx.prepare_cached("DELETE FROM msg WHERE id = ?1")?.execute([row]).map(drop)
+        Change::Rebase(row, base) => {
+            run(tx, "UPDATE msg SET base = ?2 WHERE id = ?1", params![row, base.0])
         }
+        Change::Agree(row, flags) => {
+            let sql = "UPDATE msg SET flags = ?2, kw = ?3 WHERE id = ?1";
+            run(tx, sql, params![row, flags.bits(), keywords(flags)])
+        }
+        Change::Forget(row) => run(tx, "DELETE FROM msg WHERE id = ?1", params![row]),
         Change::Orphan(row, side) => orphan(tx, *row, *side),
+        Change::Limit(change) => limit(tx, mailbox, change),
         Change::Failed { uid, base, reason } => {
             failed(tx, mailbox, (*uid, base.as_ref()), reason, retry)
         }
         Change::PlanAppend(append) => plan_append(tx, mailbox, append),
-        Change::DropAppend(base) => tx
-            .prepare_cached("DELETE FROM append WHERE mailbox = ?1 AND base = ?2")?
-            .execute(params![mailbox, base.0])
-            .map(drop),
-        Change::Validity(validity) => tx
-            .prepare_cached("UPDATE mailbox SET validity = ?2 WHERE id = ?1")?
-            .execute(params![mailbox, validity.get()])
-            .map(drop),
+        Change::DropAppend(base) => {
+            let sql = "DELETE FROM append WHERE mailbox = ?1 AND base = ?2";
+            run(tx, sql, params![mailbox, base.0])
+        }
+        Change::Validity(validity) => {
+            let sql = "UPDATE mailbox SET validity = ?2 WHERE id = ?1";
+            run(tx, sql, params![mailbox, validity.get()])
+        }
         Change::Void => void(tx, mailbox),
         Change::Cursor(cursor, stamp) => set_cursor(tx, mailbox, *cursor, *stamp),
         Change::Consent(consent) => set_consent(tx, mailbox, *consent),
-        Change::Held(n) => tx
-            .prepare_cached("UPDATE mailbox SET held = ?2 WHERE id = ?1")?
-            .execute(params![mailbox, n])
-            .map(drop),
+        Change::Held(n) => {
+            run(tx, "UPDATE mailbox SET held = ?2 WHERE id = ?1", params![mailbox, n])
+        }
     }
+}
+
+fn run(tx: &Transaction<'_>, sql: &str, params: impl rusqlite::Params) -> Result<()> {
+    tx.prepare_cached(sql)?.execute(params).map(drop)
+}
+
+fn limit(tx: &Transaction<'_>, mailbox: MailboxId, change: &LimitChange) -> Result<()> {
+    match change {
+        LimitChange::Skip(message, why) => skip(tx, mailbox, message, why),
+        LimitChange::Expire(row, why) => {
+            let sql = "UPDATE msg SET st = 'expiring', reason = ?2 WHERE id = ?1";
+            run(tx, sql, params![row, why])
+        }
+        LimitChange::Expired(row) => {
+            let sql =
+                "UPDATE msg SET st = 'skipped', base = NULL WHERE id = ?1 AND st = 'expiring'";
+            run(tx, sql, params![row])
+        }
+        LimitChange::Want(uids) => want(tx, mailbox, uids),
+        LimitChange::Kept(limits) => {
+            run(tx, "UPDATE mailbox SET limits = ?2 WHERE id = ?1", params![mailbox, limits])
+        }
+    }
+}
+
+/// Messages that a limit left on the server, or that failed, are due at once.
+fn want(tx: &Transaction<'_>, mailbox: MailboxId, uids: &[Uid]) -> Result<()> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE msg SET st = 'wanted' WHERE mailbox = ?1 AND uid = ?2 AND base IS NULL
+         AND st IN ('skipped', 'failed', 'orphan')",
+    )?;
+    uids.iter().try_for_each(|uid| statement.execute(params![mailbox, uid.get()]).map(drop))
+}
+
+fn skip(
+    tx: &Transaction<'_>,
+    mailbox: MailboxId,
+    message: &RemoteMessage,
+    why: &str,
+) -> Result<()> {
+    let flags = message.flags.clone().unwrap_or_default();
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO msg(mailbox, uid, flags, kw, st, reason, size, date)
+         VALUES (?1,?2,?3,?4,'skipped',?5,?6,?7)",
+    )?
+    .execute(params![
+        mailbox,
+        message.uid.get(),
+        flags.bits(),
+        keywords(&flags),
+        why,
+        message.size,
+        message.date
+    ])
+    .map(drop)
 }
 
 fn set_consent(tx: &Transaction<'_>, mailbox: MailboxId, consent: Option<Consent>) -> Result<()> {
@@ -96,13 +149,20 @@ fn keywords(flags: &Flags) -> String {
 /// Writes a pair; half rows that know only one of its sides are replaced.
 fn pair(tx: &Transaction<'_>, mailbox: MailboxId, landing: &Landing, state: &str) -> Result<()> {
     let (uid, base, flags) = (landing.uid.get(), &landing.base.0, &landing.flags);
+    // What a person asked for stays, whatever a limit says.
+    let is_pinned: bool = tx
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM msg WHERE mailbox = ?1 AND uid = ?2
+             AND (st = 'wanted' OR pinned))",
+        )?
+        .query_row(params![mailbox, uid], |row| row.get(0))?;
     tx.prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)")?
         .execute(params![mailbox, uid, base])?;
     let sub = i64::from(landing.sub == Sub::Cur);
     let print = landing.print.as_ref();
     tx.prepare_cached(
-        "INSERT INTO msg(mailbox, uid, base, sub, flags, kw, st, msgid, size, hash)
-         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10)",
+        "INSERT INTO msg(mailbox, uid, base, sub, flags, kw, st, msgid, size, hash, date, pinned)
+         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12)",
     )?
     .execute(params![
         mailbox,
@@ -115,6 +175,8 @@ fn pair(tx: &Transaction<'_>, mailbox: MailboxId, landing: &Landing, state: &str
         print.map(|p| p.evidence.message_id.as_str()),
         print.map(|p| i64::try_from(p.evidence.size).unwrap_or(i64::MAX)),
         print.map(|p| p.digest.as_slice()),
+        landing.date,
+        is_pinned,
     ])
     .map(drop)
 }

@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::MailboxName;
 use crate::model::uids::UidSet;
-use crate::model::view::{BaseRow, BaseView};
+use crate::model::view::{BaseRow, BaseView, SkippedMessage};
 use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
 use crate::ports::remote::Quirk;
 
@@ -112,6 +112,10 @@ impl Ledger for SqliteLedger {
 
     fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure> {
         read::rows(&self.db(), mailbox, uids).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn skipped(&self, mailbox: MailboxId) -> Result<Vec<SkippedMessage>, Failure> {
+        read::skipped(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
     }
 
     fn tally(&self, mailbox: MailboxId) -> Result<(u32, u32), Failure> {

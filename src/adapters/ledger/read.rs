@@ -8,7 +8,7 @@ use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
-use crate::model::view::{BaseRow, BaseView, Cursor, RowState, Stamp, Sub};
+use crate::model::view::{BaseRow, BaseView, Cursor, RowState, SkippedMessage, Stamp, Sub};
 use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
 use crate::ports::remote::Quirk;
 
@@ -32,10 +32,12 @@ pub(super) fn quirks(db: &Connection) -> Result<BTreeSet<Quirk>> {
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
     held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND
-        (st = 'landing' OR (st = 'failed' AND next_try <= ?1))),
+        (st IN ('landing', 'wanted', 'expiring') OR (st = 'failed' AND next_try <= ?1))),
     EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id AND uid IS NOT NULL) OR
     EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id AND base IS NOT NULL), held, consent,
-    (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st = 'failed')
+    (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st = 'failed'),
+    (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND
+        st IN ('skipped', 'wanted')), limits
     FROM mailbox m";
 
 pub(super) fn mailboxes(db: &Connection) -> Result<Vec<MailboxRow>> {
@@ -80,11 +82,14 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
             _ => None,
         },
         failed: row.get(12)?,
+        skipped: row.get(13)?,
+        limits: row.get(14)?,
     })
 }
 
 /// What the columns of a row are, for [`base_row`].
-const ROW: &str = "SELECT id, uid, base, flags, kw, st, next_try FROM msg WHERE mailbox = ?1";
+const ROW: &str = "SELECT id, uid, base, flags, kw, st, next_try, size, date, pinned
+    FROM msg WHERE mailbox = ?1";
 
 fn base_row(row: &Row<'_>, due: i64) -> Result<BaseRow> {
     let uid: Option<u32> = row.get(1)?;
@@ -92,14 +97,21 @@ fn base_row(row: &Row<'_>, due: i64) -> Result<BaseRow> {
         "orphan" => RowState::Orphan,
         "failed" if row.get::<_, i64>(6)? > due => RowState::Waiting,
         "failed" => RowState::Failed,
+        "skipped" => RowState::Skipped,
+        "wanted" => RowState::Wanted,
+        "expiring" => RowState::Expiring,
         _ => RowState::Paired,
     };
+    let size: Option<i64> = row.get(7)?;
     Ok(BaseRow {
         row: row.get(0)?,
         uid: uid.and_then(Uid::new),
         base: row.get::<_, Option<String>>(2)?.map(Base),
         flags: flags(row.get(3)?, row.get_ref(4)?.as_str()?),
         state,
+        size: size.and_then(|n| u64::try_from(n).ok()),
+        date: row.get(8)?,
+        is_pinned: row.get(9)?,
     })
 }
 
@@ -119,7 +131,10 @@ pub(super) fn known(db: &Connection, mailbox: MailboxId) -> Result<BaseView> {
     let uids: UidSet =
         uids.map_while(|uid| uid.map_err(|e| found = Err(e)).ok()).filter_map(Uid::new).collect();
     found?;
-    let n_known = uids.len().saturating_add(rows.iter().filter(|r| r.uid.is_none()).count());
+    // What a limit left there is no part of what the brake weighs deletions against.
+    let n_skipped = rows.iter().filter(|r| r.state == RowState::Skipped).count();
+    let n_local = rows.iter().filter(|r| r.uid.is_none()).count();
+    let n_known = uids.len().saturating_add(n_local).saturating_sub(n_skipped);
     Ok(BaseView { rows, uids, n_known, uidvalidity: validity.and_then(UidValidity::new) })
 }
 
@@ -157,6 +172,20 @@ pub(super) fn rows(db: &Connection, mailbox: MailboxId, uids: &UidSet) -> Result
     Ok(found)
 }
 
+pub(super) fn skipped(db: &Connection, mailbox: MailboxId) -> Result<Vec<SkippedMessage>> {
+    let mut statement = db.prepare_cached(
+        "SELECT uid, size, date, coalesce(reason, '') FROM msg
+         WHERE mailbox = ?1 AND st <> 'synced' AND st IN ('skipped', 'wanted') ORDER BY uid",
+    )?;
+    let rows = statement.query_map([mailbox], |row| {
+        let size: Option<i64> = row.get(1)?;
+        let (date, reason) = (row.get(2)?, row.get(3)?);
+        let size = size.and_then(|n| u64::try_from(n).ok());
+        Ok(Uid::new(row.get(0)?).map(|uid| SkippedMessage { uid, size, date, reason }))
+    })?;
+    Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
 pub(super) fn tally(db: &Connection, mailbox: MailboxId) -> Result<(u32, u32)> {
     db.prepare_cached(
         "SELECT count(*), coalesce(sum((flags & 16) = 0), 0) FROM msg
@@ -183,6 +212,7 @@ pub(super) fn landings(db: &Connection, mailbox: MailboxId) -> Result<Vec<Landin
             flags: flags(row.get(3).unwrap_or(0), &row.get::<_, String>(4).unwrap_or_default()),
             // It is in its row already, and stays there.
             print: None,
+            date: None,
         }))
     })?;
     Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())

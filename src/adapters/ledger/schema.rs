@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// The version of the tables below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT;
@@ -16,19 +16,27 @@ CREATE TABLE mailbox(
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
     validity INTEGER, uidvalidity INTEGER, uidnext INTEGER, modseq INTEGER, n_exists INTEGER,
     new_ns INTEGER, cur_ns INTEGER, held INTEGER NOT NULL DEFAULT 0,
-    consent TEXT CHECK(consent IN ('confirm','reject'))) STRICT;
+    consent TEXT CHECK(consent IN ('confirm','reject')), limits TEXT) STRICT;
 CREATE TABLE msg(
     id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailbox(id),
     uid INTEGER, base TEXT, sub INTEGER NOT NULL DEFAULT 1,
     flags INTEGER NOT NULL, kw TEXT NOT NULL DEFAULT '',
-    st TEXT NOT NULL CHECK(st IN ('landing','synced','orphan','failed')),
-    msgid TEXT, size INTEGER, hash BLOB,
-    reason TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0, CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;
+    st TEXT NOT NULL CHECK(st IN
+        ('landing','synced','orphan','failed','skipped','wanted','expiring')),
+    msgid TEXT, size INTEGER, hash BLOB, date INTEGER, pinned INTEGER NOT NULL DEFAULT 0,
+    reason TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0,
+    CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;
+";
+
+const INDICES: &str = "
 CREATE UNIQUE INDEX msg_uid ON msg(mailbox, uid) WHERE uid IS NOT NULL;
 CREATE UNIQUE INDEX msg_base ON msg(mailbox, base) WHERE base IS NOT NULL;
 CREATE INDEX msg_hash ON msg(hash) WHERE hash IS NOT NULL;
 CREATE INDEX msg_size ON msg(size, msgid) WHERE size IS NOT NULL;
 CREATE INDEX msg_todo ON msg(mailbox, st) WHERE st <> 'synced';
+";
+
+const APPENDS: &str = "
 CREATE TABLE append(
     mailbox INTEGER NOT NULL REFERENCES mailbox(id), base TEXT NOT NULL,
     flags INTEGER NOT NULL, uidnext INTEGER NOT NULL,
@@ -91,13 +99,48 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     match version {
         0 => {
             let tx = db.transaction()?;
-            tx.execute_batch(TABLES)?;
+            for part in [TABLES, INDICES, APPENDS] {
+                tx.execute_batch(part)?;
+            }
             tx.pragma_update(None, "user_version", VERSION)?;
             tx.commit()?;
         }
+        1 => from_version_1(&mut db)?,
         VERSION => {}
         newer => return Err(OpenError::Newer(newer)),
     }
     db.set_prepared_statement_cache_capacity(32);
     Ok(db)
+}
+
+/// Limits came: SQLite cannot change a CHECK, so that the tables are written anew. All or nothing.
+fn from_version_1(db: &mut Connection) -> Result<(), OpenError> {
+    // A table that others refer to cannot be replaced while that is checked; it does nothing within
+    // a transaction.
+    db.pragma_update(None, "foreign_keys", false)?;
+    let tx = db.transaction()?;
+    tx.execute_batch(
+        "ALTER TABLE mailbox RENAME TO mailbox_1; ALTER TABLE msg RENAME TO msg_1;
+         DROP INDEX msg_uid; DROP INDEX msg_base; DROP INDEX msg_hash; DROP INDEX msg_size;
+         DROP INDEX msg_todo; ALTER TABLE meta RENAME TO meta_1;",
+    )?;
+    tx.execute_batch(TABLES)?;
+    tx.execute_batch(
+        "INSERT INTO meta SELECT k, v FROM meta_1;
+         INSERT INTO mailbox(id, name, validity, uidvalidity, uidnext, modseq, n_exists, new_ns,
+             cur_ns, held, consent)
+         SELECT id, name, validity, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns, held,
+             consent FROM mailbox_1;
+         INSERT INTO msg(id, mailbox, uid, base, sub, flags, kw, st, msgid, size, hash, reason, tries,
+             next_try)
+         SELECT id, mailbox, uid, base, sub, flags, kw, st, msgid, size, hash, reason, tries, next_try
+             FROM msg_1;
+         DROP TABLE msg_1; DROP TABLE append; DROP TABLE mailbox_1; DROP TABLE meta_1;",
+    )?;
+    tx.execute_batch(INDICES)?;
+    tx.execute_batch(APPENDS)?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.commit()?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    Ok(())
 }

@@ -24,7 +24,14 @@ fn all(ledger: &SqliteLedger, id: MailboxId) -> Vec<BaseRow> {
 
 fn landing(n: u32) -> Landing {
     let flags = Flags::from_letters("FS");
-    Landing { uid: uid(n), base: Base(format!("b{n}")), sub: Sub::New, flags, print: None }
+    Landing {
+        uid: uid(n),
+        base: Base(format!("b{n}")),
+        sub: Sub::New,
+        flags,
+        print: None,
+        date: None,
+    }
 }
 
 #[test]
@@ -127,4 +134,54 @@ fn what_a_server_was_caught_at_is_remembered() {
     ledger.set_root("r").unwrap();
     let known = ledger.quirks().unwrap();
     assert_eq!(known, BTreeSet::from([Quirk::NoQresync, Quirk::DoubtCondstore]));
+}
+
+/// The tables as version 1 made them, with a row of each kind.
+const VERSION_1: &str = "
+CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT;
+CREATE TABLE mailbox(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE,
+    validity INTEGER, uidvalidity INTEGER, uidnext INTEGER, modseq INTEGER, n_exists INTEGER,
+    new_ns INTEGER, cur_ns INTEGER, held INTEGER NOT NULL DEFAULT 0,
+    consent TEXT CHECK(consent IN ('confirm','reject'))) STRICT;
+CREATE TABLE msg(
+    id INTEGER PRIMARY KEY, mailbox INTEGER NOT NULL REFERENCES mailbox(id),
+    uid INTEGER, base TEXT, sub INTEGER NOT NULL DEFAULT 1,
+    flags INTEGER NOT NULL, kw TEXT NOT NULL DEFAULT '',
+    st TEXT NOT NULL CHECK(st IN ('landing','synced','orphan','failed')),
+    msgid TEXT, size INTEGER, hash BLOB,
+    reason TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0, CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;
+CREATE UNIQUE INDEX msg_uid ON msg(mailbox, uid) WHERE uid IS NOT NULL;
+CREATE UNIQUE INDEX msg_base ON msg(mailbox, base) WHERE base IS NOT NULL;
+CREATE INDEX msg_hash ON msg(hash) WHERE hash IS NOT NULL;
+CREATE INDEX msg_size ON msg(size, msgid) WHERE size IS NOT NULL;
+CREATE INDEX msg_todo ON msg(mailbox, st) WHERE st <> 'synced';
+CREATE TABLE append(
+    mailbox INTEGER NOT NULL REFERENCES mailbox(id), base TEXT NOT NULL,
+    flags INTEGER NOT NULL, uidnext INTEGER NOT NULL,
+    PRIMARY KEY(mailbox, base)) STRICT;
+INSERT INTO meta VALUES ('root', 'r');
+INSERT INTO mailbox(id, name, validity, held) VALUES (3, 'INBOX', 7, 2);
+INSERT INTO msg(id, mailbox, uid, base, flags, kw, st, size) VALUES (9, 3, 5, 'b', 16, 'x', 'synced', 44);
+INSERT INTO msg(id, mailbox, base, flags, st) VALUES (10, 3, 'c', 0, 'orphan');
+PRAGMA user_version = 1;
+";
+
+#[test]
+fn a_ledger_of_version_1_keeps_every_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sqlite");
+    Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
+    let ledger = SqliteLedger::open(&path, RETRY).unwrap();
+    assert_eq!(ledger.root().unwrap().as_deref(), Some("r"));
+    let inbox = ledger.mailbox(&MailboxName::inbox()).unwrap();
+    assert_eq!((inbox.id, inbox.held), (3, 2));
+    let rows = all(&ledger, 3);
+    assert_eq!(rows.len(), 2);
+    assert_eq!((rows[0].row, rows[0].size), (9, Some(44)));
+    assert_eq!(rows[0].flags.to_string(), "S+x");
+    // Everything works on it, foreign keys included.
+    ledger.apply(3, &[Change::Forget(10), Change::Land(landing(6))]).unwrap();
+    drop(ledger);
+    assert_eq!(SqliteLedger::open(&path, RETRY).unwrap().landings(3).unwrap().len(), 1);
 }

@@ -23,7 +23,8 @@ fn deliver(store: &MaildirStore, n: u32, body: &[u8], letters: &str) -> Landing 
     let (base, print) = staged.finish(Some(1_000_000_000)).unwrap();
     let flags = Flags::from_letters(letters);
     let sub = if letters.contains('S') { Sub::Cur } else { Sub::New };
-    let landing = Landing { uid: Uid::new(n).unwrap(), base, sub, flags, print: Some(print) };
+    let landing =
+        Landing { uid: Uid::new(n).unwrap(), base, sub, flags, print: Some(print), date: None };
     store.barrier(&mailbox, std::slice::from_ref(&landing)).unwrap();
     landing
 }

@@ -7,7 +7,7 @@ use zbus::object_server::SignalEmitter;
 
 use super::desk::View;
 use super::error::Error;
-use super::values::{Options, mailbox_values, no_options, progress_values, some_names};
+use super::values::{Options, mailbox_values, progress_values, some_names, wanted_uids};
 use crate::model::event::{Command, Consent, Target};
 use crate::model::ids::{AccountName, MailboxName};
 use crate::model::status::{AccountStatus, Micros, Trouble};
@@ -134,12 +134,23 @@ impl Account {
 
     #[zbus(out_args("job"))]
     fn sync(&self, mailboxes: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
-        no_options(options)?;
+        let wanted = wanted_uids(options)?;
         let target = |mailbox| Target { account: self.name.clone(), mailbox };
-        let mut targets: Vec<Target> = some_names(mailboxes)?
-            .iter()
-            .map(|mailbox| target(Some(MailboxName::parse(mailbox))))
-            .collect();
+        let names = some_names(mailboxes)?;
+        match (names.as_slice(), wanted) {
+            (_, None) => {}
+            ([mailbox], Some(uids)) => self.view.order(Command::Want {
+                account: self.name.clone(),
+                mailbox: MailboxName::parse(mailbox),
+                uids,
+            })?,
+            (_, Some(_)) => {
+                let text = "fetch needs exactly one mailbox".to_owned();
+                return Err(Error::NotSupported(text));
+            }
+        }
+        let mut targets: Vec<Target> =
+            names.iter().map(|mailbox| target(Some(MailboxName::parse(mailbox)))).collect();
         if targets.is_empty() {
             targets.push(target(None));
         }

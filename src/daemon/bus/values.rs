@@ -8,7 +8,7 @@ use super::error::Error;
 use crate::daemon::document;
 pub(super) use crate::daemon::paths::account_object as account_path;
 use crate::engine::jobs::JobResult;
-use crate::model::ids::{AccountName, MailboxName};
+use crate::model::ids::{AccountName, MailboxName, Uid};
 use crate::model::outbox::Item;
 use crate::model::status::{MailboxStatus, Progress};
 
@@ -126,6 +126,19 @@ pub(super) fn submit_options(options: Options<'_>) -> Result<(bool, Wishes), Err
     }
     no_options(left)?;
     Ok((from_header, wishes))
+}
+
+/// The UIDs of the option `fetch` (`au`), and no other option.
+pub(super) fn wanted_uids(mut options: Options<'_>) -> Result<Option<Vec<Uid>>, Error> {
+    let wanted = options.remove("fetch");
+    no_options(options)?;
+    let Some(wanted) = wanted else { return Ok(None) };
+    let uids = Vec::<u32>::try_from(wanted)
+        .map_err(|_| Error::NotSupported("fetch is an array of UIDs (au)".to_owned()))?;
+    if uids.len() > NAMES_MAX {
+        return Err(Error::NotSupported(format!("at most {NAMES_MAX} messages at once")));
+    }
+    Ok(Some(uids.into_iter().filter_map(Uid::new).collect()))
 }
 
 /// Refuses every option: one that is not understood must not be taken for done.

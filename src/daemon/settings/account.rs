@@ -9,7 +9,7 @@ use super::raw::{Spot, Table, Value, nearest, quoted};
 use super::server::{Login, Protocol, Server, server};
 use super::{secret, values};
 use crate::model::account::{
-    Account, Brake, CreatePolicy, DeletePolicy, Direction, ImapSettings, Layout, Role,
+    Account, Brake, CreatePolicy, DeletePolicy, Direction, ImapSettings, Layout, Limits, Role,
     SmtpSettings, SyncPolicy,
 };
 use crate::model::ids::{AccountName, MailboxName};
@@ -194,6 +194,7 @@ fn sync(table: Table<'_>) -> SyncPolicy {
     let subscribed = table.take("subscribed_only").and_then(|v| v.boolean());
     let create = table.take("create").and_then(|v| v.choice(&creates));
     let delete = table.take("delete").and_then(|v| v.choice(&deletes));
+    let remove = table.take("remove_mailboxes").and_then(|v| v.boolean());
     let quarantine = table.take("quarantine").and_then(|v| v.parsed(values::duration));
     let policy = SyncPolicy {
         direction: direction.unwrap_or(default.direction),
@@ -201,10 +202,11 @@ fn sync(table: Table<'_>) -> SyncPolicy {
         subscribed_only: subscribed.unwrap_or(default.subscribed_only),
         create: create.unwrap_or(default.create),
         delete: delete.unwrap_or(default.delete),
+        remove_mailboxes: remove.unwrap_or(default.remove_mailboxes),
+        limits: limits(&table),
         brake: table.take("delete_brake").and_then(|v| v.table()).map_or(default.brake, brake),
         quarantine: quarantine.unwrap_or(default.quarantine),
     };
-    limits(&table);
     table.finish();
     policy
 }
@@ -216,6 +218,8 @@ fn default_sync() -> SyncPolicy {
         subscribed_only: false,
         create: CreatePolicy::Both,
         delete: DeletePolicy::Trash,
+        remove_mailboxes: false,
+        limits: Limits::default(),
         brake: BRAKE,
         quarantine: QUARANTINE,
     }
@@ -238,24 +242,12 @@ fn brake(table: Table<'_>) -> Brake {
     brake
 }
 
-/// The keys that limit what is synced: understood, but nothing but their defaults is built.
-fn limits(table: &Table<'_>) {
-    if let Some(value) = table.take("remove_mailboxes")
-        && value.boolean() == Some(true)
-    {
-        value.spot.problem("true is not supported yet");
-    }
-    for key in ["max_size", "max_age", "max_messages"] {
-        let Some(value) = table.take(key) else { continue };
-        let understood = match (value.as_text(), key) {
-            (Some("none"), _) => continue,
-            (_, "max_size") => value.parsed(values::size).is_some(),
-            (_, "max_age") => value.parsed(values::duration).is_some(),
-            _ => value.integer(1, u32::MAX).is_some(),
-        };
-        if understood {
-            value.spot.problem("anything but \"none\" is not supported yet");
-        }
+fn limits(table: &Table<'_>) -> Limits {
+    let limit = |key: &'static str| table.take(key).filter(|v| v.as_text() != Some("none"));
+    Limits {
+        max_size: limit("max_size").and_then(|v| v.parsed(values::size)),
+        max_age: limit("max_age").and_then(|v| v.parsed(values::duration)),
+        max_messages: limit("max_messages").and_then(|v| v.integer(1, u32::MAX)),
     }
 }
 

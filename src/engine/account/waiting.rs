@@ -9,7 +9,7 @@ use crate::engine::board::{micros_now, trouble};
 use crate::engine::jobs::report_error;
 use crate::model::event::{AccountReport, Consent, JobId};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::MailboxName;
+use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::AccountState;
 use crate::ports::local::{Ledger, Local};
 use crate::ports::remote::Connector;
@@ -32,6 +32,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                     Order::Pause(seconds) => return Box::pin(self.paused(seconds)).await,
                     Order::Sync(job, _) => self.refuse(job),
                     Order::Decide(mailbox, consent) => self.note(&mailbox, consent).await,
+                    Order::Want(mailbox, uids) => self.want(&mailbox, uids).await,
                 },
             }
         }
@@ -41,6 +42,13 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
     async fn note(&self, mailbox: &MailboxName, consent: Consent) {
         if let Err(failure) = self.worker.decide(mailbox, consent).await {
             tracing::warn!(%mailbox, %failure, "a word about held deletions was not recorded");
+        }
+    }
+
+    /// Records a wish that the next pass follows.
+    pub(super) async fn want(&self, mailbox: &MailboxName, uids: Vec<Uid>) {
+        if let Err(failure) = self.worker.want(mailbox, uids).await {
+            tracing::warn!(%mailbox, %failure, "a wish for messages was not recorded");
         }
     }
 
@@ -96,6 +104,10 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                 }
                 Order::Decide(mailbox, consent) => {
                     self.note(&mailbox, consent).await;
+                    Some(())
+                }
+                Order::Want(mailbox, uids) => {
+                    self.want(&mailbox, uids).await;
                     Some(())
                 }
                 Order::Sync(job, mailboxes) => {
