@@ -281,22 +281,24 @@ async fn refusals_and_cuts_are_never_an_empty_mailbox() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_whose_answer_was_lost_is_found_and_not_repeated() {
-    let world = world(|_| {});
-    world.sync_ok().await;
-    let inbox = world.server.mailbox("INBOX");
-    for n in 0..5 {
-        let body = format!("Message-ID: <up{n}@x>\n\n{n}\n");
-        drop_mail(&world.inbox_path(), &format!("up.{n}:2,S"), body.as_bytes());
+    for (lacking, lost) in [(&[Capability::MultiAppend][..], 3), (&[], 1)] {
+        let world = world_with(without(lacking), |_| {});
+        world.sync_ok().await;
+        let inbox = world.server.mailbox("INBOX");
+        for n in 0..5 {
+            let body = format!("Message-ID: <up{n}@x>\n\n{n}\n");
+            drop_mail(&world.inbox_path(), &format!("up.{n}:2,S"), body.as_bytes());
+        }
+        world.server.script(Rule::imap("APPEND").nth(lost).then(Action::CutAfter));
+        let report = world.sync().await;
+        assert!(report.error.is_some());
+        world.server.clear_script();
+        world.sync_ok().await;
+        assert_eq!(inbox.messages().len(), 5, "{lacking:?}");
+        assert_eq!(world.files("INBOX").len(), 5, "{lacking:?}");
+        world.sync_ok().await;
+        world.assert_quiet().await;
     }
-    world.server.script(Rule::imap("APPEND").nth(3).then(Action::CutAfter));
-    let report = world.sync().await;
-    assert!(report.error.is_some());
-    world.server.clear_script();
-    world.sync_ok().await;
-    assert_eq!(inbox.messages().len(), 5);
-    assert_eq!(world.files("INBOX").len(), 5);
-    world.sync_ok().await;
-    world.assert_quiet().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -569,7 +571,7 @@ async fn a_message_that_the_server_cannot_give_stops_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_the_server_refuses_stays_and_stops_no_other() {
-    let world = world(|_| {});
+    let world = world_with(without(&[Capability::MultiAppend]), |_| {});
     world.sync_ok().await;
     for n in 1..=5 {
         drop_mail(&world.inbox_path(), &format!("u{n}:2,S"), &mail(n));
@@ -624,6 +626,30 @@ async fn a_mailbox_whose_directory_is_gone_stops_no_other() {
     assert_eq!(report.mailboxes[&MailboxName::inbox()].uploaded, 1);
     assert_eq!(world.server.mailbox("INBOX").messages().len(), 1);
     assert_eq!(old.messages().len(), 1, "nothing is deleted because a directory is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_caught_lying_is_not_asked_that_way_again() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    for n in 1..=20 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    world.sync_ok().await;
+    inbox.expunge(5);
+    let rule = world.server.script(
+        Rule::imap("SELECT").then(Action::rewrite("(EARLIER) 5", "(EARLIER) 1:4294967295")),
+    );
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].deleted_local, 1);
+    assert_eq!(world.files("INBOX").len(), 19);
+    world.server.unscript(rule);
+    world.server.clear_commands();
+    inbox.expunge(6);
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].deleted_local, 1);
+    assert!(world.server.commands().iter().all(|c| !c.line.contains("QRESYNC")));
+    world.assert_quiet().await;
 }
 
 /// Limits touch the local copy and nothing else: the server hears no command that changes anything.

@@ -7,6 +7,7 @@ pub mod board;
 mod compare;
 mod conclude;
 mod deferred;
+mod depth;
 mod download;
 mod edits;
 mod execute;

@@ -17,7 +17,7 @@ use crate::model::view::{
     Stamp, Sub,
 };
 use crate::ports::hints::HintBox;
-use crate::ports::remote::Upload;
+use crate::ports::remote::{Quirk, Upload};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -329,6 +329,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Binds the ledger to a root.
     fn set_root(&self, id: &str) -> Result<(), Failure>;
+
+    /// What the server was caught at before.
+    fn quirks(&self) -> Result<BTreeSet<Quirk>, Failure>;
+
+    /// Remembers what the server was caught at.
+    fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure>;
 
     /// All mailboxes.
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure>;

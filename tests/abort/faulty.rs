@@ -214,6 +214,14 @@ impl<G: Ledger> Ledger for Faulty<G> {
         self.fate.run(|| self.inner.set_root(id))
     }
 
+    fn quirks(&self) -> Result<BTreeSet<Quirk>, Failure> {
+        self.inner.quirks()
+    }
+
+    fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure> {
+        self.fate.run(|| self.inner.learn_quirk(quirk))
+    }
+
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {
         self.inner.mailboxes()
     }
@@ -295,6 +303,18 @@ impl<C: Connector> Connector for Faulty<C> {
 impl<R: Remote> Remote for Faulty<R> {
     fn can_push(&self) -> bool {
         self.inner.can_push()
+    }
+
+    fn can_notify(&self) -> bool {
+        self.inner.can_notify()
+    }
+
+    fn quirks(&self) -> &BTreeSet<Quirk> {
+        self.inner.quirks()
+    }
+
+    fn expect(&mut self, quirks: &BTreeSet<Quirk>) {
+        self.inner.expect(quirks);
     }
 
     fn permanent(&self) -> &Permanent {
@@ -411,6 +431,14 @@ impl<R: Remote> Remote for Faulty<R> {
 
     async fn wait(&mut self, mailbox: &MailboxName, limit: Duration) -> Result<Woken, Failure> {
         self.inner.wait(mailbox, limit).await
+    }
+
+    async fn begin_notify(&mut self) -> Result<bool, Failure> {
+        self.inner.begin_notify().await
+    }
+
+    async fn wait_any(&mut self, limit: Duration) -> Result<Heard, Failure> {
+        self.inner.wait_any(limit).await
     }
 
     async fn logout(self) {

@@ -13,6 +13,7 @@ mod fixture;
 mod kill;
 mod latency;
 mod limits;
+mod notify;
 mod on_the_bus;
 mod outbox;
 mod secrets;

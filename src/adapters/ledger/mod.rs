@@ -7,6 +7,7 @@ mod apply;
 mod read;
 mod schema;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,7 @@ use crate::model::ids::{Base, MailboxName};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, RowId, SkippedMessage};
 use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::remote::Quirk;
 
 /// The ledger file of one account; one writer at a time.
 #[derive(Debug)]
@@ -76,6 +78,18 @@ impl Ledger for SqliteLedger {
     fn set_root(&self, id: &str) -> Result<(), Failure> {
         self.db()
             .execute("INSERT OR REPLACE INTO meta(k, v) VALUES ('root', ?1)", [id])
+            .map(|_| ())
+            .map_err(|e| self.classify("write the ledger", &e))
+    }
+
+    fn quirks(&self) -> Result<BTreeSet<Quirk>, Failure> {
+        read::quirks(&self.db()).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure> {
+        let key = format!("quirk:{}", quirk.as_str());
+        self.db()
+            .execute("INSERT OR REPLACE INTO meta(k, v) VALUES (?1, '1')", [key])
             .map(|_| ())
             .map_err(|e| self.classify("write the ledger", &e))
     }

@@ -1,5 +1,7 @@
 //! What the ledger knows. Floor 3.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension as _, Result, Row};
 
 use crate::model::event::Consent;
@@ -8,6 +10,7 @@ use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, Cursor, RowId, RowState, SkippedMessage, Stamp, Sub};
 use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::remote::Quirk;
 
 fn now() -> i64 {
     i64::try_from(super::now_seconds()).unwrap_or(i64::MAX)
@@ -15,6 +18,16 @@ fn now() -> i64 {
 
 pub(super) fn root(db: &Connection) -> Result<Option<String>> {
     db.query_row("SELECT v FROM meta WHERE k = 'root'", [], |row| row.get(0)).optional()
+}
+
+pub(super) fn quirks(db: &Connection) -> Result<BTreeSet<Quirk>> {
+    let mut statement = db.prepare_cached("SELECT k FROM meta WHERE k LIKE 'quirk:%'")?;
+    let names = statement.query_map([], |row| row.get::<_, String>(0))?;
+    let names = names.collect::<Result<Vec<_>>>()?;
+    let is_named =
+        |quirk: &Quirk| names.iter().any(|n| n.strip_prefix("quirk:") == Some(quirk.as_str()));
+    // A name of another version means nothing to this one.
+    Ok(Quirk::ALL.into_iter().filter(is_named).collect())
 }
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,

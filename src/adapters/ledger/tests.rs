@@ -130,6 +130,18 @@ fn the_file_is_private() {
     assert_eq!(mode & 0o777, 0o600);
 }
 
+#[test]
+fn what_a_server_was_caught_at_is_remembered() {
+    let (_dir, ledger) = ledger();
+    assert!(ledger.quirks().unwrap().is_empty());
+    for quirk in [Quirk::NoQresync, Quirk::NoQresync, Quirk::DoubtCondstore] {
+        ledger.learn_quirk(quirk).unwrap();
+    }
+    ledger.set_root("r").unwrap();
+    let known = ledger.quirks().unwrap();
+    assert_eq!(known, BTreeSet::from([Quirk::NoQresync, Quirk::DoubtCondstore]));
+}
+
 /// The tables as version 1 made them, with a row of each kind.
 const VERSION_1: &str = "
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT;
