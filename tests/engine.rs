@@ -163,22 +163,24 @@ async fn refusals_and_cuts_are_never_an_empty_mailbox() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_whose_answer_was_lost_is_found_and_not_repeated() {
-    let world = world(|_| {});
-    world.sync_ok().await;
-    let inbox = world.server.mailbox("INBOX");
-    for n in 0..5 {
-        let body = format!("Message-ID: <up{n}@x>\n\n{n}\n");
-        drop_mail(&world.path("INBOX"), &format!("up.{n}:2,S"), body.as_bytes());
+    for (lacking, lost) in [(&[Capability::MultiAppend][..], 3), (&[], 1)] {
+        let world = World::new(without(lacking), |_| {});
+        world.sync_ok().await;
+        let inbox = world.server.mailbox("INBOX");
+        for n in 0..5 {
+            let body = format!("Message-ID: <up{n}@x>\n\n{n}\n");
+            drop_mail(&world.path("INBOX"), &format!("up.{n}:2,S"), body.as_bytes());
+        }
+        world.server.script(Rule::imap("APPEND").nth(lost).then(Action::CutAfter));
+        let report = world.sync().await;
+        assert!(report.error.is_some());
+        world.server.clear_script();
+        world.sync_ok().await;
+        assert_eq!(inbox.messages().len(), 5, "{lacking:?}");
+        assert_eq!(world.files("INBOX").len(), 5, "{lacking:?}");
+        world.sync_ok().await;
+        world.assert_quiet().await;
     }
-    world.server.script(Rule::imap("APPEND").nth(3).then(Action::CutAfter));
-    let report = world.sync().await;
-    assert!(report.error.is_some());
-    world.server.clear_script();
-    world.sync_ok().await;
-    assert_eq!(inbox.messages().len(), 5);
-    assert_eq!(world.files("INBOX").len(), 5);
-    world.sync_ok().await;
-    world.assert_quiet().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -431,7 +433,7 @@ async fn a_message_that_the_server_cannot_give_stops_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_the_server_refuses_stays_and_stops_no_other() {
-    let world = world(|_| {});
+    let world = World::new(without(&[Capability::MultiAppend]), |_| {});
     world.sync_ok().await;
     for n in 1..=5 {
         drop_mail(&world.path("INBOX"), &format!("u{n}:2,S"), &mail(n));
@@ -486,6 +488,30 @@ async fn a_mailbox_whose_directory_is_gone_stops_no_other() {
     assert_eq!(report.mailboxes[&MailboxName::inbox()].uploaded, 1);
     assert_eq!(world.server.mailbox("INBOX").messages().len(), 1);
     assert_eq!(old.messages().len(), 1, "nothing is deleted because a directory is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_was_caught_lying_is_not_asked_that_way_again() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    for n in 1..=20 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    world.sync_ok().await;
+    inbox.expunge(5);
+    let rule = world.server.script(
+        Rule::imap("SELECT").then(Action::rewrite("(EARLIER) 5", "(EARLIER) 1:4294967295")),
+    );
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].deleted_local, 1);
+    assert_eq!(world.files("INBOX").len(), 19);
+    world.server.unscript(rule);
+    world.server.clear_commands();
+    inbox.expunge(6);
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].deleted_local, 1);
+    assert!(world.server.commands().iter().all(|c| !c.line.contains("QRESYNC")));
+    world.assert_quiet().await;
 }
 
 /// Limits touch the local copy and nothing else: the server hears no command that changes anything.
@@ -559,4 +585,50 @@ async fn a_large_or_old_message_is_skipped_and_comes_when_it_is_asked_for() {
     // They stay, although the limits still say otherwise.
     world.assert_quiet().await;
     assert_eq!(world.files("INBOX").len(), 3);
+}
+
+/// Drafts are rewritten in place; the server gets one new message, and only then loses the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
+    let world = world(|_| {});
+    let drafts = world.server.mailbox("Drafts");
+    drafts.append(&mail(1), &["\\Draft", "\\Seen"], Some(1_000_000_000));
+    drafts.append(&mail(2), &["\\Draft", "\\Seen"], Some(1_000_000_000));
+    world.sync_ok().await;
+    world.assert_quiet().await;
+    let dir = world.account.maildir.join("Drafts");
+    let files = world.files("Drafts");
+    let (name, _) = files.iter().find(|(_, b)| b.ends_with(b"hello 1\n")).unwrap();
+    let path = dir.join(name);
+    let rewrite = |text: &[u8], age: u64| {
+        std::fs::write(&path, text).unwrap();
+        let file = std::fs::File::options().append(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).unwrap();
+    };
+    rewrite(b"Message-ID: <1@x>\nSubject: 1\n\nhello again, and longer\n", 60);
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName("Drafts".into())].uploaded, 1);
+    let there = drafts.messages();
+    assert_eq!(there.len(), 2, "the old text is gone");
+    let new = there.iter().find(|m| m.bytes.ends_with(b"hello again, and longer\r\n")).unwrap();
+    assert!(new.flags.iter().any(|f| f == "\\Draft"));
+    assert_eq!(world.server.mailbox("Trash").messages().len(), 0, "nobody wants old drafts there");
+    assert!(path.exists());
+    world.assert_quiet().await;
+
+    // A file that is being written is left alone until it stands still.
+    rewrite(b"half a dra", 0);
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName("Drafts".into())].uploaded, 1);
+    world.assert_quiet().await;
+
+    // Touched, but the same.
+    rewrite(b"half a dra", 5);
+    world.assert_quiet().await;
+
+    // Rewritten and removed at once: an ordinary deletion.
+    rewrite(b"never seen", 60);
+    std::fs::remove_file(&path).unwrap();
+    world.sync_ok().await;
+    assert_eq!(drafts.messages().len(), 1);
 }

@@ -94,6 +94,15 @@ impl Stream {
         address.ok().map(|address| address.ip())
     }
 
+    /// The address of the other end.
+    pub fn peer_ip(&self) -> Option<IpAddr> {
+        let address = match &self.inner {
+            Inner::Plain(tcp) => tcp.peer_addr(),
+            Inner::Tls(tls) => tls.get_ref().peer_addr(),
+        };
+        address.ok().map(|address| address.ip())
+    }
+
     fn encrypted(stream: TlsStream<TcpStream>) -> Self {
         Self { inner: Inner::Tls(Box::new(stream)) }
     }

@@ -14,7 +14,7 @@ use crate::engine::board::{micros_now, trouble};
 use crate::engine::jobs::Jobs;
 use crate::engine::mailbox::Reason;
 use crate::engine::pass::{Pass, Worker};
-use crate::engine::push::wait_for_changes;
+use crate::engine::push::{Waiter, Watching};
 use crate::model::event::{Consent, Hint, JobId};
 use crate::model::failure::Failure;
 use crate::model::ids::{MailboxName, Uid};
@@ -115,8 +115,8 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         self.n_refused = 0;
         let push_stop = CancellationToken::new();
         let guard = push_stop.clone().drop_guard();
-        let push = self.start_push(&remote, &push_stop);
-        self.worker.board.account(&self.worker.account.name, |a| a.push = push);
+        self.start_push(&remote, &push_stop);
+        self.worker.show_push();
         let ended = self.connected(&mut remote).await;
         drop(guard);
         if !matches!(ended, Ended::Failed(_)) {
@@ -125,30 +125,34 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         ended
     }
 
-    fn start_push(&mut self, remote: &C::Remote, stop: &CancellationToken) -> Push {
+    fn start_push(&mut self, remote: &C::Remote, stop: &CancellationToken) {
         // One connection is for work; the mailboxes that find no place are polled.
         let places = usize::try_from(self.drive.max_connections).unwrap_or(1).saturating_sub(1);
-        let can_push = remote.can_push() && places > 0 && !self.drive.push.is_empty();
-        self.worker.pushed.clear();
-        if !can_push {
-            return Push::Poll;
+        let mailboxes: Vec<MailboxName> = if remote.can_push() {
+            self.drive.push.iter().take(places).cloned().collect()
+        } else {
+            Vec::new()
+        };
+        let has_notify = remote.can_notify() && places > 0 && !self.drive.push.is_empty();
+        let is_idle = !has_notify && !mailboxes.is_empty();
+        let watching = Arc::new(Watching::new(if is_idle { Push::Idle } else { Push::Poll }));
+        self.worker.pushed = mailboxes.iter().cloned().collect();
+        self.worker.watching = Arc::clone(&watching);
+        let connector = Arc::clone(&self.worker.connector);
+        let (hints, stop) = (Arc::clone(&self.hints), stop.clone());
+        let waiter = Waiter { connector, mailboxes, hints, watching, stop };
+        if has_notify {
+            tokio::spawn(waiter.wait_for_all());
+        } else if is_idle {
+            tokio::spawn(waiter.wait_for_each());
         }
-        for mailbox in self.drive.push.iter().take(places) {
-            self.worker.pushed.insert(mailbox.clone());
-            tokio::spawn(wait_for_changes(
-                Arc::clone(&self.worker.connector),
-                mailbox.clone(),
-                Arc::clone(&self.hints),
-                stop.clone(),
-            ));
-        }
-        Push::Idle
     }
 
     /// Works on one connection: a full pass, then whatever hints, orders and the clock ask for.
     async fn connected(&mut self, remote: &mut C::Remote) -> Ended {
         let mut rechecks: BTreeMap<MailboxName, Instant> = BTreeMap::new();
         let mut next_poll = Instant::now();
+        self.worker.depths.may_be_shallow = false;
         loop {
             if Instant::now() >= next_poll || !self.waiting.is_empty() {
                 let jobs = std::mem::take(&mut self.waiting);
@@ -215,6 +219,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         if !is_full {
             targets = jobs.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
         }
+        self.worker.depths.may_be_shallow &= jobs.is_empty();
         let mut pass = self.worker.full_pass(remote, &targets).await;
         // Whoever waits for a sync wants the deletions as well.
         while !jobs.is_empty() && !pass.is_spoilt() && !pass.recheck.is_empty() {
@@ -227,6 +232,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                 break;
             }
         }
+        self.worker.depths.may_be_shallow = true;
         (pass, is_full)
     }
 
@@ -234,7 +240,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
     async fn hinted(&mut self, remote: &mut C::Remote) -> Pass {
         // Writers touch a file several times; one look serves them all.
         sleep(DEBOUNCE).await;
-        let hints = self.hints.take();
+        let hints = self.worker.relevant(self.hints.take());
         if hints.contains(&Hint::Everything) {
             self.set_state(AccountState::Syncing);
             return self.worker.full_pass(remote, &[]).await;
@@ -319,6 +325,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             return pass.failure.map(Ended::Failed);
         }
         self.n_failures = 0;
+        self.worker.show_push();
         let next_retry = micros_now().saturating_add(self.drive.poll_interval.as_micros() as u64);
         self.worker.board.account(&self.worker.account.name, |a| {
             a.state = AccountState::Idle;

@@ -8,10 +8,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::engine::board::{Board, micros_now};
 use crate::engine::deferred::Deferred;
+use crate::engine::depth::Depths;
 use crate::engine::jobs::report_error;
 use crate::engine::looks::Looks;
 use crate::engine::mailbox::Reason;
 use crate::engine::offload::offload;
+use crate::engine::push::Watching;
 use crate::model::account::{Account, Role};
 use crate::model::event::{AccountReport, Consent};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
@@ -38,8 +40,10 @@ pub struct Worker<L: Local, G: Ledger, C: Connector> {
     pub(super) roles: BTreeMap<Role, MailboxName>,
     /// Mailboxes whose numbers are on the board.
     pub(super) counted: BTreeSet<MailboxName>,
-    /// Mailboxes that a connection waits for.
+    /// Mailboxes of `push` that find a connection.
     pub(super) pushed: BTreeSet<MailboxName>,
+    pub(super) watching: Arc<Watching>,
+    pub(super) depths: Depths,
     pub(super) watcher: Option<Box<dyn LocalWatcher>>,
 }
 
@@ -134,6 +138,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             roles: BTreeMap::new(),
             counted: BTreeSet::new(),
             pushed: BTreeSet::new(),
+            watching: Arc::new(Watching::new(Push::None)),
+            depths: Depths::default(),
             watcher: None,
         }
     }
@@ -214,6 +220,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         targets: &[MailboxName],
     ) -> Pass {
         let mut pass = Pass::default();
+        if let Err(failure) = self.recall(remote).await {
+            pass.fail(failure);
+            return pass;
+        }
         let candidates = match self.candidates(remote, targets).await {
             Ok(candidates) => candidates,
             Err(failure) => {
@@ -231,7 +241,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                     if let Some(watcher) = &mut self.watcher {
                         watcher.add(&name);
                     }
-                    if !self.is_unchanged(&candidate) {
+                    // What cannot be looked at is told by the pass over the mailbox.
+                    let edits = self.mark_edits(&name).await.unwrap_or_default();
+                    let is_edited = edits.is_any || edits.recheck.is_some();
+                    if is_edited || !self.is_unchanged(&candidate) {
                         self.look_into(remote, &name, Reason::Any, &mut pass).await;
                     }
                 }
@@ -292,7 +305,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     }
 
     /// All mailboxes of both sides that are chosen, INBOX first.
-    async fn candidates(
+    pub(super) async fn candidates(
         &mut self,
         remote: &mut C::Remote,
         targets: &[MailboxName],
@@ -357,17 +370,6 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             Ok(Here { on_disk, rows: ledger.mailboxes()?, stamps })
         })
         .await
-    }
-
-    /// How changes of a mailbox on the server are noticed.
-    pub(super) fn push_of(&self, name: &MailboxName) -> Push {
-        if self.watcher.is_none() {
-            Push::None
-        } else if self.pushed.contains(name) {
-            Push::Idle
-        } else {
-            Push::Poll
-        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::engine::board::micros_now;
 use crate::engine::compare::{Compared, compare, unchanged, with_files, with_remote};
 use crate::engine::observe;
@@ -30,14 +32,20 @@ pub(super) struct Sight {
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     /// Asks the server what is there, or what changed.
     pub(super) async fn look_there(
-        &self,
+        &mut self,
         remote: &mut C::Remote,
         name: &MailboxName,
         sight: &Sight,
     ) -> Result<Arc<RemoteView>, Failure> {
         let uids = &sight.compared.base.uids;
-        let known = sight.row.cursor.map(|cursor| Known { cursor, uids });
-        Ok(Arc::new(remote.changes(name, known).await?))
+        let depth = self.depths.next(name, Instant::now());
+        let known = sight.row.cursor.map(|cursor| Known { cursor, uids, depth });
+        let quirks = remote.quirks().clone();
+        let view = remote.changes(name, known).await;
+        self.remember(remote, &quirks).await?;
+        let view = view?;
+        self.depths.looked(name, depth, Instant::now());
+        Ok(Arc::new(view))
     }
 
     /// Holds the ledger against a complete scan, and against the server's answer if there is one.

@@ -119,6 +119,8 @@ impl AccountState {
 /// How changes on the server are noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Push {
+    /// NOTIFY (RFC 5465).
+    Notify,
     /// IDLE (RFC 2177).
     Idle,
     /// Polling.
@@ -132,6 +134,7 @@ impl Push {
     /// As on D-Bus and in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Notify => "notify",
             Self::Idle => "idle",
             Self::Poll => "poll",
             Self::None => "none",

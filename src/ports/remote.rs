@@ -98,6 +98,46 @@ pub struct Known<'a> {
     pub cursor: Cursor,
     /// The UIDs that are known to have existed then.
     pub uids: &'a UidSet,
+    /// How much of it is to be looked at where the server cannot tell what changed.
+    pub depth: Depth,
+}
+
+/// How much of a mailbox is looked at for changed flags where the server has no CONDSTORE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Every message.
+    All,
+    /// The newest, and another part of the rest in each round.
+    Some(u32),
+}
+
+/// A habit of a server that it was caught at, and that is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Quirk {
+    /// QRESYNC told once what was not so.
+    DoubtQresync,
+    /// QRESYNC cannot be believed.
+    NoQresync,
+    /// A mod-sequence went back once.
+    DoubtCondstore,
+    /// Mod-sequences cannot be believed.
+    NoCondstore,
+}
+
+impl Quirk {
+    /// Every one.
+    pub const ALL: [Self; 4] =
+        [Self::DoubtQresync, Self::NoQresync, Self::DoubtCondstore, Self::NoCondstore];
+
+    /// The name under which it is remembered.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::DoubtQresync => "doubt-qresync",
+            Self::NoQresync => "no-qresync",
+            Self::DoubtCondstore => "doubt-condstore",
+            Self::NoCondstore => "no-condstore",
+        }
+    }
 }
 
 /// How messages are removed.
@@ -136,12 +176,32 @@ pub enum Woken {
     Quiet,
 }
 
+/// What the server told about its mailboxes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Heard {
+    /// These changed.
+    pub mailboxes: BTreeSet<MailboxName>,
+    /// Mailboxes came, went, or were subscribed to.
+    pub is_list_changed: bool,
+    /// It will tell nothing more: it was too much (RFC 5465 §5.8).
+    pub is_over: bool,
+}
+
 /// A connection that is logged in. Any `Err` of account scope means that it must be dropped.
 ///
 /// None of the methods is cancel safe: a dropped future means a dropped connection.
 pub trait Remote: Send {
     /// Whether the server can push (IDLE).
     fn can_push(&self) -> bool;
+
+    /// Whether the server can tell changes of all mailboxes on one connection (NOTIFY, RFC 5465).
+    fn can_notify(&self) -> bool;
+
+    /// What the server was caught at so far.
+    fn quirks(&self) -> &BTreeSet<Quirk>;
+
+    /// Tells what the server was caught at before.
+    fn expect(&mut self, quirks: &BTreeSet<Quirk>);
 
     /// Which flags the selected mailbox keeps.
     fn permanent(&self) -> &Permanent;
@@ -228,6 +288,13 @@ pub trait Remote: Send {
         mailbox: &MailboxName,
         limit: Duration,
     ) -> impl Future<Output = Result<Woken, Failure>> + Send;
+
+    /// Asks for changes of all mailboxes: what happens from now on is told by `wait_any`. False if
+    /// the server refuses; the connection is good for anything else then.
+    fn begin_notify(&mut self) -> impl Future<Output = Result<bool, Failure>> + Send;
+
+    /// Waits until the server tells something about any mailbox, at most `limit`.
+    fn wait_any(&mut self, limit: Duration) -> impl Future<Output = Result<Heard, Failure>> + Send;
 
     /// Ends the connection politely, within a short deadline.
     fn logout(self) -> impl Future<Output = ()> + Send;

@@ -12,7 +12,8 @@ use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
 use postrider::model::status::Watch;
 use postrider::model::uids::UidSet;
 use postrider::model::view::{
-    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, SkippedMessage, Stamp,
+    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, RowId, SkippedMessage,
+    Stamp,
 };
 use postrider::ports::hints::HintBox;
 use postrider::ports::local::*;
@@ -156,6 +157,10 @@ impl<L: Local> Local for Faulty<L> {
         self.inner.open(mailbox, seen)
     }
 
+    fn dates(&self, mailbox: &MailboxName) -> Result<Vec<(Seen, i64)>, Failure> {
+        self.inner.dates(mailbox)
+    }
+
     fn fingerprints(
         &self,
         mailbox: &MailboxName,
@@ -188,6 +193,14 @@ impl<G: Ledger> Ledger for Faulty<G> {
         self.fate.run("set_root", || self.inner.set_root(id))
     }
 
+    fn quirks(&self) -> Result<BTreeSet<Quirk>, Failure> {
+        self.inner.quirks()
+    }
+
+    fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure> {
+        self.fate.run("learn_quirk", || self.inner.learn_quirk(quirk))
+    }
+
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {
         self.inner.mailboxes()
     }
@@ -206,6 +219,14 @@ impl<G: Ledger> Ledger for Faulty<G> {
 
     fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure> {
         self.inner.rows(mailbox, uids)
+    }
+
+    fn replaced(&self, mailbox: MailboxId) -> Result<Vec<(RowId, Base)>, Failure> {
+        self.inner.replaced(mailbox)
+    }
+
+    fn digest(&self, row: RowId) -> Result<Option<[u8; 32]>, Failure> {
+        self.inner.digest(row)
     }
 
     fn skipped(&self, mailbox: MailboxId) -> Result<Vec<SkippedMessage>, Failure> {
@@ -261,6 +282,18 @@ impl<C: Connector> Connector for Faulty<C> {
 impl<R: Remote> Remote for Faulty<R> {
     fn can_push(&self) -> bool {
         self.inner.can_push()
+    }
+
+    fn can_notify(&self) -> bool {
+        self.inner.can_notify()
+    }
+
+    fn quirks(&self) -> &BTreeSet<Quirk> {
+        self.inner.quirks()
+    }
+
+    fn expect(&mut self, quirks: &BTreeSet<Quirk>) {
+        self.inner.expect(quirks);
     }
 
     fn permanent(&self) -> &Permanent {
@@ -390,6 +423,14 @@ impl<R: Remote> Remote for Faulty<R> {
 
     async fn wait(&mut self, mailbox: &MailboxName, limit: Duration) -> Result<Woken, Failure> {
         self.inner.wait(mailbox, limit).await
+    }
+
+    async fn begin_notify(&mut self) -> Result<bool, Failure> {
+        self.inner.begin_notify().await
+    }
+
+    async fn wait_any(&mut self, limit: Duration) -> Result<Heard, Failure> {
+        self.inner.wait_any(limit).await
     }
 
     async fn logout(self) {

@@ -24,7 +24,6 @@ fn the_session_bus_has_the_objects_and_a_job_can_be_waited_for() {
     daemon.reaches("work", "idle");
     servers.dovecot.client("bus").append("Junk", "", 1_500_000_000, &mail::numbered(1));
     let session = world.bus.as_ref().unwrap();
-    // Junk is not pushed: only the job brings it.
     let sync = ["Sync", "asa{sv}", "1", "work", "0"];
     let job = session.call(MANAGER, "Manager", &sync)[0].as_u64().unwrap();
     let result = session.call(MANAGER, "Manager", &["WaitJob", "u", &job.to_string()]);
@@ -38,7 +37,7 @@ fn the_session_bus_has_the_objects_and_a_job_can_be_waited_for() {
     assert_eq!(of_account("Name"), "work");
     assert_eq!(of_account("Address"), "work@example.org");
     assert_eq!(of_account("Protocol"), "imap");
-    assert_eq!(of_account("Push"), "idle");
+    session.shows(&work, "Account", "Push", "notify");
     assert_eq!(of_account("Watch"), "inotify");
     assert_eq!(of_account("ErrorName"), "");
     assert!(of_account("LastSuccess").as_u64().unwrap() > 1_700_000_000_000_000);

@@ -1,5 +1,7 @@
 //! What the server said, in our own words: no type of the library goes further than this. Floor 3.
 
+use std::ops::RangeInclusive;
+
 use async_imap::imap_proto::rfc4315::UidSetMember;
 use async_imap::imap_proto::{
     AttributeValue, MailboxDatum, NameAttribute, Response, ResponseCode, Status, StatusAttribute,
@@ -15,7 +17,11 @@ pub(super) enum Item {
     Exists(u32),
     /// A message is gone; by sequence number, so only the fact is of use.
     Expunge,
-    Vanished(u32),
+    /// Messages are gone, by UID; a range can say 1:4294967295. Earlier means before the SELECT.
+    Vanished {
+        uids: Vec<RangeInclusive<u32>>,
+        is_earlier: bool,
+    },
     Fetch(FetchItem),
     List(ListItem),
     Status(StatusItem),
@@ -34,6 +40,8 @@ pub(super) struct FetchItem {
     pub(super) size: Option<u32>,
     /// A whole body, line ends LF.
     pub(super) body: Option<Vec<u8>>,
+    /// The size of that body as it came.
+    pub(super) wire_bytes: u64,
     /// A piece of a body or a header, as it came.
     pub(super) part: Option<Vec<u8>>,
 }
@@ -66,8 +74,8 @@ pub(super) enum Code {
     /// Nothing can be stored.
     ReadOnly,
     HighestModSeq(u64),
-    /// UIDVALIDITY and the first UID.
-    AppendUid(u32, Option<u32>),
+    /// UIDVALIDITY and the UIDs in the order of the messages, at most [`COPIED_MAX`] of them.
+    AppendUid(u32, Vec<u32>),
     /// UIDVALIDITY of the target, old and new UIDs, at most [`COPIED_MAX`] of them.
     CopyUid(u32, Vec<u32>, Vec<u32>),
     TryCreate,
@@ -120,10 +128,10 @@ pub(super) fn convert(response: &Response<'_>) -> Converted {
         }
         Response::Continue(_) => Item::Continue,
         Response::Expunge(_) => Item::Expunge,
-        Response::Vanished { uids, .. } => {
-            // A range can be 1:4294967295: it is counted, never expanded.
-            let n = uids.iter().map(|r| r.end().saturating_sub(*r.start()).saturating_add(1));
-            Item::Vanished(n.fold(0, u32::saturating_add))
+        Response::Vanished { uids, earlier } => {
+            // `310:300` is the same as `300:310` (RFC 9051 §9, seq-range).
+            let range = |r: &RangeInclusive<u32>| *r.start().min(r.end())..=*r.start().max(r.end());
+            Item::Vanished { uids: uids.iter().map(range).collect(), is_earlier: *earlier }
         }
         Response::Fetch(_, attributes) => Item::Fetch(fetch_item(attributes)),
         Response::MailboxData(MailboxDatum::Exists(n)) => Item::Exists(*n),
@@ -151,6 +159,7 @@ fn fetch_item(attributes: &[AttributeValue<'_>]) -> FetchItem {
             AttributeValue::InternalDate(text) => item.date = parse_date_time(text),
             AttributeValue::Rfc822Size(size) => item.size = Some(*size),
             AttributeValue::BodySection { section: None, index: None, data: Some(data) } => {
+                item.wire_bytes = data.len() as u64;
                 item.body = Some(to_lf(data));
             }
             AttributeValue::BodySection { data: Some(data), .. } => item.part = Some(data.to_vec()),
@@ -196,7 +205,7 @@ fn code_of(code: Option<&ResponseCode<'_>>, text: &str) -> Code {
         Some(ResponseCode::UidValidity(n)) => Code::UidValidity(*n),
         Some(ResponseCode::HighestModSeq(n)) => Code::HighestModSeq(*n),
         Some(ResponseCode::AppendUid(validity, uids)) => {
-            Code::AppendUid(*validity, uids.first().map(first_uid))
+            Code::AppendUid(*validity, some_uids(uids))
         }
         Some(ResponseCode::CopyUid(validity, from, to)) => {
             Code::CopyUid(*validity, some_uids(from), some_uids(to))
@@ -225,13 +234,6 @@ fn some_uids(members: &[UidSetMember]) -> Vec<u32> {
 
 /// Messages that one command copies or moves at most.
 pub(super) const COPIED_MAX: usize = 2000;
-
-fn first_uid(member: &UidSetMember) -> u32 {
-    match member {
-        UidSetMember::Uid(uid) => *uid,
-        UidSetMember::UidRange(range) => *range.start(),
-    }
-}
 
 /// What a NO means, by its response code (RFC 5530 and others).
 fn classify_no(code: &Code, text: &str) -> Failure {

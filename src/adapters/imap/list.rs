@@ -6,6 +6,7 @@ use crate::model::account::Role;
 use crate::model::failure::Failure;
 use crate::model::ids::{MailboxName, ModSeq, UidValidity};
 use crate::model::view::{Cursor, RemoteMailbox};
+use crate::ports::remote::Quirk;
 use crate::rules::names;
 
 impl ImapRemote {
@@ -39,14 +40,15 @@ impl ImapRemote {
     }
 
     fn status_items(&self) -> &'static str {
-        if self.has("CONDSTORE") {
+        if self.has("CONDSTORE") && !self.quirks.contains(&Quirk::NoCondstore) {
             "MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ"
         } else {
             "MESSAGES UIDNEXT UIDVALIDITY"
         }
     }
 
-    fn take_names(&mut self, lists: Vec<ListItem>) -> Vec<RemoteMailbox> {
+    /// Learns how the server spells its mailboxes.
+    pub(super) fn take_names(&mut self, lists: Vec<ListItem>) -> Vec<RemoteMailbox> {
         self.names.clear();
         let mut mailboxes: Vec<RemoteMailbox> = Vec::new();
         for list in lists.into_iter().take(MAILBOXES_MAX) {
@@ -149,7 +151,7 @@ const ROLES: &[(&str, Role)] = &[
 ];
 
 /// More mailboxes than this are not taken from one server.
-const MAILBOXES_MAX: usize = 10_000;
+pub(super) const MAILBOXES_MAX: usize = 10_000;
 const NAME_BYTES_MAX: usize = 1024;
 /// Commands in flight.
 const PIPELINE: usize = 32;

@@ -9,6 +9,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::deflate::{Deflate, Duplex};
+use super::words::{Tagged, capability_code, pays_to_compress, personal_prefix, tagged};
 use crate::adapters::net::{self, Stream, is_loopback_host};
 use crate::adapters::sasl;
 use crate::adapters::secrets;
@@ -18,8 +20,8 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 /// A stream that is logged in.
 #[derive(Debug)]
 pub(super) struct LoggedIn {
-    /// The stream.
-    pub(super) stream: Stream,
+    /// The stream, compressed where that was agreed on.
+    pub(super) stream: Box<dyn Duplex>,
     /// What was read from it but not used.
     pub(super) leftover: Vec<u8>,
     /// Capabilities after the login, upper case.
@@ -28,13 +30,20 @@ pub(super) struct LoggedIn {
     pub(super) namespace: Option<String>,
 }
 
-/// Connects, encrypts and logs in, all within the endpoint's timeout.
-///
-/// The namespace is asked for only where nobody fixed the prefix.
+/// What a connection is to have beside the login.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wishes {
+    /// The namespace is asked for only where nobody fixed the prefix.
+    pub(super) namespace: bool,
+    /// Whether to compress even where it does not pay.
+    pub(super) compression: bool,
+}
+
+/// Connects, encrypts, logs in and compresses, all within the endpoint's timeout.
 pub(super) async fn log_in(
     endpoint: &Endpoint,
     account: &str,
-    wants_namespace: bool,
+    wishes: Wishes,
 ) -> Result<LoggedIn, Failure> {
     let secret = match &endpoint.password {
         Some(source) => Some(secrets::resolve(source, account).await?),
@@ -43,8 +52,7 @@ pub(super) async fn log_in(
     let deadline = Instant::now() + endpoint.timeout;
     let stream = net::dial(endpoint, "IMAP").await?;
     let buffer = Vec::new();
-    let dialogue =
-        Dialogue { stream, buffer, endpoint, account, deadline, tag: 0, wants_namespace };
+    let dialogue = Dialogue { stream, buffer, endpoint, account, deadline, tag: 0, wishes };
     dialogue.run(secret).await
 }
 
@@ -55,13 +63,7 @@ struct Dialogue<'a> {
     account: &'a str,
     deadline: Instant,
     tag: u32,
-    wants_namespace: bool,
-}
-
-/// The tagged end of a command.
-struct Tagged {
-    is_ok: bool,
-    text: String,
+    wishes: Wishes,
 }
 
 impl Dialogue<'_> {
@@ -92,14 +94,27 @@ impl Dialogue<'_> {
             None => self.capability().await?,
         };
         let mut namespace = None;
-        if capabilities.contains("NAMESPACE") && self.wants_namespace {
+        if capabilities.contains("NAMESPACE") && self.wishes.namespace {
             let end = self.command("NAMESPACE", "NAMESPACE", |line| {
                 namespace = personal_prefix(line).or_else(|| namespace.take());
             });
             // A refusal means that there is none to speak of.
             end.await?;
         }
-        Ok(LoggedIn { stream: self.stream, leftover: self.buffer, capabilities, namespace })
+        let compresses = self.wishes.compression || pays_to_compress(self.stream.peer_ip());
+        if !(compresses && capabilities.contains("COMPRESS=DEFLATE")) {
+            let stream = Box::new(self.stream);
+            return Ok(LoggedIn { stream, leftover: self.buffer, capabilities, namespace });
+        }
+        let is_agreed = self.command("COMPRESS DEFLATE", "COMPRESS", |_| {}).await?.is_ok;
+        let (stream, buffer) = (self.stream, self.buffer);
+        let (stream, leftover): (Box<dyn Duplex>, _) = if is_agreed {
+            // Whatever followed the answer is compressed already.
+            (Box::new(Deflate::new(stream, buffer)), Vec::new())
+        } else {
+            (Box::new(stream), buffer)
+        };
+        Ok(LoggedIn { stream, leftover, capabilities, namespace })
     }
 
     /// Whether the server lets us in without a login; that is believed on an encrypted line only.
@@ -357,52 +372,5 @@ fn timed_out(endpoint: &Endpoint, phase: &str) -> Failure {
         .detail("no answer in time")
 }
 
-fn tagged(line: &str, tag: &str) -> Option<Tagged> {
-    let rest = line.strip_prefix(tag)?.strip_prefix(' ')?;
-    let is_ok = rest.split(' ').next().is_some_and(|w| w.eq_ignore_ascii_case("OK"));
-    Some(Tagged { is_ok, text: rest.to_owned() })
-}
-
-/// The capabilities in a response code, which save a round trip; a `CAPABILITY` line is no code.
-fn capability_code(line: &str) -> Option<BTreeSet<String>> {
-    let (_, rest) = line.split_once("[CAPABILITY ")?;
-    let (words, _) = rest.split_once(']')?;
-    Some(words.split_whitespace().map(str::to_ascii_uppercase).collect())
-}
-
-/// The first personal prefix of a NAMESPACE line: `* NAMESPACE (("INBOX." ".")) NIL NIL`.
-fn personal_prefix(line: &str) -> Option<String> {
-    let rest = line.strip_prefix("* NAMESPACE ")?.strip_prefix("((\"")?;
-    let mut prefix = String::new();
-    let mut chars = rest.chars();
-    loop {
-        match chars.next()? {
-            '"' => break,
-            '\\' => prefix.extend(chars.next()),
-            c => prefix.push(c),
-        }
-    }
-    Some(prefix).filter(|p| !p.is_empty())
-}
-
 const LINE_BYTES_MAX: usize = 64 * 1024;
 const UNTAGGED_LINES_MAX: usize = 1000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_and_namespaces_are_read() {
-        let line = "OK [CAPABILITY IMAP4rev1 idle] welcome";
-        let caps = capability_code(line).unwrap();
-        assert!(caps.contains("IDLE") && caps.len() == 2);
-        assert_eq!(capability_code("* CAPABILITY IMAP4rev1"), None);
-        let prefix = |line: &str| personal_prefix(line);
-        assert_eq!(prefix("* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL").as_deref(), Some("INBOX."));
-        assert_eq!(prefix("* NAMESPACE ((\"\" \"/\")) NIL NIL"), None);
-        assert_eq!(prefix("* NAMESPACE NIL NIL NIL"), None);
-        assert_eq!(prefix("* NAMESPACE ((\"a\\\"b/\" \"/\")) NIL NIL").as_deref(), Some("a\"b/"));
-        assert_eq!(prefix("* NAMESPACE ((\"open"), None);
-    }
-}

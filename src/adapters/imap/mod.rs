@@ -6,6 +6,7 @@
 
 mod append;
 mod changes;
+mod deflate;
 mod encode;
 mod fetch;
 mod guard;
@@ -13,10 +14,15 @@ mod idle;
 mod item;
 mod list;
 mod login;
+mod notify;
+mod select;
 mod store;
+mod suspects;
 mod wire;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::adapters::net;
@@ -26,10 +32,11 @@ use crate::model::flags::{FlagDelta, Permanent};
 use crate::model::ids::{MailboxName, Uid, UidValidity};
 use crate::model::view::{Evidence, RemoteMailbox, RemoteView};
 use crate::ports::remote::{
-    Appended, Connector, FetchSink, Known, Relocation, Remote, Removal, Removed, Upload, Wanted,
-    Woken,
+    Appended, Connector, FetchSink, Heard, Known, Quirk, Relocation, Remote, Removal, Removed,
+    Upload, Wanted, Woken,
 };
 use crate::rules::names;
+use suspects::Suspects;
 use wire::Wire;
 
 /// Dials one account's IMAP server.
@@ -38,6 +45,8 @@ pub struct ImapConnector {
     settings: ImapSettings,
     account: String,
     needs: Needs,
+    compresses_always: bool,
+    suspects: Arc<Suspects>,
 }
 
 /// What the account's settings make the listings tell beside the usual.
@@ -52,13 +61,26 @@ pub struct Needs {
 impl ImapConnector {
     /// A connector for an account.
     pub fn new(settings: ImapSettings, account: &str) -> Self {
-        Self { settings, account: account.to_owned(), needs: Needs::default() }
+        Self {
+            settings,
+            account: account.to_owned(),
+            needs: Needs::default(),
+            compresses_always: false,
+            suspects: Arc::default(),
+        }
     }
 
     /// Asks for more than the usual.
     #[must_use]
     pub fn with(mut self, needs: Needs) -> Self {
         self.needs = needs;
+        self
+    }
+
+    /// Compresses where the server can, even if it is on this machine, where that does not pay.
+    #[must_use]
+    pub fn compressing(mut self) -> Self {
+        self.compresses_always = true;
         self
     }
 
@@ -74,7 +96,9 @@ impl Connector for ImapConnector {
     async fn connect(&self) -> Result<ImapRemote, Failure> {
         let endpoint = &self.settings.endpoint;
         let fixed = self.settings.path_prefix.clone();
-        let mut logged_in = login::log_in(endpoint, &self.account, fixed.is_none()).await?;
+        let wishes =
+            login::Wishes { namespace: fixed.is_none(), compression: self.compresses_always };
+        let mut logged_in = login::log_in(endpoint, &self.account, wishes).await?;
         let prefix = fixed.or_else(|| logged_in.namespace.take());
         let capabilities = logged_in.capabilities.clone();
         let place = net::place(endpoint, "IMAP", "session");
@@ -89,6 +113,10 @@ impl Connector for ImapConnector {
             names: BTreeMap::new(),
             selected: None,
             permanent: Permanent::all(),
+            is_resync_on: false,
+            n_short: 0,
+            suspects: Arc::clone(&self.suspects),
+            quirks: quirks_of(&endpoint.host),
         })
     }
 }
@@ -106,6 +134,20 @@ pub struct ImapRemote {
     selected: Option<(MailboxName, UidValidity)>,
     /// What the selected mailbox keeps.
     permanent: Permanent,
+    /// Whether QRESYNC was switched on.
+    is_resync_on: bool,
+    /// What the server was caught at, here or before.
+    quirks: BTreeSet<Quirk>,
+    /// Messages that came shorter than their size, or only at the second time.
+    n_short: u32,
+    suspects: Arc<Suspects>,
+}
+
+/// What is known of providers: iCloud's QRESYNC tells of messages that it does not have.
+fn quirks_of(host: &str) -> BTreeSet<Quirk> {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let is_icloud = host == "mail.me.com" || host.ends_with(".mail.me.com");
+    if is_icloud { BTreeSet::from([Quirk::NoQresync]) } else { BTreeSet::new() }
 }
 
 impl ImapRemote {
@@ -148,6 +190,18 @@ impl ImapRemote {
 impl Remote for ImapRemote {
     fn can_push(&self) -> bool {
         self.has("IDLE")
+    }
+
+    fn can_notify(&self) -> bool {
+        self.has("NOTIFY")
+    }
+
+    fn quirks(&self) -> &BTreeSet<Quirk> {
+        &self.quirks
+    }
+
+    fn expect(&mut self, quirks: &BTreeSet<Quirk>) {
+        self.quirks.extend(quirks);
     }
 
     fn permanent(&self) -> &Permanent {
@@ -237,6 +291,14 @@ impl Remote for ImapRemote {
 
     async fn wait(&mut self, mailbox: &MailboxName, limit: Duration) -> Result<Woken, Failure> {
         self.idle(mailbox, limit).await
+    }
+
+    async fn begin_notify(&mut self) -> Result<bool, Failure> {
+        self.notify_all().await
+    }
+
+    async fn wait_any(&mut self, limit: Duration) -> Result<Heard, Failure> {
+        self.hear(limit).await
     }
 
     async fn logout(mut self) {

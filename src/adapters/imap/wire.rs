@@ -13,16 +13,16 @@ use futures_util::FutureExt as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
+use super::deflate::Duplex;
 use super::guard::Guard;
 use super::item::{Converted, Done, Item, Next, Verdict, convert};
 use super::login::LoggedIn;
-use crate::adapters::net::Stream;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    session: Session<Guard<Stream>>,
+    session: Session<Guard<Box<dyn Duplex>>>,
     place: String,
     timeout: Duration,
 }
@@ -172,7 +172,14 @@ impl Wire {
             Ok(Err(err)) if err.kind() == std::io::ErrorKind::InvalidData => {
                 Err(self.broken(&err.to_string()))
             }
-            Ok(Err(err)) => Err(self.lost(&err.to_string())),
+            Ok(Err(err)) => {
+                let text = err.to_string();
+                // The parser's own words show what it was given, which may be mail.
+                if text.contains("input: ") {
+                    return Err(self.broken("a response that the parser does not understand"));
+                }
+                Err(self.lost(&text))
+            }
             Err(_) => Err(self.broken("a response that the parser could not survive")),
         }
     }
@@ -198,7 +205,7 @@ impl Wire {
     }
 
     /// Names the command in a refusal: its first two words, never its arguments.
-    fn refused(&self, failure: Failure, command: &str) -> Failure {
+    pub(super) fn refused(&self, failure: Failure, command: &str) -> Failure {
         let words: Vec<&str> = command.split(' ').take(2).collect();
         let uid = words.first().is_some_and(|w| *w == "UID");
         let verb = if uid { words.join(" ") } else { words.first().copied().unwrap_or("").into() };

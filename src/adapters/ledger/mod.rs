@@ -7,6 +7,7 @@ mod apply;
 mod read;
 mod schema;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,10 +15,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::MailboxName;
+use crate::model::ids::{Base, MailboxName};
 use crate::model::uids::UidSet;
-use crate::model::view::{BaseRow, BaseView, SkippedMessage};
+use crate::model::view::{BaseRow, BaseView, RowId, SkippedMessage};
 use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::remote::Quirk;
 
 /// The ledger file of one account; one writer at a time.
 #[derive(Debug)]
@@ -80,6 +82,18 @@ impl Ledger for SqliteLedger {
             .map_err(|e| self.classify("write the ledger", &e))
     }
 
+    fn quirks(&self) -> Result<BTreeSet<Quirk>, Failure> {
+        read::quirks(&self.db()).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure> {
+        let key = format!("quirk:{}", quirk.as_str());
+        self.db()
+            .execute("INSERT OR REPLACE INTO meta(k, v) VALUES (?1, '1')", [key])
+            .map(|_| ())
+            .map_err(|e| self.classify("write the ledger", &e))
+    }
+
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {
         read::mailboxes(&self.db()).map_err(|e| self.classify("read the ledger", &e))
     }
@@ -98,6 +112,14 @@ impl Ledger for SqliteLedger {
 
     fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure> {
         read::rows(&self.db(), mailbox, uids).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn replaced(&self, mailbox: MailboxId) -> Result<Vec<(RowId, Base)>, Failure> {
+        read::replaced(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn digest(&self, row: RowId) -> Result<Option<[u8; 32]>, Failure> {
+        read::digest(&self.db(), row).map_err(|e| self.classify("read the ledger", &e))
     }
 
     fn skipped(&self, mailbox: MailboxId) -> Result<Vec<SkippedMessage>, Failure> {

@@ -22,6 +22,8 @@ pub enum Capability {
     Id,
     Unselect,
     MultiAppend,
+    Notify,
+    Compress,
     AuthPlain,
     AuthLogin,
     /// LOGIN is refused; AUTHENTICATE still works.
@@ -29,7 +31,7 @@ pub enum Capability {
 }
 
 impl Capability {
-    const ALL: [Self; 19] = [
+    const ALL: [Self; 21] = [
         Self::SaslIr,
         Self::AuthPlain,
         Self::AuthLogin,
@@ -42,6 +44,8 @@ impl Capability {
         Self::Namespace,
         Self::Unselect,
         Self::MultiAppend,
+        Self::Notify,
+        Self::Compress,
         Self::UidPlus,
         Self::Move,
         Self::SpecialUse,
@@ -71,6 +75,8 @@ impl Capability {
             Self::Id => "ID",
             Self::Unselect => "UNSELECT",
             Self::MultiAppend => "MULTIAPPEND",
+            Self::Notify => "NOTIFY",
+            Self::Compress => "COMPRESS=DEFLATE",
             Self::AuthPlain => "AUTH=PLAIN",
             Self::AuthLogin => "AUTH=LOGIN",
             Self::LoginDisabled => "LOGINDISABLED",
@@ -86,12 +92,13 @@ pub struct Capabilities {
 }
 
 impl Default for Capabilities {
-    /// Everything but LITERAL- and LOGINDISABLED.
+    /// Everything but LITERAL-, LOGINDISABLED and NOTIFY.
     fn default() -> Self {
         let on = BTreeSet::from(Capability::ALL);
         Self { on, claimed: Vec::new() }
             .without(Capability::LiteralMinus)
             .without(Capability::LoginDisabled)
+            .without(Capability::Notify)
     }
 }
 

@@ -1,11 +1,13 @@
-//! A connection before and after the TLS handshake.
+//! A connection before and after the TLS handshake, and compressed.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use async_compression::tokio::bufread::DeflateDecoder;
+use async_compression::tokio::write::DeflateEncoder;
 use async_native_tls::{TlsAcceptor, TlsStream};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf, ReadHalf, WriteHalf, split};
 use tokio::net::TcpStream;
 
 use crate::config::Tls;
@@ -14,8 +16,24 @@ use crate::config::Tls;
 pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// Compressed both ways (RFC 4978).
+    Deflate(Box<Deflate>),
     /// In the middle of a handshake, or after one that failed.
     None,
+}
+
+/// The two directions of a compressed stream.
+#[derive(Debug)]
+pub(crate) struct Deflate {
+    reader: DeflateDecoder<BufReader<ReadHalf<Stream>>>,
+    writer: DeflateEncoder<WriteHalf<Stream>>,
+}
+
+/// Compresses a stream from here on.
+pub(crate) fn compressed(stream: Stream) -> Stream {
+    let (reader, writer) = split(stream);
+    let reader = DeflateDecoder::new(BufReader::new(reader));
+    Stream::Deflate(Box::new(Deflate { reader, writer: DeflateEncoder::new(writer) }))
 }
 
 /// Does the server's side of a handshake.
@@ -33,7 +51,7 @@ impl Stream {
         let set = match self {
             Self::Plain(stream) => stream.set_zero_linger(),
             Self::Tls(stream) => stream.get_ref().set_zero_linger(),
-            Self::None => Ok(()),
+            Self::Deflate(_) | Self::None => Ok(()),
         };
         // A peer that is gone already has been reset.
         drop(set);
@@ -49,6 +67,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
+            Self::Deflate(stream) => Pin::new(&mut stream.reader).poll_read(cx, buf),
             Self::None => Poll::Ready(Ok(())),
         }
     }
@@ -63,6 +82,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
+            Self::Deflate(stream) => Pin::new(&mut stream.writer).poll_write(cx, buf),
             Self::None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -71,6 +91,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
+            Self::Deflate(stream) => Pin::new(&mut stream.writer).poll_flush(cx),
             Self::None => Poll::Ready(Ok(())),
         }
     }
@@ -79,6 +100,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
+            Self::Deflate(stream) => Pin::new(&mut stream.writer).poll_shutdown(cx),
             Self::None => Poll::Ready(Ok(())),
         }
     }

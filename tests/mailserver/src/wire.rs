@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWrit
 use tokio::net::TcpStream;
 
 use crate::config::Tls;
-use crate::tls::{Stream, accept};
+use crate::tls::{Stream, accept, compressed};
 
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -36,7 +36,7 @@ impl Wire {
 
     /// Returns whether the connection is encrypted.
     pub(crate) fn is_tls(&self) -> bool {
-        matches!(self.stream.get_ref().get_ref(), Stream::Tls(_))
+        !matches!(self.stream.get_ref().get_ref(), Stream::Plain(_))
     }
 
     /// Does the TLS handshake. Plain bytes that came too early are dropped: obeying them would be
@@ -50,6 +50,14 @@ impl Wire {
         let early = self.stream.buffer().len();
         self.stream.consume(early);
         *self.stream.get_mut().get_mut() = accept(stream, tls).await?;
+        Ok(())
+    }
+
+    /// Compresses both ways from here on.
+    pub(crate) async fn compress(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        let stream = std::mem::replace(self.stream.get_mut().get_mut(), Stream::None);
+        *self.stream.get_mut().get_mut() = compressed(stream);
         Ok(())
     }
 

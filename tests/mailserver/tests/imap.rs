@@ -156,6 +156,27 @@ fn idle_tells_what_another_session_does() {
 }
 
 #[test]
+fn notify_tells_what_happens_elsewhere() {
+    let capabilities = Capabilities::default().with(Capability::Notify);
+    let server = MailServer::start(Config { capabilities, ..Config::default() }).unwrap();
+    server.mailbox("Work").append(&mail("one"), &[], None);
+    let mut client = Client::logged_in(&server);
+    assert!(client.run("NOTIFY what").contains(" BAD "));
+    assert!(client.run("NOTIFY SET (personal (MessageNew MailboxName))").contains(" OK "));
+    client.send("i IDLE\r\n");
+    assert_eq!(client.line(), "+ idling\r\n");
+    server.wait_until(LONG, |view| (view.idling("") == 1).then_some(())).unwrap();
+    server.mailbox("Work").append(&mail("two"), &[], None);
+    assert_eq!(client.line(), "* STATUS \"Work\" (MESSAGES 2 UIDNEXT 3 UNSEEN 2)\r\n");
+    server.create_mailbox("New");
+    assert_eq!(client.line(), "* LIST () \"/\" \"New\"\r\n");
+    server.delete_mailbox("New");
+    assert_eq!(client.line(), "* LIST (\\NonExistent) \"/\" \"New\"\r\n");
+    client.send("DONE\r\n");
+    assert!(client.line().starts_with("i OK"));
+}
+
+#[test]
 fn expunge_is_held_back_until_sequence_numbers_are_safe() {
     let server = server();
     let inbox = server.mailbox("INBOX");

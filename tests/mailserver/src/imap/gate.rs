@@ -22,9 +22,13 @@ impl Session {
             "EXAMINE",
             "APPEND",
             "IDLE",
+            "NOTIFY",
+            "COMPRESS",
         ];
         let needed = match name {
             "IDLE" => Some(Capability::Idle),
+            "NOTIFY" => Some(Capability::Notify),
+            "COMPRESS" => Some(Capability::Compress),
             "ID" => Some(Capability::Id),
             "ENABLE" => Some(Capability::Enable),
             "NAMESPACE" => Some(Capability::Namespace),

@@ -20,6 +20,7 @@ impl Session {
         let line = loop {
             watch.borrow_and_update();
             self.collect_updates(Updates::All);
+            self.collect_notifications();
             self.send_items().await?;
             self.wire.flush().await?;
             if self.ended {

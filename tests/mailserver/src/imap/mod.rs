@@ -8,6 +8,7 @@ mod gate;
 mod idle;
 mod list;
 mod mailboxes;
+mod notify;
 mod receive;
 mod search;
 mod select;

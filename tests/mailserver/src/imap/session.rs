@@ -9,6 +9,7 @@ use imap_codec::imap_types::command::CommandBody;
 use imap_codec::imap_types::extensions::enable::CapabilityEnable;
 use tokio::net::TcpStream;
 
+use super::notify::Notify;
 use super::receive::Received;
 use super::updates::{Selected, Updates};
 use crate::config::{Capability, Tls, TlsMode};
@@ -58,12 +59,15 @@ pub(super) struct Session {
     pub(super) selected: Option<Selected>,
     pub(super) condstore: bool,
     pub(super) qresync: bool,
+    pub(super) notify: Option<Notify>,
     /// Untagged responses that wait for the end of the command.
     pub(super) items: Vec<Vec<u8>>,
     pub(super) effects: Effects,
     /// Whether the connection ends after this command.
     pub(super) ended: bool,
     injected: usize,
+    /// Whether compression follows the tagged reply.
+    compresses: bool,
     /// The handshake that follows the tagged reply.
     handshake: Option<Tls>,
 }
@@ -79,10 +83,12 @@ impl Session {
             selected: None,
             condstore: false,
             qresync: false,
+            notify: None,
             items: Vec::new(),
             effects: Effects::default(),
             ended: false,
             injected,
+            compresses: false,
             handshake: None,
         }
     }
@@ -147,8 +153,12 @@ impl Session {
 
     /// Sends what has gathered, then the tagged reply, as far as the rules let it.
     pub(super) async fn finish(&mut self, tag: &str, done: Done) -> io::Result<()> {
+        let compresses = std::mem::take(&mut self.compresses);
         let handshake = self.handshake.take();
         self.collect_updates(done.updates);
+        if done.updates != Updates::Nothing {
+            self.collect_notifications();
+        }
         self.send_items().await?;
         if let Some(rule) = self.effects.hang_after {
             self.wire.flush().await?;
@@ -163,6 +173,9 @@ impl Session {
         }
         let status = self.effects.tagged.take().unwrap_or(done.status);
         self.send(format!("{tag} {status}\r\n").into_bytes()).await?;
+        if compresses && status.starts_with("OK") {
+            return self.wire.compress().await;
+        }
         match handshake.filter(|_| status.starts_with("OK")) {
             Some(tls) => self.wire.start_tls(&tls).await,
             None => Ok(()),
@@ -201,6 +214,11 @@ impl Session {
             "STARTTLS" => return Ok(self.start_tls()),
             "APPEND" => return Ok(self.append(&received.arguments)),
             "LIST" | "LSUB" => return Ok(self.list(&received.name, &received.arguments)),
+            "COMPRESS" => {
+                self.compresses = true;
+                return Ok(Done::ok("compressed from here on").without_updates());
+            }
+            "NOTIFY" => return Ok(self.notify(&received.arguments)),
             "STATUS" => return Ok(self.status(&received.arguments)),
             _ => {}
         }

@@ -1,0 +1,75 @@
+//! Lines of a server before the grammar of async-imap reads them. Floor 3.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+/// The tagged end of a command.
+#[derive(Debug)]
+pub(super) struct Tagged {
+    pub(super) is_ok: bool,
+    pub(super) text: String,
+}
+
+/// The tagged end of a command, if the line is that.
+pub(super) fn tagged(line: &str, tag: &str) -> Option<Tagged> {
+    let rest = line.strip_prefix(tag)?.strip_prefix(' ')?;
+    let is_ok = rest.split(' ').next().is_some_and(|w| w.eq_ignore_ascii_case("OK"));
+    Some(Tagged { is_ok, text: rest.to_owned() })
+}
+
+/// The capabilities in a response code, which save a round trip; a `CAPABILITY` line is no code.
+pub(super) fn capability_code(line: &str) -> Option<BTreeSet<String>> {
+    let (_, rest) = line.split_once("[CAPABILITY ")?;
+    let (words, _) = rest.split_once(']')?;
+    Some(words.split_whitespace().map(str::to_ascii_uppercase).collect())
+}
+
+/// The first personal prefix of a NAMESPACE line: `* NAMESPACE (("INBOX." ".")) NIL NIL`.
+pub(super) fn personal_prefix(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("* NAMESPACE ")?.strip_prefix("((\"")?;
+    let mut prefix = String::new();
+    let mut chars = rest.chars();
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => prefix.extend(chars.next()),
+            c => prefix.push(c),
+        }
+    }
+    Some(prefix).filter(|p| !p.is_empty())
+}
+
+/// A link within the machine is faster than the compression; one that nobody knows may be.
+pub(super) fn pays_to_compress(peer: Option<IpAddr>) -> bool {
+    peer.is_some_and(|peer| !peer.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_leaves_the_machine_is_worth_compressing() {
+        for near in ["127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(!pays_to_compress(near.parse().ok()), "{near}");
+        }
+        for far in ["192.0.2.1", "2001:db8::1", "10.0.0.1"] {
+            assert!(pays_to_compress(far.parse().ok()), "{far}");
+        }
+        assert!(!pays_to_compress(None));
+    }
+
+    #[test]
+    fn codes_and_namespaces_are_read() {
+        let line = "OK [CAPABILITY IMAP4rev1 idle] welcome";
+        let caps = capability_code(line).unwrap();
+        assert!(caps.contains("IDLE") && caps.len() == 2);
+        assert_eq!(capability_code("* CAPABILITY IMAP4rev1"), None);
+        let prefix = |line: &str| personal_prefix(line);
+        assert_eq!(prefix("* NAMESPACE ((\"INBOX.\" \".\")) NIL NIL").as_deref(), Some("INBOX."));
+        assert_eq!(prefix("* NAMESPACE ((\"\" \"/\")) NIL NIL"), None);
+        assert_eq!(prefix("* NAMESPACE NIL NIL NIL"), None);
+        assert_eq!(prefix("* NAMESPACE ((\"a\\\"b/\" \"/\")) NIL NIL").as_deref(), Some("a\"b/"));
+        assert_eq!(prefix("* NAMESPACE ((\"open"), None);
+    }
+}
