@@ -132,6 +132,11 @@ pub(crate) fn case() -> Case {
     }
 }
 
+/// A server that takes one message with each APPEND.
+pub(crate) fn one_by_one(config: &mut Config) {
+    config.capabilities = config.capabilities.clone().without(Capability::MultiAppend);
+}
+
 impl Case {
     /// Runs it with the sides swapped as well.
     pub(crate) fn both_sides(mut self) -> Self {

@@ -2,7 +2,7 @@
 
 use postrider_mailserver::{Action, Rule};
 
-use crate::case::case;
+use crate::case::{case, one_by_one};
 use crate::common::fate::Fate;
 use crate::common::sides::Side::{self, Here, There};
 use crate::common::sides::{DATE, mail, wire};
@@ -168,6 +168,7 @@ fn s009_mail_that_is_expunged_before_its_fetch_is_no_error() {
 #[test]
 fn s010_a_refused_append_fails_alone_and_says_why() {
     case()
+        .config(one_by_one)
         .when(|s| {
             (1..=3).for_each(|n| s.put(Here, "INBOX", n, "S"));
             let refusal = Action::refuse("NO [TOOBIG] not that one");
