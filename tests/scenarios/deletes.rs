@@ -161,7 +161,7 @@ fn s035_a_delete_that_is_not_propagated_leaves_an_orphan() {
 }
 
 #[test]
-fn s035b_a_server_that_may_not_delete_leaves_an_orphan_here() {
+fn what_the_server_may_not_delete_here_is_an_orphan_as_well() {
     case()
         .account(|a| a.sync.direction = Direction::Push)
         .given(|s| (1..=2).for_each(|n| s.put(Here, "INBOX", n, "S")))

@@ -17,3 +17,4 @@ mod local;
 mod mailboxes;
 mod new_mail;
 mod oddities;
+mod readme;
