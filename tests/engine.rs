@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use common::{World, without};
 use postrider::model::account::Account;
-use postrider::model::event::Consent;
 use postrider::model::ids::MailboxName;
 use postrider::model::status::Counters;
 use postrider::ports::local::{Change, Ledger as _, LimitChange};
@@ -106,24 +105,6 @@ async fn a_lost_ledger_pairs_again_without_a_transfer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_uidvalidity_deletes_and_transfers_nothing() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    for n in 1..=20 {
-        inbox.append(&mail(n), &["\\Seen"], None);
-    }
-    world.sync_ok().await;
-    let before = world.files("INBOX");
-    inbox.set_uid_validity(4711);
-    let counters = world.sync_ok().await;
-    let done = counters[&MailboxName::inbox()];
-    assert_eq!((done.downloaded, done.uploaded, done.deleted_local), (0, 0, 0));
-    assert_eq!(world.files("INBOX"), before);
-    assert_eq!(inbox.messages().len(), 20);
-    world.assert_quiet().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn refusals_and_cuts_are_never_an_empty_mailbox() {
     let world = world(|_| {});
     let inbox = world.server.mailbox("INBOX");
@@ -184,96 +165,6 @@ async fn an_append_whose_answer_was_lost_is_found_and_not_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_emptied_maildir_or_server_waits_for_consent() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    for n in 1..=12 {
-        inbox.append(&mail(n), &["\\Seen"], None);
-    }
-    world.sync_ok().await;
-    for file in world.files("INBOX").keys() {
-        std::fs::remove_file(world.path("INBOX").join(file)).unwrap();
-    }
-    let counters = world.sync_ok().await;
-    assert_eq!(counters[&MailboxName::inbox()].held, 12);
-    assert_eq!(inbox.messages().len(), 12);
-    // New mail still comes.
-    inbox.append(&mail(99), &[], None);
-    let counters = world.sync_ok().await;
-    assert_eq!(counters[&MailboxName::inbox()].downloaded, 1);
-    assert_eq!(inbox.messages().len(), 13);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn held_deletions_follow_the_word_that_is_given() {
-    for consent in [Consent::Confirm, Consent::Reject] {
-        let world = world(|_| {});
-        let inbox = world.server.mailbox("INBOX");
-        for n in 1..=12 {
-            inbox.append(&mail(n), &["\\Seen"], None);
-        }
-        world.sync_ok().await;
-        for file in world.files("INBOX").keys() {
-            std::fs::remove_file(world.path("INBOX").join(file)).unwrap();
-        }
-        assert_eq!(world.sync_ok().await[&MailboxName::inbox()].held, 12);
-        world.consent("INBOX", consent);
-        world.sync_ok().await;
-        world.sync_ok().await;
-        let left = if consent == Consent::Confirm { 0 } else { 12 };
-        assert_eq!(inbox.messages().len(), left, "{consent:?}");
-        assert_eq!(world.files("INBOX").len(), left, "{consent:?}");
-        world.assert_quiet().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_the_marker_nothing_reaches_the_server() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    inbox.append(&mail(1), &[], None);
-    world.sync_ok().await;
-    std::fs::rename(&world.account.maildir, world.dir.path().join("away")).unwrap();
-    std::fs::create_dir(&world.account.maildir).unwrap();
-    world.server.clear_commands();
-    let report = world.sync().await;
-    let error = report.error.unwrap();
-    assert!(error.text.contains("marker"), "{}", error.text);
-    assert_eq!(inbox.messages().len(), 1);
-    assert!(world.server.commands().iter().all(|c| !c.is_mutating()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn keywords_travel_as_letters_and_none_beyond_26_is_lost() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    let many: Vec<String> = (0..30).map(|n| format!("label{n:02}")).collect();
-    let flags: Vec<&str> = many.iter().map(String::as_str).chain(["\\Seen"]).collect();
-    let uid = inbox.append(&mail(1), &flags, None);
-    world.sync_ok().await;
-    let name = world.files("INBOX").into_keys().next().unwrap();
-    assert!(name.ends_with(":2,Sabcdefghijklmnopqrstuvwxyz"), "{name}");
-    world.assert_quiet().await;
-    // A keyword taken away here is taken away there, and the four without a letter stay.
-    std::fs::rename(
-        world.path("INBOX").join(&name),
-        world.path("INBOX").join(name.replace(":2,Sab", ":2,Sb")),
-    )
-    .unwrap();
-    world.sync_ok().await;
-    let there = inbox.message(uid).unwrap().flags;
-    assert!(!there.iter().any(|f| f.eq_ignore_ascii_case("label00")), "{there:?}");
-    assert_eq!(there.len(), 30, "{there:?}");
-    world.assert_quiet().await;
-    // Another case is the same keyword.
-    inbox.set_flags(uid, &["\\Seen", "LABEL01"]);
-    world.sync_ok().await;
-    let name = world.files("INBOX").into_keys().next().unwrap();
-    assert!(name.ends_with(":2,Sb"), "{name}");
-    world.assert_quiet().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_move_here_is_a_move_there_whatever_the_reader_calls_the_file() {
     let lacking: [&[Capability]; 3] = [&[], &[Capability::Move], &[Capability::CondStore]];
     for lacking in lacking {
@@ -306,44 +197,6 @@ async fn a_move_here_is_a_move_there_whatever_the_reader_calls_the_file() {
         world.sync_ok().await;
         world.assert_quiet().await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_move_there_is_a_rename_here() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    world.server.create_mailbox("Archive");
-    world.server.create_mailbox("AAA");
-    for n in 1..=20 {
-        inbox.append(&mail(n), &["\\Seen"], None);
-    }
-    world.sync_ok().await;
-    let before = world.files("INBOX");
-    let inode = |mailbox: &str, name: &str| {
-        use std::os::unix::fs::MetadataExt as _;
-        std::fs::metadata(world.account.maildir.join(mailbox).join(name)).unwrap().ino()
-    };
-    let inodes: Vec<u64> = before.keys().map(|name| inode("INBOX", name)).collect();
-    // As another client does it: the messages appear elsewhere and are gone here.
-    for (uid, to) in [(3, "Archive"), (4, "AAA")] {
-        let message = inbox.message(uid).unwrap();
-        world.server.mailbox(to).append(&message.bytes, &["\\Seen", "\\Flagged"], None);
-        inbox.expunge(uid);
-    }
-    world.server.clear_commands();
-    let counters = world.sync_ok().await;
-    for to in ["Archive", "AAA"] {
-        let done = counters[&MailboxName(to.into())];
-        assert_eq!((done.moved_local, done.downloaded), (1, 0), "{to}");
-        let name = world.files(to).into_keys().next().unwrap();
-        assert!(name.ends_with(":2,FS"), "{name}");
-        assert!(inodes.contains(&inode(to, &name)), "the same file");
-    }
-    assert_eq!(counters[&MailboxName::inbox()].deleted_local, 0);
-    assert_eq!(world.files("INBOX").len(), 18);
-    world.assert_no_transfer();
-    world.sync_ok().await;
-    world.assert_quiet().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

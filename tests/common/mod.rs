@@ -4,6 +4,7 @@
 
 pub(crate) mod fate;
 mod faulty;
+mod faulty_remote;
 pub(crate) mod sides;
 
 use std::collections::BTreeMap;

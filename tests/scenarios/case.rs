@@ -72,8 +72,8 @@ impl Deref for Scene {
 
 impl Scene {
     /// Remembers something for a later step.
-    pub(crate) fn note(&self, what: &'static str, value: impl ToString) {
-        self.notes.lock().unwrap().insert(what, value.to_string());
+    pub(crate) fn note(&self, what: &'static str, value: impl std::fmt::Display) {
+        self.notes.lock().unwrap().insert(what, format!("{value}"));
     }
 
     pub(crate) fn noted(&self, what: &str) -> String {

@@ -5,6 +5,7 @@
     reason = "a test ends where it cannot go on"
 )]
 
+mod brake;
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
