@@ -40,6 +40,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/document",
             "daemon/held",
             "daemon/skipped",
+            "daemon/verify",
             "daemon/spool",
             "daemon/queued",
         ],

@@ -22,6 +22,7 @@ pub mod sendmail;
 mod status;
 mod submit;
 mod sync;
+mod verify;
 mod view;
 
 use std::ffi::{OsStr, OsString};
@@ -74,6 +75,8 @@ enum Command {
     Mailboxes(mailboxes::Args),
     /// Test configuration, secrets, logins and permissions; changes nothing
     Check(check::Args),
+    /// Compare both sides and the ledger; changes nothing
+    Verify(verify::Args),
     /// Stop syncing and sending for a while
     Pause(pause::Args),
     /// Go on after a pause
@@ -124,6 +127,7 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Fetch(args) => Box::pin(fetch::run(config, &args, entry)).await,
         Command::Mailboxes(args) => mailboxes::run(config, &args).await,
         Command::Check(args) => Box::pin(check::run(config, &args)).await,
+        Command::Verify(args) => Box::pin(verify::run(config, &args)).await,
         Command::Pause(args) => pause::run(config, &args).await,
         Command::Held(args) => Box::pin(held::run(config, &args)).await,
         Command::Resume => resume::run(config).await,

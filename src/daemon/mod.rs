@@ -16,4 +16,5 @@ pub mod settings;
 pub mod skipped;
 pub mod spool;
 mod submit;
+pub mod verify;
 pub mod wiring;

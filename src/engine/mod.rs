@@ -22,3 +22,4 @@ mod push;
 pub mod relay;
 mod sight;
 mod upload;
+pub mod verify;

@@ -296,7 +296,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     }
 
     /// All mailboxes of both sides that are chosen, INBOX first.
-    async fn candidates(
+    pub(super) async fn candidates(
         &mut self,
         remote: &mut C::Remote,
         targets: &[MailboxName],

@@ -12,6 +12,7 @@ mod configuration;
 mod fixture;
 mod kill;
 mod latency;
+mod limits;
 mod notify;
 mod on_the_bus;
 mod outbox;
