@@ -10,4 +10,5 @@ mod append;
 mod changes;
 mod compress;
 mod fetch;
+mod throttle;
 mod world;
