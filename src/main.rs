@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use postrider::cli::{self, Entry};
-use postrider::daemon::run;
+use postrider::daemon::{once, run};
 
 fn main() -> ExitCode {
     let entry = Entry {
         run: |settings| Box::pin(run::run(settings)),
-        sync_once: |settings, targets, dry| Box::pin(run::sync_once(settings, targets, dry)),
+        sync_once: |settings, targets, dry| Box::pin(once::sync_once(settings, targets, dry)),
     };
     cli::main(std::env::args_os(), &entry)
 }

@@ -725,3 +725,49 @@ async fn a_large_or_old_message_is_skipped_and_comes_when_it_is_asked_for() {
     world.assert_quiet().await;
     assert_eq!(world.files("INBOX").len(), 3);
 }
+
+/// Drafts are rewritten in place; the server gets one new message, and only then loses the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
+    let world = world(|_| {});
+    let drafts = world.server.mailbox("Drafts");
+    drafts.append(&mail(1), &["\\Draft", "\\Seen"], Some(1_000_000_000));
+    drafts.append(&mail(2), &["\\Draft", "\\Seen"], Some(1_000_000_000));
+    world.sync_ok().await;
+    world.assert_quiet().await;
+    let dir = world.account.maildir.join("Drafts");
+    let files = world.files("Drafts");
+    let (name, _) = files.iter().find(|(_, b)| b.ends_with(b"hello 1\n")).unwrap();
+    let path = dir.join(name);
+    let rewrite = |text: &[u8], age: u64| {
+        std::fs::write(&path, text).unwrap();
+        let file = std::fs::File::options().append(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).unwrap();
+    };
+    rewrite(b"Message-ID: <1@x>\nSubject: 1\n\nhello again, and longer\n", 60);
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName("Drafts".into())].uploaded, 1);
+    let there = drafts.messages();
+    assert_eq!(there.len(), 2, "the old text is gone");
+    let new = there.iter().find(|m| m.bytes.ends_with(b"hello again, and longer\r\n")).unwrap();
+    assert!(new.flags.iter().any(|f| f == "\\Draft"));
+    assert_eq!(world.server.mailbox("Trash").messages().len(), 0, "nobody wants old drafts there");
+    assert!(path.exists());
+    world.assert_quiet().await;
+
+    // A file that is being written is left alone until it stands still.
+    rewrite(b"half a dra", 0);
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName("Drafts".into())].uploaded, 1);
+    world.assert_quiet().await;
+
+    // Touched, but the same.
+    rewrite(b"half a dra", 5);
+    world.assert_quiet().await;
+
+    // Rewritten and removed at once: an ordinary deletion.
+    rewrite(b"never seen", 60);
+    std::fs::remove_file(&path).unwrap();
+    world.sync_ok().await;
+    assert_eq!(drafts.messages().len(), 1);
+}

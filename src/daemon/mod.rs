@@ -5,6 +5,7 @@ pub mod check;
 pub mod document;
 mod fleet;
 pub mod held;
+pub mod once;
 mod outbox;
 pub mod paths;
 pub mod proxy;

@@ -1,13 +1,12 @@
-//! The daemon, and the pass without one. Floor 5.
+//! The daemon. Floor 5.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -17,95 +16,14 @@ use crate::daemon::outbox::OutboxTask;
 use crate::daemon::{document, paths, ready, sent, settings, submit, wiring};
 use crate::engine::account::Order;
 use crate::engine::board::{Board, micros_now};
-use crate::engine::jobs::{JobResult, Jobs, report_error};
+use crate::engine::jobs::{Jobs, report_error};
 use crate::engine::relay::Ask;
 use crate::model::account::Settings;
-use crate::model::event::{AccountReport, Command, JobId, Target};
+use crate::model::event::{AccountReport, Command, JobId};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::{AccountName, MailboxName, OutboxId};
+use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::OutboxEvent;
 use crate::model::status::Status;
-use crate::ports::remote::Connector as _;
-
-/// One complete pass in this process: what `sync` does where no daemon runs.
-///
-/// # Errors
-/// The state directory is in use, or an account does not exist; what fails within an account is in
-/// the result.
-pub async fn sync_once(
-    settings: Settings,
-    targets: Vec<Target>,
-    dry_run: bool,
-) -> Result<JobResult, Failure> {
-    let state_dir = paths::state_dir();
-    let _lock = paths::StateLock::take(&state_dir)?;
-    let wanted = wanted(&settings, targets)?;
-    let begin = Instant::now();
-    let (board, _status) = Board::new(wiring::first_status(&settings, micros_now()));
-    let mut passes = JoinSet::new();
-    let mut result = JobResult::default();
-    for (name, mailboxes) in wanted {
-        let Some(account) = settings.accounts.get(&name) else { continue };
-        let ledger = paths::ledger(&state_dir, &name);
-        // Dialled while the ledger is being opened: a pass with nothing to do is mostly this.
-        let connecting =
-            wiring::connector(account).map(|c| tokio::spawn(async move { c.connect().await }));
-        match wiring::worker(account, &ledger, board.clone()) {
-            Ok(Some(worker)) => {
-                let mut worker = if dry_run { worker.dry() } else { worker };
-                passes.spawn(async move {
-                    let report = match connecting {
-                        Some(connecting) => match connecting.await {
-                            Ok(connected) => worker.once_on(connected, &mailboxes).await,
-                            Err(_) => worker.once(&mailboxes).await,
-                        },
-                        None => worker.once(&mailboxes).await,
-                    };
-                    (name, report)
-                });
-            }
-            Ok(None) => {}
-            Err(failure) => {
-                let error = Some(report_error(&failure));
-                result.accounts.insert(name, AccountReport { error, ..AccountReport::default() });
-            }
-        }
-    }
-    while let Some(done) = passes.join_next().await {
-        if let Ok((name, report)) = done {
-            result.accounts.insert(name, report);
-        }
-    }
-    result.elapsed = begin.elapsed();
-    Ok(result)
-}
-
-/// The mailboxes of each account that are asked for; an empty list means all.
-fn wanted(
-    settings: &Settings,
-    targets: Vec<Target>,
-) -> Result<BTreeMap<AccountName, Vec<MailboxName>>, Failure> {
-    let mut wanted: BTreeMap<AccountName, Vec<MailboxName>> = BTreeMap::new();
-    if targets.is_empty() {
-        let enabled = settings.accounts.values().filter(|a| a.enabled);
-        return Ok(enabled.map(|a| (a.name.clone(), Vec::new())).collect());
-    }
-    let whole: Vec<AccountName> =
-        targets.iter().filter(|t| t.mailbox.is_none()).map(|t| t.account.clone()).collect();
-    for target in targets {
-        if !settings.accounts.contains_key(&target.account) {
-            let what = format!("find account {:?}", target.account.as_str());
-            let names: Vec<&str> = settings.accounts.keys().map(AccountName::as_str).collect();
-            return Err(Failure::new(Scope::Daemon, Remedy::Never, Kind::NotFound, what)
-                .cure(format!("the configuration has: {}", names.join(", "))));
-        }
-        let mailboxes = wanted.entry(target.account.clone()).or_default();
-        if !whole.contains(&target.account) {
-            mailboxes.extend(target.mailbox);
-        }
-    }
-    Ok(wanted)
-}
 
 /// The daemon: runs until SIGTERM or SIGINT, reads the configuration again on SIGHUP.
 ///

@@ -219,7 +219,8 @@ impl<L: Local, G: Ledger> Stager<'_, L, G> {
             file.discard();
             self.n_twins += 1;
             let flags = agreed(&self.twins.view, &self.twins.scan, header.uid, &base);
-            batch.pairs.push(Change::Pair { uid: header.uid, base, flags, print: None });
+            let (uid, date) = (header.uid, header.date);
+            batch.pairs.push(Change::Pair { uid, base, flags, print: None, date });
             return Ok(());
         }
         let (base, print) = file.finish(header.date)?;

@@ -169,6 +169,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 base: arrival.base,
                 flags: arrival.kin.flags,
                 print: Some(arrival.print),
+                date: None,
             });
             if how == Relocation::Move {
                 left.push(Change::Forget(arrival.kin.row));
@@ -294,7 +295,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 let print = prints.remove(&kin.base);
                 left.push(Change::Forget(kin.row));
                 from_id = Some(kin.mailbox);
-                pairs.push(Change::Pair { uid, base: kin.base, flags: kin.flags, print });
+                let (base, flags) = (kin.base, kin.flags);
+                pairs.push(Change::Pair { uid, base, flags, print, date: None });
             }
             let n = count(pairs.len());
             ledger.apply(id, &pairs)?;

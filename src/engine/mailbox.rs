@@ -53,8 +53,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         name: &MailboxName,
         reason: Reason,
     ) -> Result<MailboxPass, Failure> {
+        let edits = self.mark_edits(name).await?;
         let sight = self.sight(name).await?;
-        if reason == Reason::Local && !sight.compared.is_different {
+        if reason == Reason::Local && !sight.compared.is_different && edits.recheck.is_none() {
             let numbers = self.numbers(name, &sight).await?;
             self.count(name, numbers, (sight.row.held, sight.row.failed, sight.row.skipped));
             let counters = Counters { skipped: sight.row.skipped, ..Counters::default() };
@@ -64,6 +65,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let (mut sight, view, adopted) = self.observe(remote, name, sight, &mut counters).await?;
         let missing = std::mem::take(&mut sight.compared.missing);
         let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
+        let recheck = recheck.or(edits.recheck);
         let local = sight.compared.local_view(&sight.scan, absent);
         let uids = &sight.compared.base.uids;
         let horizon = horizon(self.account.sync.limits, uids, &view, seconds_now());
@@ -243,6 +245,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
         site.limits(plan).await?;
         site.flags(remote, plan, &mut pass.counters).await?;
+        site.replaced(remote, &plan.replaced).await?;
         let removal = self.removal(remote, name, plan).await?;
         site.removals(remote, plan, &removal, &mut pass.counters).await
     }

@@ -9,6 +9,7 @@ mod conclude;
 mod deferred;
 mod depth;
 mod download;
+mod edits;
 mod execute;
 pub mod jobs;
 mod kin;

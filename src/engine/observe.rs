@@ -118,6 +118,7 @@ pub(super) fn pair_changes(adopted: &Adopted) -> Vec<Change> {
             base: base.clone(),
             flags: flags.clone(),
             print: print.clone(),
+            date: None,
         })
         .collect()
 }

@@ -55,13 +55,19 @@ async fn one_batch<L: Local, G: Ledger, R: Remote>(
     };
     let (answers, result) = remote.append(mailbox, uploads).await;
     let mut changes = Vec::new();
-    for ((append, print), answer) in planned.into_iter().zip(answers) {
+    for ((append, print, date), answer) in planned.into_iter().zip(answers) {
         match answer {
             Appended::Stored(Some(uid)) => {
                 total.n_done += 1;
                 changes.push(Change::DropAppend(append.base.clone()));
                 let (base, flags) = (append.base, append.flags);
-                changes.push(Change::Pair { uid, base, flags, print: Some(print) });
+                changes.push(Change::Pair {
+                    uid,
+                    base,
+                    flags,
+                    print: Some(print),
+                    date: Some(date),
+                });
             }
             Appended::Stored(None) => total.n_unknown += 1,
             Appended::Refused(failure) => {
@@ -78,8 +84,8 @@ async fn one_batch<L: Local, G: Ledger, R: Remote>(
     result
 }
 
-/// An APPEND that is about to happen, and what its message is recognised by.
-type Intent = (PendingAppend, Fingerprint);
+/// An APPEND that is about to happen, what its message is recognised by, and its date.
+type Intent = (PendingAppend, Fingerprint, i64);
 
 /// Opens the files and records the intents, before the first byte is sent.
 fn plan_batch<L: Local, G: Ledger>(
@@ -105,7 +111,7 @@ fn plan_batch<L: Local, G: Ledger>(
         let flags = upload.flags.clone();
         let append = PendingAppend { base: seen.0.clone(), flags, uidnext };
         changes.push(Change::PlanAppend(append.clone()));
-        planned.push((append, upload.print.clone()));
+        planned.push((append, upload.print.clone(), upload.date));
         uploads.push(upload);
     }
     ledger.apply(id, &changes)?;

@@ -175,6 +175,8 @@ pub enum RowState {
     Wanted,
     /// A limit says that the local copy goes, and it may still be there.
     Expiring,
+    /// On the server only: the file has another content now, and is a new message.
+    Replaced,
 }
 
 /// One message that is known: what both sides last agreed on.

@@ -158,6 +158,9 @@ pub trait Local: Send + Sync + 'static {
     /// Opens a message for upload; `None` if it is gone.
     fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure>;
 
+    /// All messages with their mtimes in seconds since the epoch.
+    fn dates(&self, mailbox: &MailboxName) -> Result<Vec<(Seen, i64)>, Failure>;
+
     /// The fingerprints of messages; files that are gone are left out.
     fn fingerprints(
         &self,
@@ -234,6 +237,8 @@ pub enum Change {
         flags: Flags,
         /// What it is recognised by.
         print: Option<Fingerprint>,
+        /// Its INTERNALDATE in seconds since the epoch, where it is known.
+        date: Option<i64>,
     },
     /// A file has another base name now.
     Rebase(RowId, Base),
@@ -241,6 +246,10 @@ pub enum Change {
     Agree(RowId, Flags),
     /// The message is gone on both sides.
     Forget(RowId),
+    /// The file has another content now: it counts as new, and the row is about the old message.
+    Replace(RowId),
+    /// The new content is gone before it came to the server: the row is about the file again.
+    Restore(RowId),
     /// The message stays on one side on purpose.
     Orphan(RowId, OneSide),
     /// What a limit does.
@@ -341,6 +350,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// The rows of these UIDs.
     fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure>;
+
+    /// Rows whose file has another content now, with its base name.
+    fn replaced(&self, mailbox: MailboxId) -> Result<Vec<(RowId, Base)>, Failure>;
+
+    /// The SHA-256 of a message as it was when both sides agreed, where it is known.
+    fn digest(&self, row: RowId) -> Result<Option<[u8; 32]>, Failure>;
 
     /// The messages of a mailbox that a limit left on the server, by UID.
     fn skipped(&self, mailbox: MailboxId) -> Result<Vec<SkippedMessage>, Failure>;

@@ -38,6 +38,8 @@ pub struct Plan {
     pub expire: Vec<(RowId, Base, Skip)>,
     /// The local copies went because of a limit.
     pub expired: Vec<RowId>,
+    /// Old drafts: they go once the new text is there.
+    pub replaced: Vec<(RowId, Uid)>,
     /// Append these.
     pub upload: Vec<Base>,
     /// Both sides changed to the same: only the ledger has to learn it.
@@ -78,6 +80,7 @@ impl Plan {
     pub fn is_quiet(&self) -> bool {
         self.download.is_empty()
             && self.expire.is_empty()
+            && self.replaced.is_empty()
             && self.upload.is_empty()
             && self.flags_local.is_empty()
             && self.flags_remote.is_empty()
@@ -149,6 +152,10 @@ fn only_there(plan: &mut Plan, row: &BaseRow, (uid, said): (Uid, Option<Flags>),
     let is_due = match row.state {
         RowState::Failed | RowState::Wanted => true,
         RowState::Skipped => policy.horizon.skips(measure).is_none(),
+        RowState::Replaced => {
+            plan.replaced.push((row.row, uid));
+            return;
+        }
         RowState::Paired | RowState::Orphan | RowState::Waiting | RowState::Expiring => false,
     };
     if is_due && policy.direction != Direction::Push {
@@ -275,6 +282,9 @@ impl fmt::Display for Plan {
         }
         for (message, why) in &self.skip {
             writeln!(f, "skip {} {}", message.uid, why.key())?;
+        }
+        for (_, uid) in &self.replaced {
+            writeln!(f, "replaced {uid}")?;
         }
         for (_, base, why) in &self.expire {
             writeln!(f, "expire {base} {}", why.key())?;

@@ -13,7 +13,8 @@ use postrider::model::flags::{FlagDelta, Flags, Permanent};
 use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
 use postrider::model::uids::UidSet;
 use postrider::model::view::{
-    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, SkippedMessage, Stamp,
+    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, RowId, SkippedMessage,
+    Stamp,
 };
 use postrider::ports::hints::HintBox;
 use postrider::ports::local::*;
@@ -177,6 +178,10 @@ impl<L: Local> Local for Faulty<L> {
         self.inner.open(mailbox, seen)
     }
 
+    fn dates(&self, mailbox: &MailboxName) -> Result<Vec<(Seen, i64)>, Failure> {
+        self.inner.dates(mailbox)
+    }
+
     fn fingerprints(
         &self,
         mailbox: &MailboxName,
@@ -235,6 +240,14 @@ impl<G: Ledger> Ledger for Faulty<G> {
 
     fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure> {
         self.inner.rows(mailbox, uids)
+    }
+
+    fn replaced(&self, mailbox: MailboxId) -> Result<Vec<(RowId, Base)>, Failure> {
+        self.inner.replaced(mailbox)
+    }
+
+    fn digest(&self, row: RowId) -> Result<Option<[u8; 32]>, Failure> {
+        self.inner.digest(row)
     }
 
     fn skipped(&self, mailbox: MailboxId) -> Result<Vec<SkippedMessage>, Failure> {

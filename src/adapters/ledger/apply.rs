@@ -25,24 +25,19 @@ pub(super) fn apply(
 fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) -> Result<()> {
     match change {
         Change::Land(landing) => pair(tx, mailbox, landing, "landing"),
-        Change::Landed(uids) => {
-            let mut statement = tx.prepare_cached(
-                "UPDATE msg SET st = 'synced' WHERE mailbox = ?1 AND uid = ?2 AND st = 'landing'",
-            )?;
-            uids.iter().try_for_each(|uid| statement.execute(params![mailbox, uid.get()]).map(drop))
-        }
+        Change::Landed(uids) => landed(tx, mailbox, uids),
         Change::Unland(uid) => {
             let sql = "DELETE FROM msg WHERE mailbox = ?1 AND uid = ?2 AND st = 'landing'";
             run(tx, sql, params![mailbox, uid.get()])
         }
-        Change::Pair { uid, base, flags, print } => {
+        Change::Pair { uid, base, flags, print, date } => {
             let landing = Landing {
                 uid: *uid,
                 base: base.clone(),
                 sub: Sub::Cur,
                 flags: flags.clone(),
                 print: print.clone(),
-                date: None,
+                date: *date,
             };
             pair(tx, mailbox, &landing, "synced")
         }
@@ -54,6 +49,15 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
             run(tx, sql, params![row, flags.bits(), keywords(flags)])
         }
         Change::Forget(row) => run(tx, "DELETE FROM msg WHERE id = ?1", params![row]),
+        Change::Replace(row) => {
+            let sql = "UPDATE msg SET st = 'replaced', reason = base, base = NULL WHERE id = ?1";
+            run(tx, sql, params![row])
+        }
+        Change::Restore(row) => {
+            let sql = "UPDATE msg SET st = 'synced', base = reason, reason = NULL WHERE id = ?1
+                AND st = 'replaced'";
+            run(tx, sql, params![row])
+        }
         Change::Orphan(row, side) => orphan(tx, *row, *side),
         Change::Limit(change) => limit(tx, mailbox, change),
         Change::Failed { uid, base, reason } => {
@@ -75,6 +79,13 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
             run(tx, "UPDATE mailbox SET held = ?2 WHERE id = ?1", params![mailbox, n])
         }
     }
+}
+
+fn landed(tx: &Transaction<'_>, mailbox: MailboxId, uids: &[Uid]) -> Result<()> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE msg SET st = 'synced' WHERE mailbox = ?1 AND uid = ?2 AND st = 'landing'",
+    )?;
+    uids.iter().try_for_each(|uid| statement.execute(params![mailbox, uid.get()]).map(drop))
 }
 
 fn run(tx: &Transaction<'_>, sql: &str, params: impl rusqlite::Params) -> Result<()> {

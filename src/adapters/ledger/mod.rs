@@ -15,9 +15,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::MailboxName;
+use crate::model::ids::{Base, MailboxName};
 use crate::model::uids::UidSet;
-use crate::model::view::{BaseRow, BaseView, SkippedMessage};
+use crate::model::view::{BaseRow, BaseView, RowId, SkippedMessage};
 use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
 use crate::ports::remote::Quirk;
 
@@ -112,6 +112,14 @@ impl Ledger for SqliteLedger {
 
     fn rows(&self, mailbox: MailboxId, uids: &UidSet) -> Result<Vec<BaseRow>, Failure> {
         read::rows(&self.db(), mailbox, uids).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn replaced(&self, mailbox: MailboxId) -> Result<Vec<(RowId, Base)>, Failure> {
+        read::replaced(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn digest(&self, row: RowId) -> Result<Option<[u8; 32]>, Failure> {
+        read::digest(&self.db(), row).map_err(|e| self.classify("read the ledger", &e))
     }
 
     fn skipped(&self, mailbox: MailboxId) -> Result<Vec<SkippedMessage>, Failure> {

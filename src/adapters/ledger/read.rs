@@ -8,7 +8,7 @@ use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
-use crate::model::view::{BaseRow, BaseView, Cursor, RowState, SkippedMessage, Stamp, Sub};
+use crate::model::view::{BaseRow, BaseView, Cursor, RowId, RowState, SkippedMessage, Stamp, Sub};
 use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
 use crate::ports::remote::Quirk;
 
@@ -32,7 +32,7 @@ pub(super) fn quirks(db: &Connection) -> Result<BTreeSet<Quirk>> {
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
     held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND
-        (st IN ('landing', 'wanted', 'expiring') OR (st = 'failed' AND next_try <= ?1))),
+        (st IN ('landing', 'wanted', 'expiring', 'replaced') OR (st = 'failed' AND next_try <= ?1))),
     EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id AND uid IS NOT NULL) OR
     EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id AND base IS NOT NULL), held, consent,
     (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st = 'failed'),
@@ -100,6 +100,7 @@ fn base_row(row: &Row<'_>, due: i64) -> Result<BaseRow> {
         "skipped" => RowState::Skipped,
         "wanted" => RowState::Wanted,
         "expiring" => RowState::Expiring,
+        "replaced" => RowState::Replaced,
         _ => RowState::Paired,
     };
     let size: Option<i64> = row.get(7)?;
@@ -170,6 +171,21 @@ pub(super) fn rows(db: &Connection, mailbox: MailboxId, uids: &UidSet) -> Result
         }
     }
     Ok(found)
+}
+
+pub(super) fn replaced(db: &Connection, mailbox: MailboxId) -> Result<Vec<(RowId, Base)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT id, reason FROM msg WHERE mailbox = ?1 AND st <> 'synced' AND st = 'replaced'",
+    )?;
+    statement.query_map([mailbox], |row| Ok((row.get(0)?, Base(row.get(1)?))))?.collect()
+}
+
+pub(super) fn digest(db: &Connection, row: RowId) -> Result<Option<[u8; 32]>> {
+    let hash = db
+        .prepare_cached("SELECT hash FROM msg WHERE id = ?1")?
+        .query_row([row], |row| row.get::<_, Option<Vec<u8>>>(0))
+        .optional()?;
+    Ok(hash.flatten().and_then(|hash| hash.try_into().ok()))
 }
 
 pub(super) fn skipped(db: &Connection, mailbox: MailboxId) -> Result<Vec<SkippedMessage>> {

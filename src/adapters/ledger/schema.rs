@@ -22,7 +22,7 @@ CREATE TABLE msg(
     uid INTEGER, base TEXT, sub INTEGER NOT NULL DEFAULT 1,
     flags INTEGER NOT NULL, kw TEXT NOT NULL DEFAULT '',
     st TEXT NOT NULL CHECK(st IN
-        ('landing','synced','orphan','failed','skipped','wanted','expiring')),
+        ('landing','synced','orphan','failed','skipped','wanted','expiring','replaced')),
     msgid TEXT, size INTEGER, hash BLOB, date INTEGER, pinned INTEGER NOT NULL DEFAULT 0,
     reason TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0,
     CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;

@@ -73,8 +73,13 @@ fn a_cursor_comes_back_and_failed_rows_are_counted_and_wait() {
 fn a_void_keeps_the_files_known_and_forgets_the_server() {
     let (_dir, ledger) = ledger();
     let id = ledger.mailbox(&MailboxName::inbox()).unwrap().id;
-    let pair =
-        Change::Pair { uid: uid(1), base: Base("a".into()), flags: Flags::none(), print: None };
+    let pair = Change::Pair {
+        uid: uid(1),
+        base: Base("a".into()),
+        flags: Flags::none(),
+        print: None,
+        date: None,
+    };
     let validity = Change::Validity(UidValidity::new(1).unwrap());
     ledger.apply(id, &[validity, pair, Change::Land(landing(2))]).unwrap();
     ledger.apply(id, &[Change::Void]).unwrap();
@@ -93,6 +98,7 @@ fn a_new_pair_replaces_what_knew_one_side() {
         base: Base(name.into()),
         flags: Flags::none(),
         print: None,
+        date: None,
     };
     ledger.apply(id, &[pair(1, "a")]).unwrap();
     let row = all(&ledger, id)[0].row;

@@ -188,6 +188,10 @@ impl Local for MaildirStore {
         read::open(&self.path(mailbox), seen, &self.naming(mailbox)?)
     }
 
+    fn dates(&self, mailbox: &MailboxName) -> Result<Vec<(Seen, i64)>, Failure> {
+        read::dates(&self.path(mailbox), &self.naming(mailbox)?)
+    }
+
     fn fingerprints(
         &self,
         mailbox: &MailboxName,

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use super::name::Naming;
 use super::print::Print;
-use super::{classify, flags, sub_name};
+use super::{classify, flags, scan, sub_name};
 use crate::model::failure::{Failure, Scope};
 use crate::model::ids::Base;
-use crate::model::view::Fingerprint;
+use crate::model::view::{Fingerprint, LocalMessage, Sub};
 use crate::ports::local::Seen;
 use crate::ports::remote::Upload;
 
@@ -72,6 +72,23 @@ pub(super) fn fingerprints(
         let Some((mut file, _)) = open_file(dir, one, naming)? else { continue };
         let print = measure(&mut file).map_err(|e| classify("read message", dir, &e))?;
         found.push((one.0.clone(), print));
+    }
+    Ok(found)
+}
+
+/// All messages with their mtimes; files that vanish meanwhile are left out.
+pub(super) fn dates(dir: &Path, naming: &Naming) -> Result<Vec<(Seen, i64)>, Failure> {
+    let mut found = Vec::new();
+    for sub in [Sub::New, Sub::Cur] {
+        let here = dir.join(sub_name(sub));
+        scan::list(&here, naming, |base, info| {
+            let path = here.join(format!("{base}{info}"));
+            if let Ok(meta) = path.symlink_metadata() {
+                let message =
+                    LocalMessage { sub, flags: naming.flags_of(info), info: info.to_owned() };
+                found.push(((Base(base.to_owned()), message), meta.mtime()));
+            }
+        })?;
     }
     Ok(found)
 }

@@ -1,0 +1,95 @@
+//! The pass without a daemon. Floor 5.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use crate::daemon::{paths, wiring};
+use crate::engine::board::{Board, micros_now};
+use crate::engine::jobs::{JobResult, report_error};
+use crate::model::account::Settings;
+use crate::model::event::{AccountReport, Target};
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::{AccountName, MailboxName};
+use crate::ports::remote::Connector as _;
+
+/// One complete pass in this process: what `sync` does where no daemon runs.
+///
+/// # Errors
+/// The state directory is in use, or an account does not exist; what fails within an account is in
+/// the result.
+pub async fn sync_once(
+    settings: Settings,
+    targets: Vec<Target>,
+    dry_run: bool,
+) -> Result<JobResult, Failure> {
+    let state_dir = paths::state_dir();
+    let _lock = paths::StateLock::take(&state_dir)?;
+    let wanted = wanted(&settings, targets)?;
+    let begin = Instant::now();
+    let (board, _status) = Board::new(wiring::first_status(&settings, micros_now()));
+    let mut passes = JoinSet::new();
+    let mut result = JobResult::default();
+    for (name, mailboxes) in wanted {
+        let Some(account) = settings.accounts.get(&name) else { continue };
+        let ledger = paths::ledger(&state_dir, &name);
+        // Dialled while the ledger is being opened: a pass with nothing to do is mostly this.
+        let connecting =
+            wiring::connector(account).map(|c| tokio::spawn(async move { c.connect().await }));
+        match wiring::worker(account, &ledger, board.clone()) {
+            Ok(Some(worker)) => {
+                let mut worker = if dry_run { worker.dry() } else { worker };
+                passes.spawn(async move {
+                    let report = match connecting {
+                        Some(connecting) => match connecting.await {
+                            Ok(connected) => worker.once_on(connected, &mailboxes).await,
+                            Err(_) => worker.once(&mailboxes).await,
+                        },
+                        None => worker.once(&mailboxes).await,
+                    };
+                    (name, report)
+                });
+            }
+            Ok(None) => {}
+            Err(failure) => {
+                let error = Some(report_error(&failure));
+                result.accounts.insert(name, AccountReport { error, ..AccountReport::default() });
+            }
+        }
+    }
+    while let Some(done) = passes.join_next().await {
+        if let Ok((name, report)) = done {
+            result.accounts.insert(name, report);
+        }
+    }
+    result.elapsed = begin.elapsed();
+    Ok(result)
+}
+
+/// The mailboxes of each account that are asked for; an empty list means all.
+fn wanted(
+    settings: &Settings,
+    targets: Vec<Target>,
+) -> Result<BTreeMap<AccountName, Vec<MailboxName>>, Failure> {
+    let mut wanted: BTreeMap<AccountName, Vec<MailboxName>> = BTreeMap::new();
+    if targets.is_empty() {
+        let enabled = settings.accounts.values().filter(|a| a.enabled);
+        return Ok(enabled.map(|a| (a.name.clone(), Vec::new())).collect());
+    }
+    let whole: Vec<AccountName> =
+        targets.iter().filter(|t| t.mailbox.is_none()).map(|t| t.account.clone()).collect();
+    for target in targets {
+        if !settings.accounts.contains_key(&target.account) {
+            let what = format!("find account {:?}", target.account.as_str());
+            let names: Vec<&str> = settings.accounts.keys().map(AccountName::as_str).collect();
+            return Err(Failure::new(Scope::Daemon, Remedy::Never, Kind::NotFound, what)
+                .cure(format!("the configuration has: {}", names.join(", "))));
+        }
+        let mailboxes = wanted.entry(target.account.clone()).or_default();
+        if !whole.contains(&target.account) {
+            mailboxes.extend(target.mailbox);
+        }
+    }
+    Ok(wanted)
+}
