@@ -6,137 +6,21 @@
     reason = "a test ends where it cannot go on"
 )]
 
-use std::collections::BTreeMap;
+mod common;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use postrider::adapters::imap::{ImapConnector, Needs};
-use postrider::adapters::ledger::SqliteLedger;
-use postrider::adapters::maildir::MaildirStore;
-use postrider::engine::board::Board;
-use postrider::engine::pass::Worker;
-use postrider::model::account::*;
-use postrider::model::event::{AccountReport, Consent};
-use postrider::model::ids::{AccountName, MailboxName};
-use postrider::model::status::{Counters, Status};
+use common::{World, without};
+use postrider::model::account::Account;
+use postrider::model::event::Consent;
+use postrider::model::ids::MailboxName;
+use postrider::model::status::Counters;
 use postrider::ports::local::{Change, Ledger as _, LimitChange};
-use postrider::rules::schedule::message_backoff;
-use postrider_mailserver::{Action, Capability, Config, MailServer, Rule};
-
-struct World {
-    dir: tempfile::TempDir,
-    server: MailServer,
-    account: Account,
-}
+use postrider_mailserver::{Action, Capability, Config, Rule};
 
 fn world(change: impl FnOnce(&mut Account)) -> World {
-    world_with(Config::default(), change)
-}
-
-fn world_with(config: Config, change: impl FnOnce(&mut Account)) -> World {
-    let dir = tempfile::tempdir().unwrap();
-    let server = MailServer::start(config).unwrap();
-    let endpoint = Endpoint {
-        host: "127.0.0.1".into(),
-        port: server.imap_addr().port(),
-        tls: Tls::None,
-        user: "user".into(),
-        password: Some(SecretSource::Plain("secret".into())),
-        auth: Vec::new(),
-        ca_file: None,
-        pin_sha256: None,
-        client_cert: None,
-        timeout: Duration::from_secs(10),
-    };
-    let imap = ImapSettings {
-        endpoint,
-        path_prefix: None,
-        push: vec![MailboxName::inbox()],
-        max_connections: 3,
-    };
-    let mut account = Account {
-        name: AccountName("work".into()),
-        address: "user@example.com".into(),
-        enabled: true,
-        aliases: Vec::new(),
-        maildir: dir.path().join("mail"),
-        layout: Layout::Fs,
-        info_separator: ':',
-        roles: BTreeMap::new(),
-        imap: Some(imap),
-        sync: SyncPolicy {
-            remove_mailboxes: false,
-            limits: Limits::default(),
-            direction: Direction::Both,
-            mailboxes: vec!["*".into()],
-            subscribed_only: false,
-            create: CreatePolicy::Both,
-            delete: DeletePolicy::Trash,
-            brake: Brake { min: 25, percent: 20 },
-            quarantine: Duration::from_secs(7 * 86_400),
-        },
-        smtp: None,
-    };
-    change(&mut account);
-    World { dir, server, account }
-}
-
-impl World {
-    async fn sync(&self) -> AccountReport {
-        let account = Arc::new(self.account.clone());
-        let store = MaildirStore::new(
-            account.maildir.clone(),
-            account.layout,
-            account.info_separator,
-            account.sync.quarantine,
-        );
-        let ledger =
-            SqliteLedger::open(&self.dir.path().join("work.sqlite"), message_backoff).unwrap();
-        let connector = ImapConnector::new(account.imap.clone().unwrap(), "work").with(Needs {
-            subscriptions: account.sync.subscribed_only,
-            dates: account.sync.limits.max_age.is_some(),
-        });
-        let (board, _reader) = Board::new(Status::default());
-        let mut worker =
-            Worker::new(account, Arc::new(store), Arc::new(ledger), Arc::new(connector), board);
-        worker.once(&[]).await
-    }
-
-    async fn sync_ok(&self) -> BTreeMap<MailboxName, Counters> {
-        let report = self.sync().await;
-        assert_eq!(report.error, None);
-        report.mailboxes
-    }
-
-    /// A second pass changes nothing and says nothing that could.
-    async fn assert_quiet(&self) {
-        self.server.clear_commands();
-        let counters = self.sync_ok().await;
-        for (mailbox, counters) in counters {
-            assert_eq!(counters, Counters::default(), "{mailbox}");
-        }
-        let mutating: Vec<_> =
-            self.server.commands().into_iter().filter(|c| c.is_mutating()).collect();
-        assert!(mutating.is_empty(), "{mutating:?}");
-    }
-
-    fn files(&self, mailbox: &str) -> BTreeMap<String, Vec<u8>> {
-        let mut files = BTreeMap::new();
-        for sub in ["new", "cur"] {
-            let dir = self.account.maildir.join(mailbox).join(sub);
-            for entry in std::fs::read_dir(dir).unwrap() {
-                let entry = entry.unwrap();
-                let name = format!("{sub}/{}", entry.file_name().into_string().unwrap());
-                files.insert(name, std::fs::read(entry.path()).unwrap());
-            }
-        }
-        files
-    }
-
-    fn inbox_path(&self) -> std::path::PathBuf {
-        self.account.maildir.join("INBOX")
-    }
+    World::new(Config::default(), change)
 }
 
 fn mail(n: u32) -> Vec<u8> {
@@ -167,14 +51,14 @@ async fn mail_flags_and_deletions_travel_both_ways() {
     // A flag here, a flag there, a new message here, a deletion here, a deletion there.
     let seen = files.keys().find(|k| k.ends_with(":2,S")).unwrap().clone();
     std::fs::rename(
-        world.inbox_path().join(&seen),
-        world.inbox_path().join(seen.replace(":2,S", ":2,FS")),
+        world.path("INBOX").join(&seen),
+        world.path("INBOX").join(seen.replace(":2,S", ":2,FS")),
     )
     .unwrap();
     inbox.set_flags(1, &["\\Answered"]);
-    drop_mail(&world.inbox_path(), "local.1:2,S", b"Message-ID: <l@x>\n\nlocal\n");
+    drop_mail(&world.path("INBOX"), "local.1:2,S", b"Message-ID: <l@x>\n\nlocal\n");
     let doomed = files.keys().filter(|k| k.ends_with(":2,S")).nth(2).unwrap().clone();
-    std::fs::remove_file(world.inbox_path().join(&doomed)).unwrap();
+    std::fs::remove_file(world.path("INBOX").join(&doomed)).unwrap();
     inbox.expunge(3);
     let counters = world.sync_ok().await;
     let done = counters[&MailboxName::inbox()];
@@ -212,9 +96,7 @@ async fn a_lost_ledger_pairs_again_without_a_transfer() {
     world.sync_ok().await;
     let before = world.files("INBOX");
     assert_eq!(before.len(), 23);
-    for file in ["work.sqlite", "work.sqlite-wal", "work.sqlite-shm"] {
-        drop(std::fs::remove_file(world.dir.path().join(file)));
-    }
+    world.lose_ledger();
     let counters = world.sync_ok().await;
     let done = counters[&MailboxName::inbox()];
     assert_eq!((done.downloaded, done.uploaded), (0, 0));
@@ -282,12 +164,12 @@ async fn refusals_and_cuts_are_never_an_empty_mailbox() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_append_whose_answer_was_lost_is_found_and_not_repeated() {
     for (lacking, lost) in [(&[Capability::MultiAppend][..], 3), (&[], 1)] {
-        let world = world_with(without(lacking), |_| {});
+        let world = World::new(without(lacking), |_| {});
         world.sync_ok().await;
         let inbox = world.server.mailbox("INBOX");
         for n in 0..5 {
             let body = format!("Message-ID: <up{n}@x>\n\n{n}\n");
-            drop_mail(&world.inbox_path(), &format!("up.{n}:2,S"), body.as_bytes());
+            drop_mail(&world.path("INBOX"), &format!("up.{n}:2,S"), body.as_bytes());
         }
         world.server.script(Rule::imap("APPEND").nth(lost).then(Action::CutAfter));
         let report = world.sync().await;
@@ -310,7 +192,7 @@ async fn an_emptied_maildir_or_server_waits_for_consent() {
     }
     world.sync_ok().await;
     for file in world.files("INBOX").keys() {
-        std::fs::remove_file(world.inbox_path().join(file)).unwrap();
+        std::fs::remove_file(world.path("INBOX").join(file)).unwrap();
     }
     let counters = world.sync_ok().await;
     assert_eq!(counters[&MailboxName::inbox()].held, 12);
@@ -332,14 +214,10 @@ async fn held_deletions_follow_the_word_that_is_given() {
         }
         world.sync_ok().await;
         for file in world.files("INBOX").keys() {
-            std::fs::remove_file(world.inbox_path().join(file)).unwrap();
+            std::fs::remove_file(world.path("INBOX").join(file)).unwrap();
         }
         assert_eq!(world.sync_ok().await[&MailboxName::inbox()].held, 12);
-        let ledger =
-            SqliteLedger::open(&world.dir.path().join("work.sqlite"), message_backoff).unwrap();
-        let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
-        ledger.apply(row.id, &[Change::Consent(Some(consent))]).unwrap();
-        drop(ledger);
+        world.consent("INBOX", consent);
         world.sync_ok().await;
         world.sync_ok().await;
         let left = if consent == Consent::Confirm { 0 } else { 12 };
@@ -378,8 +256,8 @@ async fn keywords_travel_as_letters_and_none_beyond_26_is_lost() {
     world.assert_quiet().await;
     // A keyword taken away here is taken away there, and the four without a letter stay.
     std::fs::rename(
-        world.inbox_path().join(&name),
-        world.inbox_path().join(name.replace(":2,Sab", ":2,Sb")),
+        world.path("INBOX").join(&name),
+        world.path("INBOX").join(name.replace(":2,Sab", ":2,Sb")),
     )
     .unwrap();
     world.sync_ok().await;
@@ -395,27 +273,11 @@ async fn keywords_travel_as_letters_and_none_beyond_26_is_lost() {
     world.assert_quiet().await;
 }
 
-/// No message body may cross the wire.
-fn assert_no_transfer(world: &World) {
-    for command in world.server.commands() {
-        let line = command.line.to_ascii_uppercase();
-        assert!(!line.contains("BODY.PEEK[]") && command.name != "APPEND", "{line}");
-    }
-}
-
-fn without(capabilities: &[Capability]) -> Config {
-    let mut config = Config::default();
-    for capability in capabilities {
-        config.capabilities = config.capabilities.without(*capability);
-    }
-    config
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_here_is_a_move_there_whatever_the_reader_calls_the_file() {
     let lacking: [&[Capability]; 3] = [&[], &[Capability::Move], &[Capability::CondStore]];
     for lacking in lacking {
-        let world = world_with(without(lacking), |_| {});
+        let world = World::new(without(lacking), |_| {});
         let (inbox, archive) = (world.server.mailbox("INBOX"), {
             world.server.create_mailbox("Archive/2026");
             world.server.mailbox("Archive/2026")
@@ -429,10 +291,10 @@ async fn a_move_here_is_a_move_there_whatever_the_reader_calls_the_file() {
         let target = world.account.maildir.join("Archive/2026/cur");
         // One keeps its name, one is flagged on the way, one gets a name of its own.
         let plain = names[0].strip_prefix("cur/").unwrap();
-        std::fs::rename(world.inbox_path().join(&names[0]), target.join(plain)).unwrap();
+        std::fs::rename(world.path("INBOX").join(&names[0]), target.join(plain)).unwrap();
         let flagged = names[1].strip_prefix("cur/").unwrap().replace(":2,S", ":2,FS");
-        std::fs::rename(world.inbox_path().join(&names[1]), target.join(flagged)).unwrap();
-        std::fs::rename(world.inbox_path().join(&names[2]), target.join("mine:2,S")).unwrap();
+        std::fs::rename(world.path("INBOX").join(&names[1]), target.join(flagged)).unwrap();
+        std::fs::rename(world.path("INBOX").join(&names[2]), target.join("mine:2,S")).unwrap();
         let counters = world.sync_ok().await;
         let done = counters[&MailboxName("Archive/2026".into())];
         assert_eq!((done.moved_remote, done.uploaded, done.downloaded), (3, 0, 0), "{lacking:?}");
@@ -440,7 +302,7 @@ async fn a_move_here_is_a_move_there_whatever_the_reader_calls_the_file() {
         let flagged = archive.messages().iter().filter(|m| m.flags.len() == 2).count();
         assert_eq!(flagged, 1, "the flag came along");
         assert!(world.server.mailbox("Trash").messages().is_empty());
-        assert_no_transfer(&world);
+        world.assert_no_transfer();
         world.sync_ok().await;
         world.assert_quiet().await;
     }
@@ -479,7 +341,7 @@ async fn a_move_there_is_a_rename_here() {
     }
     assert_eq!(counters[&MailboxName::inbox()].deleted_local, 0);
     assert_eq!(world.files("INBOX").len(), 18);
-    assert_no_transfer(&world);
+    world.assert_no_transfer();
     world.sync_ok().await;
     world.assert_quiet().await;
 }
@@ -494,14 +356,14 @@ async fn a_copy_here_is_a_copy_there_and_a_new_name_is_nothing() {
     world.sync_ok().await;
     world.server.clear_commands();
     let names: Vec<String> = world.files("INBOX").into_keys().collect();
-    let from = world.inbox_path().join(&names[0]);
+    let from = world.path("INBOX").join(&names[0]);
     std::fs::copy(&from, world.account.maildir.join("Work").join(&names[0])).unwrap();
-    let renamed = world.inbox_path().join("cur/other,U=7:2,S");
-    std::fs::rename(world.inbox_path().join(&names[1]), renamed).unwrap();
+    let renamed = world.path("INBOX").join("cur/other,U=7:2,S");
+    std::fs::rename(world.path("INBOX").join(&names[1]), renamed).unwrap();
     world.sync_ok().await;
     assert_eq!(inbox.messages().len(), 2);
     assert_eq!(world.server.mailbox("Work").messages().len(), 1);
-    assert_no_transfer(&world);
+    world.assert_no_transfer();
     world.sync_ok().await;
     world.assert_quiet().await;
 }
@@ -509,7 +371,7 @@ async fn a_copy_here_is_a_copy_there_and_a_new_name_is_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_is_subscribed_to_is_synced_where_that_is_asked_for() {
     for lacking in [&[][..], &[Capability::ListStatus, Capability::ListExtended][..]] {
-        let world = world_with(without(lacking), |a| a.sync.subscribed_only = true);
+        let world = World::new(without(lacking), |a| a.sync.subscribed_only = true);
         for (name, is_subscribed) in [("Lists", true), ("Noise", false)] {
             world.server.create_mailbox(name);
             world.server.mailbox(name).set_subscribed(is_subscribed);
@@ -527,7 +389,7 @@ async fn only_what_is_subscribed_to_is_synced_where_that_is_asked_for() {
 async fn the_personal_namespace_is_no_part_of_the_names() {
     let config =
         Config { delimiter: Some('.'), namespace_prefix: "INBOX.".into(), ..Config::default() };
-    let world = world_with(config, |_| {});
+    let world = World::new(config, |_| {});
     world.server.create_mailbox("INBOX.Work.2026");
     world.server.mailbox("INBOX.Work.2026").append(&mail(1), &[], None);
     world.sync_ok().await;
@@ -571,10 +433,10 @@ async fn a_message_that_the_server_cannot_give_stops_no_other() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_the_server_refuses_stays_and_stops_no_other() {
-    let world = world_with(without(&[Capability::MultiAppend]), |_| {});
+    let world = World::new(without(&[Capability::MultiAppend]), |_| {});
     world.sync_ok().await;
     for n in 1..=5 {
-        drop_mail(&world.inbox_path(), &format!("u{n}:2,S"), &mail(n));
+        drop_mail(&world.path("INBOX"), &format!("u{n}:2,S"), &mail(n));
     }
     world.server.script(Rule::imap("APPEND").nth(3).then(Action::refuse("NO [OVERQUOTA] full")));
     let counters = world.sync_ok().await;
@@ -618,7 +480,7 @@ async fn a_mailbox_whose_directory_is_gone_stops_no_other() {
     world.sync_ok().await;
     let name = world.files("Old").into_keys().next().unwrap();
     let from = world.account.maildir.join("Old").join(&name);
-    std::fs::rename(from, world.inbox_path().join(&name)).unwrap();
+    std::fs::rename(from, world.path("INBOX").join(&name)).unwrap();
     std::fs::remove_dir_all(world.account.maildir.join("Old")).unwrap();
     let report = world.sync().await;
     let error = report.error.unwrap();
@@ -711,8 +573,7 @@ async fn a_large_or_old_message_is_skipped_and_comes_when_it_is_asked_for() {
     inbox.append(&mail(3), &["\\Seen"], None);
     let counters = world.sync_ok().await[&MailboxName::inbox()];
     assert_eq!((counters.downloaded, counters.skipped), (1, 2));
-    let ledger =
-        SqliteLedger::open(&world.dir.path().join("work.sqlite"), message_backoff).unwrap();
+    let ledger = world.ledger();
     let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
     let skipped = ledger.skipped(row.id).unwrap();
     assert_eq!(skipped[0].size, Some(large.len() as u64));

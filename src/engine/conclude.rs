@@ -55,7 +55,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let (sight, left) = offload(move || {
             let id = row.id;
             let (sight, is_known) = match end {
-                End::Quiet(sight) => (sight, true),
+                // A difference can be there that may not be carried over: it waits.
+                End::Quiet(sight) => {
+                    let is_known = !sight.compared.is_different;
+                    (sight, is_known)
+                }
                 End::Changed(row) => {
                     let scan = Arc::new(local.scan(&mailbox)?);
                     let compared = compare(&*ledger, id, &scan, None)?;

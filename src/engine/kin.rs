@@ -18,7 +18,7 @@ use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::status::Counters;
 use crate::model::view::{Evidence, Fingerprint, RemoteView};
-use crate::ports::local::{Change, Kin, Ledger, Local, MailboxId, Scan, Seen};
+use crate::ports::local::{Change, Kin, Ledger, Local, MailboxId, OneSide, Scan, Seen};
 use crate::ports::remote::{Connector, Relocation, Remote};
 
 /// A file that turned up, and where it was.
@@ -163,7 +163,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let new: BTreeMap<Uid, Uid> = told.into_iter().collect();
         let (mut pairs, mut left) = (Vec::new(), Vec::new());
         for arrival in arrivals {
-            let Some(uid) = new.get(&arrival.kin.uid) else { continue };
+            let Some(uid) = new.get(&arrival.kin.uid) else {
+                // It left, or is marked where nothing better is safe: no deletion is to follow.
+                if how == Relocation::Move {
+                    left.push(Change::Orphan(arrival.kin.row, OneSide::Remote));
+                }
+                continue;
+            };
             pairs.push(Change::Pair {
                 uid: *uid,
                 base: arrival.base,

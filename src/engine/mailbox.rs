@@ -43,6 +43,8 @@ pub(super) struct MailboxPass {
     pub(super) recheck: Option<Instant>,
     /// Files that wait to be removed until every mailbox had the chance to recognise them.
     pub(super) deferred: Option<Deferred>,
+    /// Where messages of this one were moved to: there is something new for the Maildir.
+    pub(super) filled: Option<MailboxName>,
 }
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
@@ -90,7 +92,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let is_returning = sight.row.consent == Some(Consent::Reject) && !plan.forget.is_empty();
         let recheck = if is_returning { Some(Instant::now()) } else { recheck };
         counters.held = held;
-        let mut pass = MailboxPass { counters, recheck, deferred };
+        let mut pass = MailboxPass { counters, recheck, deferred, filled: None };
         if self.is_dry {
             self.foretell(name, &plan, &mut pass);
             return Ok(pass);
@@ -247,7 +249,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         site.flags(remote, plan, &mut pass.counters).await?;
         site.replaced(remote, &plan.replaced).await?;
         let removal = self.removal(remote, name, plan).await?;
-        site.removals(remote, plan, &removal, &mut pass.counters).await
+        site.removals(remote, plan, &removal, &mut pass.counters).await?;
+        if let Removal::MoveTo(trash) = removal {
+            pass.filled = Some(trash);
+        }
+        Ok(())
     }
 
     async fn download(

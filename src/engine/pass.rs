@@ -105,7 +105,8 @@ impl Pass {
             deleted_remote: sum(total.deleted_remote, counters.deleted_remote),
             held: counters.held,
             skipped: counters.skipped,
-            failed: counters.failed,
+            // A second look tries nothing again that failed in the first.
+            failed: total.failed.max(counters.failed),
         };
     }
 
@@ -292,6 +293,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 }
                 if let Some(deferred) = done.deferred {
                     pass.deferred.insert(name.clone(), deferred);
+                }
+                match self.synced(done.filled).await {
+                    Ok(Some(filled)) => drop(pass.recheck.insert(filled, Instant::now())),
+                    Ok(None) => {}
+                    Err(failure) => pass.fail(failure),
                 }
             }
             Err(failure) => pass.fail_in(name, failure),

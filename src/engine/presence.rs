@@ -8,8 +8,10 @@ use crate::engine::pass::{Candidate, Worker};
 use crate::engine::sight::seconds_now;
 use crate::model::account::{CreatePolicy, Direction};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::ids::MailboxName;
 use crate::ports::local::{Ledger, Local};
 use crate::ports::remote::{Connector, Remote};
+use crate::rules::mailboxes::is_chosen;
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     /// Makes the mailbox exist on both sides where the policy says so; whether it can be synced.
@@ -56,6 +58,30 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             remote.create(name).await?;
         }
         Ok(true)
+    }
+
+    /// The mailbox, if it is one of those that are synced; made here where that is to be.
+    pub(super) async fn synced(
+        &self,
+        name: Option<MailboxName>,
+    ) -> Result<Option<MailboxName>, Failure> {
+        let Some(name) = name.filter(|n| is_chosen(&self.account.sync.mailboxes, n)) else {
+            return Ok(None);
+        };
+        let may = matches!(self.account.sync.create, CreatePolicy::Both | CreatePolicy::Local);
+        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
+        offload(move || {
+            if local.stamp(&name).is_ok() {
+                return Ok(Some(name));
+            }
+            // One whose directory is gone is not made again: its own pass tells.
+            if !may || ledger.mailbox(&name)?.is_known {
+                return Ok(None);
+            }
+            local.create(&name)?;
+            Ok(Some(name))
+        })
+        .await
     }
 
     /// Whether neither side moved since the last complete pass.

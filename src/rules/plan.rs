@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::model::account::{DeletePolicy, Direction};
-use crate::model::flags::{FlagDelta, Flags, Permanent};
+use crate::model::flags::{Flag, FlagDelta, Flags, Permanent};
 use crate::model::ids::{Base, Uid};
 use crate::model::view::{
     BaseRow, BaseView, LocalView, RemoteMessage, RemoteState, RemoteView, RowId, RowState,
@@ -101,20 +101,27 @@ pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Po
         known_message(&mut plan, row, remote, local, policy);
     }
     for message in remote.listed().iter().rev() {
-        if !base.uids.contains(message.uid) && policy.direction != Direction::Push {
+        let is_new = !base.uids.contains(message.uid) && policy.direction != Direction::Push;
+        if is_new && !is_doomed(&message) {
             match policy.horizon.skips(measure(&message)) {
                 None => plan.download.push((message.uid, message.size)),
                 Some(why) => plan.skip.push((message, why)),
             }
         }
     }
-    for base in local.messages.keys() {
-        if !known_bases.contains(base) && policy.direction != Direction::Pull {
+    for (base, message) in &local.messages {
+        let is_doomed = message.flags.has(Flag::Trashed);
+        if !known_bases.contains(base) && !is_doomed && policy.direction != Direction::Pull {
             plan.upload.push(base.clone());
         }
     }
     plan.download.sort_by_key(|(uid, _)| std::cmp::Reverse(*uid));
     plan
+}
+
+/// Whether somebody marked it for deletion: then it is copied nowhere.
+fn is_doomed(message: &RemoteMessage) -> bool {
+    message.flags.as_ref().is_some_and(|flags| flags.has(Flag::Trashed))
 }
 
 fn known_message(

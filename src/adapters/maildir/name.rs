@@ -13,15 +13,15 @@ pub(super) fn unique(host: &str) -> String {
     format!("{}.M{}P{pid}R{random:016x}.{host}", now.as_secs(), now.subsec_micros())
 }
 
-/// Whether a file in `tmp/` was made by [`unique`].
-pub(super) fn is_ours(name: &str) -> bool {
-    let Some(middle) = name.split('.').nth(1) else { return false };
-    let Some((m, rest)) = middle.strip_prefix('M').and_then(|r| r.split_once('P')) else {
-        return false;
-    };
-    let Some((pid, random)) = rest.split_once('R') else { return false };
+/// When a file in `tmp/` was made, in seconds since the epoch, if [`unique`] named it. Its mtime is
+/// the date of the message, which says nothing about that.
+pub(super) fn made_at(name: &str) -> Option<u64> {
+    let (seconds, rest) = name.split_once('.')?;
+    let (m, rest) = rest.split('.').next()?.strip_prefix('M')?.split_once('P')?;
+    let (pid, random) = rest.split_once('R')?;
     let digits = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
-    digits(m) && digits(pid) && random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit())
+    let is_random = random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit());
+    if digits(m) && digits(pid) && is_random { seconds.parse().ok() } else { None }
 }
 
 /// Makes a host name safe inside a file name, as Maildir asks: `/` and `:` as octal.
@@ -86,9 +86,9 @@ mod tests {
     fn names_are_unique_short_and_recognised() {
         let (a, b) = (unique("host"), unique("host"));
         assert_ne!(a, b);
-        assert!(is_ours(&a), "{a}");
-        assert!(!is_ours("1700000000.M1P2.host"));
-        assert!(!is_ours("x"));
+        assert!(made_at(&a) > Some(1_700_000_000), "{a}");
+        assert_eq!(made_at("1700000000.M1P2.host"), None);
+        assert_eq!(made_at("x"), None);
         assert!(unique(&escape_host(&"h".repeat(300))).len() < 160);
         assert_eq!(escape_host("a/b:c"), "a\\057b\\072c");
     }

@@ -209,18 +209,17 @@ pub(super) fn sweep(root: &Path, layout: Layout, keep: Duration) -> Result<(), F
     for mailbox in mailboxes(root, layout)? {
         let mut tmp = root.to_path_buf();
         tmp.extend(directory(&mailbox, layout));
-        sweep_tmp(&tmp.join("tmp"));
+        sweep_tmp(&tmp.join("tmp"), now);
     }
     Ok(())
 }
 
 /// Best effort: what cannot be removed today is tried again at the next start.
-fn sweep_tmp(tmp: &Path) {
+fn sweep_tmp(tmp: &Path, now: Duration) {
     let Ok(entries) = fs::read_dir(tmp) else { return };
     for entry in entries.flatten().take(SWEEP_FILES_MAX) {
-        let is_ours = entry.file_name().to_str().is_some_and(name::is_ours);
-        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|m| m.elapsed().ok());
-        if is_ours && age.is_some_and(|a| a > TMP_AGE_MAX) {
+        let made_at = entry.file_name().to_str().and_then(name::made_at);
+        if made_at.is_some_and(|at| Duration::from_secs(at) + TMP_AGE_MAX < now) {
             drop(fs::remove_file(entry.path()));
         }
     }

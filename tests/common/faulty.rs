@@ -1,14 +1,12 @@
-//! Ports that die at the k-th step, before or after its effect, and stay dead: a process that was
-//! killed there.
+//! The ports of a process that meets its fate.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use postrider::model::failure::{Failure, Kind, Remedy, Scope};
+use postrider::model::failure::Failure;
 use postrider::model::flags::{FlagDelta, Flags, Permanent};
 use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
 use postrider::model::uids::UidSet;
@@ -20,45 +18,7 @@ use postrider::ports::hints::HintBox;
 use postrider::ports::local::*;
 use postrider::ports::remote::*;
 
-/// Where the process dies: step `at` (1-based; 0 is never), before or after its effect.
-#[derive(Debug)]
-pub(crate) struct Fate {
-    at: usize,
-    is_after: bool,
-    step: AtomicUsize,
-}
-
-impl Fate {
-    pub(crate) fn new(at: usize, is_after: bool) -> Arc<Self> {
-        Arc::new(Self { at, is_after, step: AtomicUsize::new(0) })
-    }
-
-    pub(crate) fn steps(&self) -> usize {
-        self.step.load(Ordering::SeqCst)
-    }
-
-    /// Counts a step; an error if the process is dead before it happens.
-    fn before(&self) -> Result<usize, Failure> {
-        let step = self.step.fetch_add(1, Ordering::SeqCst) + 1;
-        let is_dead = self.at > 0 && (step > self.at || (step == self.at && !self.is_after));
-        if is_dead { Err(dead()) } else { Ok(step) }
-    }
-
-    /// An error if the process died right after the step.
-    fn after<T>(&self, step: usize, value: T) -> Result<T, Failure> {
-        if self.at > 0 && step == self.at && self.is_after { Err(dead()) } else { Ok(value) }
-    }
-
-    fn run<T>(&self, effect: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        let step = self.before()?;
-        let value = effect()?;
-        self.after(step, value)
-    }
-}
-
-fn dead() -> Failure {
-    Failure::new(Scope::Account, Remedy::Later, Kind::LocalIo, "the process was killed")
-}
+use super::fate::Fate;
 
 pub(crate) struct Faulty<T> {
     pub(crate) inner: T,
@@ -84,7 +44,7 @@ impl<S: Staging> Write for FaultyStaging<S> {
 impl<S: Staging> Staging for FaultyStaging<S> {
     fn finish(self, date: Option<i64>) -> Result<(Base, Fingerprint), Failure> {
         let Self { inner, fate } = self;
-        fate.run(|| inner.finish(date))
+        fate.run("finish", || inner.finish(date))
     }
 
     fn digest(&self) -> [u8; 32] {
@@ -100,7 +60,7 @@ impl<L: Local> Local for Faulty<L> {
     type Staging = FaultyStaging<L::Staging>;
 
     fn open_root(&self, expected: Option<&str>) -> Result<String, Failure> {
-        self.fate.run(|| self.inner.open_root(expected))
+        self.fate.run("open_root", || self.inner.open_root(expected))
     }
 
     fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
@@ -112,7 +72,7 @@ impl<L: Local> Local for Faulty<L> {
     }
 
     fn create(&self, mailbox: &MailboxName) -> Result<(), Failure> {
-        self.fate.run(|| self.inner.create(mailbox))
+        self.fate.run("create", || self.inner.create(mailbox))
     }
 
     fn path(&self, mailbox: &MailboxName) -> PathBuf {
@@ -124,6 +84,7 @@ impl<L: Local> Local for Faulty<L> {
     }
 
     fn scan(&self, mailbox: &MailboxName) -> Result<Scan, Failure> {
+        self.fate.meet("scan")?;
         self.inner.scan(mailbox)
     }
 
@@ -132,23 +93,23 @@ impl<L: Local> Local for Faulty<L> {
     }
 
     fn stage(&self, mailbox: &MailboxName) -> Result<Self::Staging, Failure> {
+        self.fate.meet("stage")?;
         let fate = Arc::clone(&self.fate);
         Ok(FaultyStaging { inner: self.inner.stage(mailbox)?, fate })
     }
 
     fn barrier(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {
-        self.fate.run(|| self.inner.barrier(mailbox, staged))
+        self.fate.run("barrier", || self.inner.barrier(mailbox, staged))
     }
 
     /// A kill can come between any two renames of a batch.
     fn promote(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {
-        staged.iter().try_for_each(|one| {
-            self.fate.run(|| self.inner.promote(mailbox, std::slice::from_ref(one)))
-        })
+        let mut batches = self.fate.batches(staged);
+        batches.try_for_each(|b| self.fate.run("promote", || self.inner.promote(mailbox, b)))
     }
 
     fn settle(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<Vec<Settled>, Failure> {
-        self.fate.run(|| self.inner.settle(mailbox, staged))
+        self.fate.run("settle", || self.inner.settle(mailbox, staged))
     }
 
     fn set_flags(
@@ -157,17 +118,16 @@ impl<L: Local> Local for Faulty<L> {
         changes: &[(Seen, FlagDelta)],
     ) -> Result<Vec<(Base, Flags)>, Failure> {
         let mut done = Vec::new();
-        for one in changes {
-            let set = || self.inner.set_flags(mailbox, std::slice::from_ref(one));
-            done.extend(self.fate.run(set)?);
+        for batch in self.fate.batches(changes) {
+            let set = || self.inner.set_flags(mailbox, batch);
+            done.extend(self.fate.run("set_flags", set)?);
         }
         Ok(done)
     }
 
     fn quarantine(&self, mailbox: &MailboxName, seen: &[Seen]) -> Result<(), Failure> {
-        seen.iter().try_for_each(|one| {
-            self.fate.run(|| self.inner.quarantine(mailbox, std::slice::from_ref(one)))
-        })
+        let mut batches = self.fate.batches(seen);
+        batches.try_for_each(|b| self.fate.run("quarantine", || self.inner.quarantine(mailbox, b)))
     }
 
     fn sweep(&self) -> Result<(), Failure> {
@@ -175,6 +135,7 @@ impl<L: Local> Local for Faulty<L> {
     }
 
     fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure> {
+        self.fate.meet("open")?;
         self.inner.open(mailbox, seen)
     }
 
@@ -197,9 +158,9 @@ impl<L: Local> Local for Faulty<L> {
         seen: &[Seen],
     ) -> Result<Vec<Base>, Failure> {
         let mut moved = Vec::new();
-        for one in seen {
-            let relocate = || self.inner.relocate(from, to, std::slice::from_ref(one));
-            moved.extend(self.fate.run(relocate)?);
+        for batch in self.fate.batches(seen) {
+            let relocate = || self.inner.relocate(from, to, batch);
+            moved.extend(self.fate.run("relocate", relocate)?);
         }
         Ok(moved)
     }
@@ -211,7 +172,7 @@ impl<G: Ledger> Ledger for Faulty<G> {
     }
 
     fn set_root(&self, id: &str) -> Result<(), Failure> {
-        self.fate.run(|| self.inner.set_root(id))
+        self.fate.run("set_root", || self.inner.set_root(id))
     }
 
     fn quirks(&self) -> Result<BTreeSet<Quirk>, Failure> {
@@ -219,7 +180,7 @@ impl<G: Ledger> Ledger for Faulty<G> {
     }
 
     fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure> {
-        self.fate.run(|| self.inner.learn_quirk(quirk))
+        self.fate.run("learn", || self.inner.learn_quirk(quirk))
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {
@@ -227,7 +188,7 @@ impl<G: Ledger> Ledger for Faulty<G> {
     }
 
     fn mailbox(&self, name: &MailboxName) -> Result<MailboxRow, Failure> {
-        self.fate.run(|| self.inner.mailbox(name))
+        self.fate.run("mailbox", || self.inner.mailbox(name))
     }
 
     fn known(&self, mailbox: MailboxId) -> Result<BaseView, Failure> {
@@ -287,7 +248,7 @@ impl<G: Ledger> Ledger for Faulty<G> {
         if changes.is_empty() {
             return Ok(());
         }
-        self.fate.run(|| self.inner.apply(mailbox, changes))
+        self.fate.run("apply", || self.inner.apply(mailbox, changes))
     }
 }
 
@@ -326,7 +287,7 @@ impl<R: Remote> Remote for Faulty<R> {
     }
 
     async fn create(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
-        let step = self.fate.before()?;
+        let step = self.fate.before("create")?;
         self.inner.create(mailbox).await?;
         self.fate.after(step, ())
     }
@@ -352,6 +313,7 @@ impl<R: Remote> Remote for Faulty<R> {
         mailbox: &MailboxName,
         known: Option<Known<'_>>,
     ) -> Result<RemoteView, Failure> {
+        self.fate.meet("changes")?;
         self.inner.changes(mailbox, known).await
     }
 
@@ -360,6 +322,7 @@ impl<R: Remote> Remote for Faulty<R> {
         wanted: &[Wanted],
         sink: &mut S,
     ) -> Result<(), Failure> {
+        self.fate.meet("fetch")?;
         self.inner.fetch(wanted, sink).await
     }
 
@@ -374,16 +337,24 @@ impl<R: Remote> Remote for Faulty<R> {
         uploads: Vec<Upload>,
     ) -> (Vec<Appended>, Result<(), Failure>) {
         let mut all = Vec::new();
-        for upload in uploads {
-            let step = match self.fate.before() {
+        let batches: Vec<Vec<Upload>> = if self.fate.is_split {
+            uploads.into_iter().map(|upload| vec![upload]).collect()
+        } else {
+            vec![uploads]
+        };
+        for batch in batches {
+            let step = match self.fate.before("append") {
                 Ok(step) => step,
                 Err(failure) => return (all, Err(failure)),
             };
-            let (done, result) = self.inner.append(mailbox, vec![upload]).await;
-            if let Err(failure) = result.and_then(|()| self.fate.after(step, ())) {
+            let (done, result) = self.inner.append(mailbox, batch).await;
+            if let Err(failure) = self.fate.after(step, ()) {
                 return (all, Err(failure));
             }
             all.extend(done);
+            if result.is_err() {
+                return (all, result);
+            }
         }
         (all, Ok(()))
     }
@@ -394,9 +365,10 @@ impl<R: Remote> Remote for Faulty<R> {
         uids: &[Uid],
         delta: &FlagDelta,
     ) -> Result<(), Failure> {
-        for uid in uids {
-            let step = self.fate.before()?;
-            self.inner.set_flags(validity, &[*uid], delta).await?;
+        let fate = Arc::clone(&self.fate);
+        for batch in fate.batches(uids) {
+            let step = fate.before("store")?;
+            self.inner.set_flags(validity, batch, delta).await?;
             self.fate.after(step, ())?;
         }
         Ok(())
@@ -409,9 +381,10 @@ impl<R: Remote> Remote for Faulty<R> {
         removal: &Removal,
     ) -> Result<Removed, Failure> {
         let mut removed = Removed::Gone;
-        for uid in uids {
-            let step = self.fate.before()?;
-            removed = self.inner.remove(validity, &[*uid], removal).await?;
+        let fate = Arc::clone(&self.fate);
+        for batch in fate.batches(uids) {
+            let step = fate.before("expunge")?;
+            removed = self.inner.remove(validity, batch, removal).await?;
             self.fate.after(step, ())?;
         }
         Ok(removed)
@@ -425,9 +398,10 @@ impl<R: Remote> Remote for Faulty<R> {
         how: Relocation,
     ) -> Result<Vec<(Uid, Uid)>, Failure> {
         let mut told = Vec::new();
-        for uid in uids {
-            let step = self.fate.before()?;
-            told.extend(self.inner.relocate(from, &[*uid], to, how).await?);
+        let fate = Arc::clone(&self.fate);
+        for batch in fate.batches(uids) {
+            let step = fate.before("move")?;
+            told.extend(self.inner.relocate(from, batch, to, how).await?);
             self.fate.after(step, ())?;
         }
         Ok(told)
