@@ -4,6 +4,7 @@
 //! [`Scope`] alone what is spoilt, and by [`Remedy`] when to come back.
 
 use std::fmt;
+use std::time::Duration;
 
 /// What a failure spoils.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +26,8 @@ pub enum Remedy {
     Now,
     /// After a back-off.
     Later,
+    /// After a back-off, and not before this time is over: the other side asked for it.
+    After(Duration),
     /// Only after something changed: config, secret, the server's certificate, or a person's word.
     Never,
 }

@@ -213,6 +213,28 @@ pub trait Remote: Send {
     fn create(&mut self, mailbox: &MailboxName)
     -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Renames a mailbox, and those below it.
+    fn rename(
+        &mut self,
+        from: &MailboxName,
+        to: &MailboxName,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Deletes a mailbox that is empty.
+    ///
+    /// # Errors
+    /// It is not empty: mailbox scope, `Refused`, and nothing was done.
+    fn delete(&mut self, mailbox: &MailboxName)
+    -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Selects a mailbox, whose UIDVALIDITY must be as given, so that its messages can be fetched:
+    /// for a connection that helps another one.
+    fn open(
+        &mut self,
+        mailbox: &MailboxName,
+        validity: UidValidity,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
     /// Selects a mailbox and tells what is there, or what changed since `known`.
     fn changes(
         &mut self,

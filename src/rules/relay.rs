@@ -105,7 +105,7 @@ pub fn broke(item: &mut Item, broken: &Broken, now: Micros, jitter: Jitter, poli
     item.phase = Phase::Queued;
     match (failure.scope, failure.remedy) {
         (Scope::Message, Remedy::Never) => fail(item, &failure.to_string()),
-        (Scope::Message, Remedy::Now | Remedy::Later) => {
+        (Scope::Message, Remedy::Now | Remedy::Later | Remedy::After(_)) => {
             item.tries = item.tries.saturating_add(1);
             conclude(item, now, back_off(item.tries, jitter), policy);
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::model::failure::Remedy;
+
 /// Returns the delay before attempt `n` after a failure (0-based): 2 s doubling to 5 min, spread by
 /// `jitter` in 0..1 over the upper half, so that many clients do not come back together.
 pub fn backoff(n: u32, jitter: f64) -> Duration {
@@ -22,6 +24,17 @@ pub fn message_backoff(n: u32) -> Duration {
     })
 }
 
+/// Returns the delay before an account is tried again that failed `n` times before with this remedy.
+pub fn retry_delay(remedy: Remedy, n: u32, jitter: f64) -> Duration {
+    match remedy {
+        Remedy::Now => Duration::from_millis(200),
+        Remedy::Later | Remedy::Never => backoff(n, jitter),
+        Remedy::After(wait) => backoff(n, jitter).max(wait.min(ASKED_MAX)),
+    }
+}
+
+/// The longest pause that a server can ask for.
+const ASKED_MAX: Duration = Duration::from_secs(3600);
 const BACKOFF_FIRST: Duration = Duration::from_secs(2);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
@@ -38,6 +51,15 @@ pub const IDLE_SILENCE: Duration = Duration::from_secs(270);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_that_is_asked_for_is_kept_but_not_for_ever() {
+        let asked = |seconds| Remedy::After(Duration::from_secs(seconds));
+        assert_eq!(retry_delay(asked(299), 0, 1.0), Duration::from_secs(299));
+        assert_eq!(retry_delay(asked(1), 4, 1.0), Duration::from_secs(32));
+        assert_eq!(retry_delay(asked(u64::MAX), 0, 1.0), Duration::from_secs(3600));
+        assert_eq!(retry_delay(Remedy::Later, 0, 1.0), Duration::from_secs(2));
+    }
 
     #[test]
     fn backoff_grows_to_a_ceiling_and_keeps_its_spread() {

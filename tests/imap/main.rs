@@ -10,4 +10,6 @@ mod append;
 mod changes;
 mod compress;
 mod fetch;
+mod mailboxes;
+mod throttle;
 mod world;

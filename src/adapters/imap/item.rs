@@ -8,6 +8,7 @@ use async_imap::imap_proto::{
 };
 
 use super::encode::{parse_date_time, to_lf, unescaped};
+use super::words::{slowed_down, suggested_pause};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::flags::{Flags, Permanent};
 
@@ -235,8 +236,16 @@ fn some_uids(members: &[UidSetMember]) -> Vec<u32> {
 /// Messages that one command copies or moves at most.
 pub(super) const COPIED_MAX: usize = 2000;
 
+/// The server wants less of us, for as long as it says.
+pub(super) fn throttled(text: &str) -> Failure {
+    Failure::new(Scope::Account, slowed_down(text), Kind::Throttled, "command refused").said(text)
+}
+
 /// What a NO means, by its response code (RFC 5530 and others).
 fn classify_no(code: &Code, text: &str) -> Failure {
+    if suggested_pause(text).is_some() {
+        return throttled(text);
+    }
     let refused =
         |scope, kind| Failure::new(scope, Remedy::Later, kind, "command refused").said(text);
     match code {
@@ -246,9 +255,7 @@ fn classify_no(code: &Code, text: &str) -> Failure {
             "OVERQUOTA" => refused(Scope::Message, Kind::Refused)
                 .cure("make room on the server, or raise its quota; the message stays here"),
             "TOOBIG" | "LIMIT" => refused(Scope::Message, Kind::TooBig),
-            "UNAVAILABLE" | "INUSE" | "SERVERBUG" | "THROTTLED" => {
-                refused(Scope::Account, Kind::Throttled)
-            }
+            "UNAVAILABLE" | "INUSE" | "SERVERBUG" | "THROTTLED" => throttled(text),
             "AUTHENTICATIONFAILED" | "AUTHORIZATIONFAILED" | "EXPIRED" => {
                 refused(Scope::Account, Kind::AuthFailed)
             }
@@ -259,6 +266,9 @@ fn classify_no(code: &Code, text: &str) -> Failure {
 }
 
 fn classify_bad(text: &str) -> Failure {
+    if suggested_pause(text).is_some() {
+        return throttled(text);
+    }
     // Some servers say BAD for passing troubles, so it is retried like a lost connection.
     Failure::new(Scope::Account, Remedy::Later, Kind::Protocol, "command rejected").said(text)
 }

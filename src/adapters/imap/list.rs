@@ -3,7 +3,7 @@
 use super::ImapRemote;
 use super::item::{Item, ListItem, StatusItem};
 use crate::model::account::Role;
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{MailboxName, ModSeq, UidValidity};
 use crate::model::view::{Cursor, RemoteMailbox};
 use crate::ports::remote::Quirk;
@@ -116,6 +116,52 @@ impl ImapRemote {
             Some(Err(failure)) if !says_exists(&failure) => Err(failure),
             _ => Ok(()),
         }
+    }
+}
+
+impl ImapRemote {
+    /// Renames a mailbox, and lets the subscription follow.
+    pub(super) async fn rename_one(
+        &mut self,
+        from: &MailboxName,
+        to: &MailboxName,
+    ) -> Result<(), Failure> {
+        let (old, new) = (self.argument(from)?, self.argument(to)?);
+        self.leave().await?;
+        self.wire.exec(&format!("RENAME {old} {new}"), |_| {}).await?;
+        // Those below it have new names as well: the next listing spells them.
+        self.names.clear();
+        let commands = [format!("UNSUBSCRIBE {old}"), format!("SUBSCRIBE {new}")];
+        // A server that refuses these has renamed it all the same.
+        drop(self.wire.exec_all(&commands, 1, |_| {}).await?);
+        Ok(())
+    }
+
+    /// Deletes a mailbox, if nothing is in it.
+    pub(super) async fn delete_empty(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
+        let argument = self.argument(mailbox)?;
+        // A STATUS may be old (RFC 9051 §6.3.11); what is selected is counted now.
+        let exists = self.select(mailbox).await?.exists;
+        if exists > 0 {
+            let what = format!("delete mailbox {:?}", mailbox.as_str());
+            return Err(Failure::new(Scope::Mailbox, Remedy::Later, Kind::Refused, what)
+                .detail(format_args!("{exists} messages are in it")));
+        }
+        self.leave().await?;
+        self.wire.exec(&format!("DELETE {argument}"), |_| {}).await?;
+        self.names.remove(mailbox);
+        let commands = [format!("UNSUBSCRIBE {argument}")];
+        drop(self.wire.exec_all(&commands, 1, |_| {}).await?);
+        Ok(())
+    }
+
+    /// Leaves the selected mailbox: some servers end a connection whose mailbox goes away. Without
+    /// UNSELECT (RFC 3691) it stays selected, since CLOSE would expunge.
+    async fn leave(&mut self) -> Result<(), Failure> {
+        if self.selected.take().is_some() && self.has("UNSELECT") {
+            self.wire.exec("UNSELECT", |_| {}).await?;
+        }
+        Ok(())
     }
 }
 

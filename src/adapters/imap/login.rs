@@ -10,7 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::deflate::{Deflate, Duplex};
-use super::words::{Tagged, capability_code, pays_to_compress, personal_prefix, tagged};
+use super::words::{
+    Tagged, capability_code, pays_to_compress, personal_prefix, slowed_down, tagged,
+};
 use crate::adapters::net::{self, Stream, is_loopback_host};
 use crate::adapters::sasl;
 use crate::adapters::secrets;
@@ -128,7 +130,7 @@ impl Dialogue<'_> {
                 .failure("greeting", Kind::TlsUntrusted, Remedy::Later)
                 .said(line)
                 .detail("a login-free greeting without TLS is how an attacker steals mail")),
-            "BYE" => Err(self.failure("greeting", Kind::Throttled, Remedy::Later).said(line)),
+            "BYE" => Err(self.failure("greeting", Kind::Throttled, slowed_down(line)).said(line)),
             _ => Err(self
                 .failure("greeting", Kind::Protocol, Remedy::Later)
                 .said(line)
@@ -226,11 +228,20 @@ impl Dialogue<'_> {
     /// Sorts the ways in which a login is refused: only some of them are about the password.
     fn refused(&self, text: &str) -> Failure {
         let upper = text.to_ascii_uppercase();
-        let is_passing = ["[UNAVAILABLE]", "[INUSE]", "[LIMIT]", "[SERVERBUG]", "TOO MANY"]
-            .iter()
-            .any(|w| upper.contains(w));
+        let is_passing = [
+            "[UNAVAILABLE]",
+            "[INUSE]",
+            "[LIMIT]",
+            "[SERVERBUG]",
+            "[THROTTLED]",
+            "[OVERQUOTA]",
+            "TOO MANY",
+            "SUGGESTED BACKOFF TIME",
+        ]
+        .iter()
+        .any(|w| upper.contains(w));
         if is_passing {
-            return self.failure("LOGIN", Kind::Throttled, Remedy::Later).said(text);
+            return self.failure("LOGIN", Kind::Throttled, slowed_down(text)).said(text);
         }
         self.failure("LOGIN", Kind::AuthFailed, Remedy::Later).said(text).cure(format!(
             "check \"user\" and \"password\" of account {}; providers with two-factor login want \

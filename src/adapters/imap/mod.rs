@@ -216,6 +216,19 @@ impl Remote for ImapRemote {
         self.create_one(mailbox).await
     }
 
+    async fn rename(&mut self, from: &MailboxName, to: &MailboxName) -> Result<(), Failure> {
+        self.rename_one(from, to).await
+    }
+
+    async fn delete(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
+        self.delete_empty(mailbox).await
+    }
+
+    async fn open(&mut self, mailbox: &MailboxName, validity: UidValidity) -> Result<(), Failure> {
+        self.select(mailbox).await?;
+        self.check_selected(validity)
+    }
+
     async fn changes(
         &mut self,
         mailbox: &MailboxName,

@@ -15,8 +15,9 @@ use tokio::time::timeout;
 
 use super::deflate::Duplex;
 use super::guard::Guard;
-use super::item::{Converted, Done, Item, Next, Verdict, convert};
+use super::item::{Converted, Done, Item, Next, Verdict, convert, throttled};
 use super::login::LoggedIn;
+use super::words::slowed_down;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// The connection.
@@ -166,7 +167,10 @@ impl Wire {
         match read {
             Ok(Ok(Some(data))) => match convert(data.parsed()) {
                 Converted::Next(next) => Ok(next),
-                Converted::Bye(words) => Err(self.lost("the server said goodbye").said(&words)),
+                Converted::Bye(words) => {
+                    let lost = self.lost("the server said goodbye").said(&words);
+                    Err(Failure { remedy: slowed_down(&words), ..lost })
+                }
             },
             Ok(Ok(None)) => Err(self.lost("the server closed the connection")),
             Ok(Err(err)) if err.kind() == std::io::ErrorKind::InvalidData => {
@@ -209,7 +213,14 @@ impl Wire {
         let words: Vec<&str> = command.split(' ').take(2).collect();
         let uid = words.first().is_some_and(|w| *w == "UID");
         let verb = if uid { words.join(" ") } else { words.first().copied().unwrap_or("").into() };
-        failure.at(format!("{} (IMAP, {verb})", self.place))
+        let place = format!("{} (IMAP, {verb})", self.place);
+        let adds = ["CREATE", "UID COPY", "UID MOVE"].contains(&verb.as_str());
+        let over_quota = failure.server_said.as_deref().is_some_and(|s| s.contains("[OVERQUOTA]"));
+        if over_quota && !adds {
+            // Nothing was to be stored: it is the quota of commands or traffic (Gmail).
+            return throttled(failure.server_said.as_deref().unwrap_or_default()).at(place);
+        }
+        failure.at(place)
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::model::failure::Remedy;
 
 /// The tagged end of a command.
 #[derive(Debug)]
@@ -39,6 +42,21 @@ pub(super) fn personal_prefix(line: &str) -> Option<String> {
     Some(prefix).filter(|p| !p.is_empty())
 }
 
+/// The pause that a server asks for in plain words, as Exchange does: `Suggested Backoff Time: 299961
+/// milliseconds`.
+pub(super) fn suggested_pause(text: &str) -> Option<Duration> {
+    let lower = text.to_ascii_lowercase();
+    let (_, rest) = lower.split_once("suggested backoff time:")?;
+    let mut words = rest.split_whitespace();
+    let n: u64 = words.next()?.parse().ok()?;
+    words.next()?.starts_with("millisecond").then(|| Duration::from_millis(n))
+}
+
+/// What a refusal that asks to slow down asks for.
+pub(super) fn slowed_down(text: &str) -> Remedy {
+    suggested_pause(text).map_or(Remedy::Later, Remedy::After)
+}
+
 /// A link within the machine is faster than the compression; one that nobody knows may be.
 pub(super) fn pays_to_compress(peer: Option<IpAddr>) -> bool {
     peer.is_some_and(|peer| !peer.to_canonical().is_loopback())
@@ -47,6 +65,18 @@ pub(super) fn pays_to_compress(peer: Option<IpAddr>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_in_plain_words_is_understood() {
+        let text =
+            "NO [THROTTLED] Request is throttled. Suggested Backoff Time: 299961 milliseconds";
+        assert_eq!(suggested_pause(text), Some(Duration::from_millis(299_961)));
+        for nothing in ["Suggested Backoff Time:", "suggested backoff time: soon", "busy", ""] {
+            assert_eq!(suggested_pause(nothing), None);
+        }
+        let huge = "Suggested Backoff Time: 99999999999999999999 milliseconds";
+        assert_eq!(suggested_pause(huge), None);
+    }
 
     #[test]
     fn only_what_leaves_the_machine_is_worth_compressing() {

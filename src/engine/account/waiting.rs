@@ -13,7 +13,7 @@ use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::AccountState;
 use crate::ports::local::{Ledger, Local};
 use crate::ports::remote::Connector;
-use crate::rules::schedule::{LOGIN_ATTEMPTS_MAX, backoff};
+use crate::rules::schedule::{LOGIN_ATTEMPTS_MAX, retry_delay};
 
 impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
     /// Waits until resumed, or until the time is over; `None` means stop.
@@ -72,10 +72,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             self.n_refused = self.n_refused.saturating_add(1);
         }
         let is_parked = failure.remedy == Remedy::Never || self.n_refused >= LOGIN_ATTEMPTS_MAX;
-        let delay = match failure.remedy {
-            Remedy::Now => Duration::from_millis(200),
-            Remedy::Later | Remedy::Never => backoff(self.n_failures, fastrand::f64()),
-        };
+        let delay = retry_delay(failure.remedy, self.n_failures, fastrand::f64());
         self.n_failures = self.n_failures.saturating_add(1);
         let next =
             if is_parked { 0 } else { micros_now().saturating_add(delay.as_micros() as u64) };
