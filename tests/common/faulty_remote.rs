@@ -52,6 +52,22 @@ impl<R: Remote> Remote for Faulty<R> {
         self.fate.after(step, ())
     }
 
+    async fn rename(&mut self, from: &MailboxName, to: &MailboxName) -> Result<(), Failure> {
+        let step = self.fate.before("rename")?;
+        self.inner.rename(from, to).await?;
+        self.fate.after(step, ())
+    }
+
+    async fn delete(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
+        let step = self.fate.before("delete")?;
+        self.inner.delete(mailbox).await?;
+        self.fate.after(step, ())
+    }
+
+    async fn open(&mut self, mailbox: &MailboxName, validity: UidValidity) -> Result<(), Failure> {
+        self.inner.open(mailbox, validity).await
+    }
+
     async fn changes(
         &mut self,
         mailbox: &MailboxName,
