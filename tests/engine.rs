@@ -517,3 +517,69 @@ async fn helping_connections_may_die_and_every_message_comes_once() {
     let tmp = world.path("INBOX").join("tmp");
     assert_eq!(std::fs::read_dir(tmp).unwrap().count(), 0);
 }
+
+fn mailbox(name: &str) -> MailboxName {
+    MailboxName(name.into())
+}
+
+/// Renamed on either side, with what lies below it: nothing is transferred.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_mailbox_is_renamed_on_the_other_side() {
+    for is_there in [true, false] {
+        let world = world(|_| {});
+        for name in ["Old", "Old/sub", "Other"] {
+            world.server.create_mailbox(name);
+            for n in 1..=12 {
+                world.server.mailbox(name).append(&mail(n), &["\\Seen"], None);
+            }
+        }
+        world.sync_ok().await;
+        world.assert_quiet().await;
+        let before = (world.files("Old"), world.files("Old/sub"));
+        if is_there {
+            world.server.rename_mailbox("Old", "New");
+        } else {
+            let root = &world.account.maildir;
+            std::fs::rename(root.join("Old"), root.join("New")).unwrap();
+        }
+        world.server.clear_commands();
+        let counters = world.sync_ok().await;
+        assert_eq!(counters[&mailbox("New")], Counters::default(), "{is_there}");
+        assert_eq!((world.files("New"), world.files("New/sub")), before, "{is_there}");
+        assert!(!world.account.maildir.join("Old").exists(), "{is_there}");
+        let names = world.server.mailboxes();
+        assert!(!names.iter().any(|n| n.starts_with("Old")), "{names:?}");
+        assert_eq!(world.server.mailbox("New/sub").messages().len(), 12);
+        world.assert_no_transfer();
+        world.assert_quiet().await;
+    }
+}
+
+/// What is removed on one side goes on the other only if it is empty there and that is wanted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_mailbox_is_kept_unless_it_is_empty_and_that_is_asked_for() {
+    for removes in [false, true] {
+        let world = world(|a| a.sync.remove_mailboxes = removes);
+        for name in ["Empty", "Full", "Gone", "Mine"] {
+            world.server.create_mailbox(name);
+        }
+        for name in ["Full", "Mine"] {
+            world.server.mailbox(name).append(&mail(1), &[], None);
+        }
+        world.sync_ok().await;
+        let root = world.account.maildir.clone();
+        world.server.delete_mailbox("Empty");
+        world.server.delete_mailbox("Full");
+        std::fs::remove_dir_all(root.join("Gone")).unwrap();
+        std::fs::remove_dir_all(root.join("Mine")).unwrap();
+        let report = world.sync().await;
+        // Its mail is on the server, and its directory is gone: that is for a person to say.
+        assert!(report.error.unwrap().text.contains("Mine"));
+        let names = world.server.mailboxes();
+        assert_eq!(root.join("Empty").exists(), !removes);
+        assert_eq!(names.iter().any(|n| n == "Gone"), !removes, "{names:?}");
+        assert!(!names.iter().any(|n| n == "Empty" || n == "Full"), "{names:?}");
+        assert!(names.iter().any(|n| n == "Mine"), "{names:?}");
+        assert_eq!(world.files("Full").len(), 1, "never with mail in it");
+    }
+}

@@ -55,14 +55,21 @@ fn table(accounts: &[&AccountView], now: DateTime<Utc>) -> String {
     let heads = ["ACCOUNT", "NAME", "ROLE", "TOTAL", "UNREAD", "HELD", "SYNCED", "PUSH", "PATH"];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     for account in accounts {
-        rows.extend(account.mailboxes.iter().map(|mailbox| row(&account.name, mailbox, now)));
+        rows.extend(account.mailboxes.iter().map(|mailbox| {
+            // What the server has is pushed or polled.
+            let is_orphan = mailbox.push == "none" && account.push != "none";
+            row(&account.name, mailbox, is_orphan, now)
+        }));
     }
     print::columns(&rows)
 }
 
-fn row(account: &str, mailbox: &MailboxView, now: DateTime<Utc>) -> Vec<String> {
+fn row(account: &str, mailbox: &MailboxView, is_orphan: bool, now: DateTime<Utc>) -> Vec<String> {
     let last = mailbox.last_sync.map_or_else(|| "never".to_owned(), |at| span(at, now) + " ago");
     let mut path = server_words(&mailbox.path);
+    if is_orphan {
+        path.push_str(" (gone on the server; kept here, not synced)");
+    }
     let left = [
         (mailbox.skipped, "left on the server by a limit"),
         (mailbox.failed, "could not be transferred"),

@@ -6,14 +6,14 @@ use crate::engine::board::micros_now;
 use crate::engine::compare::compare;
 use crate::engine::execute::count;
 use crate::engine::offload::offload;
-use crate::engine::pass::Worker;
+use crate::engine::pass::{Candidate, Worker};
 use crate::engine::sight::{Sight, seconds_now};
 use crate::model::account::Limits;
 use crate::model::event::Notice;
 use crate::model::failure::Failure;
 use crate::model::flags::Flag;
 use crate::model::ids::MailboxName;
-use crate::model::status::MailboxStatus;
+use crate::model::status::{MailboxStatus, Push};
 use crate::model::view::{Cursor, Stamp};
 use crate::ports::local::{Change, Ledger, LimitChange, Local, MailboxRow};
 use crate::ports::remote::Connector;
@@ -90,6 +90,32 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let numbers = self.numbers(name, &sight).await?;
         self.count(name, numbers, left);
         Ok(left.2)
+    }
+
+    /// Shows a mailbox that is gone on the server and kept here.
+    pub(super) async fn show_orphan(&mut self, candidate: &Candidate) -> Result<(), Failure> {
+        let Some(row) = candidate.row.as_ref().filter(|row| row.cursor.is_some()) else {
+            return Ok(());
+        };
+        if candidate.remote.is_some() || !candidate.is_local || self.is_dry {
+            return Ok(());
+        }
+        let name = &candidate.name;
+        if !self.counted.contains(name) {
+            tracing::warn!(
+                account = %self.account.name, mailbox = %name,
+                "gone on the server; it is kept here and not synced"
+            );
+        }
+        let (ledger, id) = (Arc::clone(&self.ledger), row.id);
+        let numbers = offload(move || ledger.tally(id)).await?;
+        self.count(name, Some(numbers), (row.held, row.failed, 0));
+        self.board.account(&self.account.name, |a| {
+            if let Some(mailbox) = a.mailboxes.get_mut(name) {
+                mailbox.push = Push::None;
+            }
+        });
+        Ok(())
     }
 
     fn tell_held(&self, name: &MailboxName, held: u32) {

@@ -22,6 +22,7 @@ pub mod pass;
 mod presence;
 mod push;
 pub mod relay;
+mod renames;
 mod sight;
 mod upload;
 pub mod verify;

@@ -229,7 +229,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             pass.fail(failure);
             return pass;
         }
-        let candidates = match self.candidates(remote, targets).await {
+        let candidates = match self.settled_candidates(remote, targets).await {
             Ok(candidates) => candidates,
             Err(failure) => {
                 pass.fail(failure);
@@ -255,6 +255,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 }
                 Ok(false) => {
                     pass.report.mailboxes.remove(&name);
+                    if let Err(failure) = self.show_orphan(&candidate).await {
+                        pass.fail_in(&name, failure);
+                    }
                 }
                 Err(failure) => pass.fail(failure),
             }
@@ -270,6 +273,22 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             a.last_success = if is_ok { now } else { a.last_success };
         });
         pass
+    }
+
+    /// The mailboxes, once those that were renamed or removed on one side are so on the other.
+    async fn settled_candidates(
+        &mut self,
+        remote: &mut C::Remote,
+        targets: &[MailboxName],
+    ) -> Result<Vec<Candidate>, Failure> {
+        for _ in 0..RENAMES_MAX {
+            let candidates = self.candidates(remote, targets).await?;
+            let is_whole = targets.is_empty();
+            if !is_whole || !self.follow_rename(remote, &candidates).await? {
+                return Ok(candidates);
+            }
+        }
+        self.candidates(remote, targets).await
     }
 
     /// One look into one mailbox, added to the pass.
@@ -323,6 +342,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         by_name.extend(on_disk.iter().map(|name| (name.clone(), None)));
         by_name.extend(listed.into_iter().map(|m| (m.name.clone(), Some(m))));
         by_name.entry(MailboxName::inbox()).or_default();
+        for row in &rows {
+            by_name.entry(row.name.clone()).or_default();
+        }
         if let Some(unknown) = targets.iter().find(|t| !by_name.contains_key(*t)) {
             let what = format!("find mailbox {:?}", unknown.as_str());
             return Err(Failure::new(Scope::Mailbox, Remedy::Never, Kind::NotFound, what)
@@ -380,5 +402,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
 
 /// How often the quarantine and `tmp/` are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(86_400);
+/// Mailboxes that are renamed or removed in one pass; the next one goes on.
+const RENAMES_MAX: u32 = 200;
 /// Rounds of looking again in one command.
 const RECHECK_ROUNDS_MAX: u32 = 5;

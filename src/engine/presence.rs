@@ -22,6 +22,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     ) -> Result<bool, Failure> {
         let (name, policy) = (&candidate.name, self.account.sync.create);
         let was_synced = candidate.row.as_ref().is_some_and(|r| r.is_known);
+        let was_complete = candidate.row.as_ref().is_some_and(|r| r.cursor.is_some());
         let is_remote = match &candidate.remote {
             Some(mailbox) if !mailbox.selectable => return Ok(false),
             Some(_) => true,
@@ -52,7 +53,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             let may = matches!(policy, CreatePolicy::Both | CreatePolicy::Remote)
                 && self.account.sync.direction != Direction::Pull;
             // One that was there and is gone was removed by somebody: it is kept here, and left.
-            if !may || was_synced || self.is_dry {
+            if !may || was_synced || was_complete || self.is_dry {
                 return Ok(false);
             }
             remote.create(name).await?;

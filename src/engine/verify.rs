@@ -87,7 +87,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         for candidate in self.candidates(&mut remote, &[]).await? {
             let is_there = candidate.remote.as_ref().is_some_and(|m| m.selectable);
             if is_there || candidate.is_local || candidate.row.is_some() {
-                let audit = self.audit(&mut remote, &candidate.name, is_there, bytes).await?;
+                let sides = (is_there, candidate.is_local);
+                let audit = self.audit(&mut remote, &candidate.name, sides, bytes).await?;
                 audits.insert(candidate.name, audit);
             }
         }
@@ -99,13 +100,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         &self,
         remote: &mut C::Remote,
         name: &MailboxName,
-        is_there: bool,
+        (is_there, is_here): (bool, bool),
         bytes: bool,
     ) -> Result<Audit, Failure> {
         let view = if is_there || name.is_inbox() {
             remote.changes(name, None).await?
         } else {
-            return self.audit_local(name).await;
+            return if is_here { self.audit_local(name).await } else { Ok(Audit::default()) };
         };
         let (local, ledger, mailbox) =
             (Arc::clone(&self.local), Arc::clone(&self.ledger), name.clone());

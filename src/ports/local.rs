@@ -115,6 +115,13 @@ pub trait Local: Send + Sync + 'static {
     /// Creates the directories of a mailbox; fine if they exist.
     fn create(&self, mailbox: &MailboxName) -> Result<(), Failure>;
 
+    /// Renames the directory of a mailbox, durably, with those below it; fine if that was done.
+    fn rename(&self, from: &MailboxName, to: &MailboxName) -> Result<(), Failure>;
+
+    /// Removes the directories of a mailbox that is empty; false if it is not, or another one lies
+    /// below it.
+    fn remove(&self, mailbox: &MailboxName) -> Result<bool, Failure>;
+
     /// The directory of a mailbox.
     fn path(&self, mailbox: &MailboxName) -> PathBuf;
 
@@ -341,6 +348,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// A mailbox by name; made if it is not known.
     fn mailbox(&self, name: &MailboxName) -> Result<MailboxRow, Failure>;
+
+    /// Gives a mailbox another name.
+    fn rename(&self, mailbox: MailboxId, to: &MailboxName) -> Result<(), Failure>;
+
+    /// Forgets a mailbox and everything about it.
+    fn forget(&self, mailbox: MailboxId) -> Result<(), Failure>;
 
     /// What is known of a mailbox; of its rows only those that are not pairs.
     fn known(&self, mailbox: MailboxId) -> Result<BaseView, Failure>;

@@ -89,6 +89,14 @@ impl<L: Local> Local for Faulty<L> {
         self.fate.run("create", || self.inner.create(mailbox))
     }
 
+    fn rename(&self, from: &MailboxName, to: &MailboxName) -> Result<(), Failure> {
+        self.fate.run("rename", || self.inner.rename(from, to))
+    }
+
+    fn remove(&self, mailbox: &MailboxName) -> Result<bool, Failure> {
+        self.fate.run("remove", || self.inner.remove(mailbox))
+    }
+
     fn path(&self, mailbox: &MailboxName) -> PathBuf {
         self.inner.path(mailbox)
     }
@@ -203,6 +211,14 @@ impl<G: Ledger> Ledger for Faulty<G> {
 
     fn mailbox(&self, name: &MailboxName) -> Result<MailboxRow, Failure> {
         self.fate.run("mailbox", || self.inner.mailbox(name))
+    }
+
+    fn rename(&self, mailbox: MailboxId, to: &MailboxName) -> Result<(), Failure> {
+        self.fate.run("rename", || self.inner.rename(mailbox, to))
+    }
+
+    fn forget(&self, mailbox: MailboxId) -> Result<(), Failure> {
+        self.fate.run("forget", || self.inner.forget(mailbox))
     }
 
     fn known(&self, mailbox: MailboxId) -> Result<BaseView, Failure> {

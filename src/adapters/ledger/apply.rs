@@ -1,11 +1,11 @@
 //! Changes of the ledger, one transaction for a batch. Floor 3.
 
-use rusqlite::{Connection, Result, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Result, Transaction, params};
 
 use super::{Retry, now_seconds};
 use crate::model::event::Consent;
 use crate::model::flags::Flags;
-use crate::model::ids::{Base, Uid};
+use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{Cursor, RemoteMessage, Stamp, Sub};
 use crate::ports::local::{Change, Landing, LimitChange, MailboxId, OneSide, PendingAppend};
 
@@ -79,6 +79,33 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
             run(tx, "UPDATE mailbox SET held = ?2 WHERE id = ?1", params![mailbox, n])
         }
     }
+}
+
+/// Renames a mailbox; one of the new name that knows no message gives way.
+pub(super) fn rename(db: &mut Connection, mailbox: MailboxId, to: &MailboxName) -> Result<()> {
+    let tx = db.transaction()?;
+    let other: Option<MailboxId> = tx
+        .query_row("SELECT id FROM mailbox WHERE name = ?1", [to.as_str()], |row| row.get(0))
+        .optional()?;
+    if let Some(other) = other.filter(|other| *other != mailbox) {
+        forget_in(&tx, other)?;
+    }
+    run(&tx, "UPDATE mailbox SET name = ?2 WHERE id = ?1", params![mailbox, to.as_str()])?;
+    tx.commit()
+}
+
+/// Forgets a mailbox with all its rows.
+pub(super) fn forget(db: &mut Connection, mailbox: MailboxId) -> Result<()> {
+    let tx = db.transaction()?;
+    forget_in(&tx, mailbox)?;
+    tx.commit()
+}
+
+fn forget_in(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
+    for table in ["msg", "append"] {
+        tx.execute(&format!("DELETE FROM {table} WHERE mailbox = ?1"), [mailbox])?;
+    }
+    tx.execute("DELETE FROM mailbox WHERE id = ?1", [mailbox]).map(drop)
 }
 
 fn landed(tx: &Transaction<'_>, mailbox: MailboxId, uids: &[Uid]) -> Result<()> {

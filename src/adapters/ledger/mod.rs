@@ -102,6 +102,15 @@ impl Ledger for SqliteLedger {
         read::mailbox(&self.db(), name).map_err(|e| self.classify("read the ledger", &e))
     }
 
+    fn rename(&self, mailbox: MailboxId, to: &MailboxName) -> Result<(), Failure> {
+        apply::rename(&mut self.db(), mailbox, to)
+            .map_err(|e| self.classify("write the ledger", &e))
+    }
+
+    fn forget(&self, mailbox: MailboxId) -> Result<(), Failure> {
+        apply::forget(&mut self.db(), mailbox).map_err(|e| self.classify("write the ledger", &e))
+    }
+
     fn known(&self, mailbox: MailboxId) -> Result<BaseView, Failure> {
         read::known(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
     }

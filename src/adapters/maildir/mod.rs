@@ -131,6 +131,14 @@ impl Local for MaildirStore {
         root::create(&self.root, &self.path(mailbox))
     }
 
+    fn rename(&self, from: &MailboxName, to: &MailboxName) -> Result<(), Failure> {
+        root::rename(&self.path(from), &self.path(to))
+    }
+
+    fn remove(&self, mailbox: &MailboxName) -> Result<bool, Failure> {
+        root::remove(&self.path(mailbox))
+    }
+
     fn path(&self, mailbox: &MailboxName) -> PathBuf {
         let mut path = self.root.clone();
         path.extend(crate::rules::mailboxes::directory(mailbox, self.layout));

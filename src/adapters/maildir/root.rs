@@ -81,6 +81,61 @@ pub(super) fn create(root: &Path, dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Renames a Maildir with what lies below it.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
+    if !from.is_dir() && to.is_dir() {
+        return Ok(());
+    }
+    let fail = |e: io::Error| classify("rename directory", from, &e);
+    if let Some(parent) = to.parent() {
+        make_durable_dir(parent)?;
+    }
+    // An empty Maildir in the way, as a mail reader may have made it, goes; anything else stays.
+    remove(to)?;
+    fs::rename(from, to).map_err(fail)?;
+    for parent in [from.parent(), to.parent()].into_iter().flatten() {
+        deliver::sync_dir(parent)?;
+    }
+    Ok(())
+}
+
+/// Removes a Maildir that holds no message and no other one; false if it does, or is not there.
+pub(super) fn remove(dir: &Path) -> Result<bool, Failure> {
+    let fail = |e: io::Error| classify("remove directory", dir, &e);
+    if !dir.join("cur").is_dir() {
+        return Ok(false);
+    }
+    let is_other = |entry: &fs::DirEntry| {
+        !matches!(entry.file_name().to_str(), Some("cur" | "new" | "tmp" | "dovecot-keywords"))
+    };
+    for entry in fs::read_dir(dir).map_err(fail)? {
+        if is_other(&entry.map_err(fail)?) {
+            return Ok(false);
+        }
+    }
+    // A directory goes only if it is empty: nothing can be lost between the look and this.
+    for sub in ["tmp", "new", "cur"] {
+        match fs::remove_dir(dir.join(sub)) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                // What went already is made again: the mailbox stays as it was.
+                for sub in ["tmp", "new", "cur"] {
+                    make_dir(&dir.join(sub))?;
+                }
+                return Ok(false);
+            }
+            Err(e) => return Err(fail(e)),
+        }
+    }
+    drop(fs::remove_file(dir.join("dovecot-keywords")));
+    fs::remove_dir(dir).map_err(fail)?;
+    if let Some(parent) = dir.parent() {
+        deliver::sync_dir(parent)?;
+    }
+    Ok(true)
+}
+
 /// The mailboxes that exist: every directory with a `cur/`.
 pub(super) fn mailboxes(root: &Path, layout: Layout) -> Result<Vec<MailboxName>, Failure> {
     let mut found = Vec::new();
