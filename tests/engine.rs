@@ -442,7 +442,7 @@ async fn a_large_or_old_message_is_skipped_and_comes_when_it_is_asked_for() {
 
 /// Drafts are rewritten in place; the server gets one new message, and only then loses the old one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
+async fn s083_a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
     let world = world(|_| {});
     let drafts = world.server.mailbox("Drafts");
     drafts.append(&mail(1), &["\\Draft", "\\Seen"], Some(1_000_000_000));
@@ -524,7 +524,7 @@ fn mailbox(name: &str) -> MailboxName {
 
 /// Renamed on either side, with what lies below it: nothing is transferred.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renamed_mailbox_is_renamed_on_the_other_side() {
+async fn s096_a_renamed_mailbox_is_renamed_on_the_other_side() {
     for is_there in [true, false] {
         let world = world(|_| {});
         for name in ["Old", "Old/sub", "Other"] {
@@ -557,7 +557,7 @@ async fn a_renamed_mailbox_is_renamed_on_the_other_side() {
 
 /// What is removed on one side goes on the other only if it is empty there and that is wanted.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_mailbox_is_kept_unless_it_is_empty_and_that_is_asked_for() {
+async fn s098_a_removed_mailbox_is_kept_unless_it_is_empty() {
     for removes in [false, true] {
         let world = world(|a| a.sync.remove_mailboxes = removes);
         for name in ["Empty", "Full", "Gone", "Mine"] {
