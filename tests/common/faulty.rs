@@ -293,13 +293,13 @@ impl<R: Remote> Remote for Faulty<R> {
     }
 
     async fn rename(&mut self, from: &MailboxName, to: &MailboxName) -> Result<(), Failure> {
-        let step = self.fate.before()?;
+        let step = self.fate.before("rename")?;
         self.inner.rename(from, to).await?;
         self.fate.after(step, ())
     }
 
     async fn delete(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
-        let step = self.fate.before()?;
+        let step = self.fate.before("delete")?;
         self.inner.delete(mailbox).await?;
         self.fate.after(step, ())
     }
