@@ -632,3 +632,35 @@ async fn a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
     world.sync_ok().await;
     assert_eq!(drafts.messages().len(), 1);
 }
+
+/// Three connections share the work; two of them die on the way, one within a large message.
+#[tokio::test(flavor = "multi_thread")]
+async fn helping_connections_may_die_and_every_message_comes_once() {
+    let world = world(|_| {});
+    let inbox = world.server.mailbox("INBOX");
+    let mut large = mail(0);
+    for n in 0..40_000 {
+        large.extend_from_slice(format!("{n:062}\r\n").as_bytes());
+    }
+    for n in 1..=2500 {
+        inbox.append(&mail(n), &["\\Seen"], None);
+    }
+    for _ in 0..6 {
+        inbox.append(&large, &["\\Seen"], None);
+    }
+    for nth in [5, 9, 14] {
+        world.server.script(Rule::imap("UID FETCH").nth(nth).then(Action::CutAt(20_000)));
+    }
+    let mut n_rounds = 0;
+    while world.sync().await.error.is_some() {
+        n_rounds += 1;
+        assert!(n_rounds < 10);
+    }
+    let files = world.files("INBOX");
+    assert_eq!(files.len(), 2506);
+    let n_large = files.values().filter(|b| b.len() == large.len() - 40_000 - 4).count();
+    assert_eq!(n_large, 6, "none is cut short");
+    world.assert_quiet().await;
+    let tmp = world.path("INBOX").join("tmp");
+    assert_eq!(std::fs::read_dir(tmp).unwrap().count(), 0);
+}

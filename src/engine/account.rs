@@ -136,6 +136,8 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         let has_notify = remote.can_notify() && places > 0 && !self.drive.push.is_empty();
         let is_idle = !has_notify && !mailboxes.is_empty();
         let watching = Arc::new(Watching::new(if is_idle { Push::Idle } else { Push::Poll }));
+        let n_waiting = if has_notify { 1 } else { mailboxes.len() };
+        self.worker.places = places.saturating_sub(n_waiting);
         self.worker.pushed = mailboxes.iter().cloned().collect();
         self.worker.watching = Arc::clone(&watching);
         let connector = Arc::clone(&self.worker.connector);

@@ -7,11 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc as blocking;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::engine::crew::Crew;
 use crate::engine::observe::agreed;
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
@@ -19,7 +21,7 @@ use crate::model::flags::Flag;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{RemoteView, Sub};
 use crate::ports::local::{Change, Landing, Ledger, Local, MailboxId, Scan, Staging};
-use crate::ports::remote::{FetchSink, Fetched, Header, Remote, Wanted};
+use crate::ports::remote::{Connector, FetchSink, Fetched, Header, Wanted};
 
 /// What a download did.
 #[derive(Debug, Default)]
@@ -51,8 +53,8 @@ pub(super) struct Twins {
 pub(super) type OnBatch = Box<dyn FnMut(&[Landing], u64) + Send>;
 
 /// Fetches `wanted`; what arrived before a failure is kept.
-pub(super) async fn download<L: Local, G: Ledger, R: Remote>(
-    remote: &mut R,
+pub(super) async fn download<L: Local, G: Ledger, C: Connector>(
+    (remote, crew): (&mut C::Remote, &Crew<C>),
     target: Target<L, G>,
     wanted: &[Wanted],
     twins: Twins,
@@ -61,9 +63,9 @@ pub(super) async fn download<L: Local, G: Ledger, R: Remote>(
     let (sender, receiver) = mpsc::channel(QUEUE_ITEMS);
     let budget = Arc::new(Semaphore::new(QUEUE_BYTES));
     let writing = offload(move || write_all(&target, receiver, twins, on_batch));
-    let mut sink = Sink { sender, budget };
+    let mut sink = Sink { source: 0, next: Arc::default(), sender, budget };
     let fetching = async {
-        let fetched = remote.fetch(wanted, &mut sink).await;
+        let fetched = crew.fetch(remote, wanted, &mut sink).await;
         drop(sink);
         fetched
     };
@@ -75,9 +77,23 @@ pub(super) async fn download<L: Local, G: Ledger, R: Remote>(
     }
 }
 
+/// A piece, and which connection it came from: those of a large message belong together.
+type Piece = (u32, Fetched, OwnedSemaphorePermit);
+
 struct Sink {
-    sender: mpsc::Sender<(Fetched, OwnedSemaphorePermit)>,
+    source: u32,
+    next: Arc<AtomicU32>,
+    sender: mpsc::Sender<Piece>,
     budget: Arc<Semaphore>,
+}
+
+/// A clone is for another connection.
+impl Clone for Sink {
+    fn clone(&self) -> Self {
+        let source = self.next.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let (next, sender) = (Arc::clone(&self.next), self.sender.clone());
+        Self { source, next, sender, budget: Arc::clone(&self.budget) }
+    }
 }
 
 impl FetchSink for Sink {
@@ -88,7 +104,7 @@ impl FetchSink for Sink {
         };
         let n = u32::try_from(bytes).unwrap_or(1);
         let permit = Arc::clone(&self.budget).acquire_many_owned(n).await.map_err(|_| ended())?;
-        self.sender.send((item, permit)).await.map_err(|_| ended())
+        self.sender.send((self.source, item, permit)).await.map_err(|_| ended())
     }
 }
 
@@ -116,7 +132,7 @@ impl Batch {
 
 fn write_all<L: Local, G: Ledger>(
     target: &Target<L, G>,
-    receiver: mpsc::Receiver<(Fetched, OwnedSemaphorePermit)>,
+    receiver: mpsc::Receiver<Piece>,
     twins: Twins,
     on_batch: OnBatch,
 ) -> Result<Downloaded, Failure> {
@@ -135,24 +151,25 @@ fn write_all<L: Local, G: Ledger>(
 
 fn stage_all<L: Local, G: Ledger>(
     target: &Target<L, G>,
-    mut receiver: mpsc::Receiver<(Fetched, OwnedSemaphorePermit)>,
+    mut receiver: mpsc::Receiver<Piece>,
     twins: Twins,
     to_commit: &blocking::SyncSender<Batch>,
 ) -> Result<u32, Failure> {
-    let mut stager = Stager { target, twins, open: None, seen: BTreeSet::new(), n_twins: 0 };
+    let mut stager =
+        Stager { target, twins, open: BTreeMap::new(), seen: BTreeSet::new(), n_twins: 0 };
     let mut batch = Batch::new();
     let mut limit = FIRST_BATCH;
     let mut since = Instant::now();
-    while let Some((item, permit)) = receiver.blocking_recv() {
+    while let Some((source, item, permit)) = receiver.blocking_recv() {
         if batch.is_empty() {
             since = Instant::now();
         }
-        stager.take(item, &mut batch)?;
+        stager.take(source, item, &mut batch)?;
         drop(permit);
         let is_full = batch.landings.len() >= limit
             || batch.bytes >= BATCH_BYTES
             || (receiver.is_empty() && since.elapsed() >= BATCH_AGE);
-        if is_full && stager.open.is_none() && !batch.is_empty() {
+        if is_full && !batch.is_empty() {
             limit = BATCH;
             to_commit.send(std::mem::replace(&mut batch, Batch::new())).map_err(|_| ended())?;
         }
@@ -167,13 +184,14 @@ fn stage_all<L: Local, G: Ledger>(
 struct Stager<'a, L: Local, G> {
     target: &'a Target<L, G>,
     twins: Twins,
-    open: Option<(Header, L::Staging)>,
+    /// Large messages that arrive in pieces, one at most per connection.
+    open: BTreeMap<u32, (Header, L::Staging)>,
     seen: BTreeSet<Uid>,
     n_twins: u32,
 }
 
 impl<L: Local, G: Ledger> Stager<'_, L, G> {
-    fn take(&mut self, item: Fetched, batch: &mut Batch) -> Result<(), Failure> {
+    fn take(&mut self, source: u32, item: Fetched, batch: &mut Batch) -> Result<(), Failure> {
         match item {
             Fetched::Whole(header, body) => {
                 // A server that sends a message twice gets it stored once.
@@ -187,22 +205,33 @@ impl<L: Local, G: Ledger> Stager<'_, L, G> {
             }
             Fetched::Begin(header) => {
                 let file = self.target.local.stage(&self.target.mailbox)?;
-                self.open = self.seen.insert(header.uid).then_some((header, file));
+                if self.seen.contains(&header.uid) {
+                    file.discard();
+                } else {
+                    // What a connection that ended began is begun again by another one.
+                    self.open.retain(|_, (open, _)| open.uid != header.uid);
+                    self.open.insert(source, (header, file));
+                }
                 Ok(())
             }
             Fetched::Chunk(chunk) => {
                 batch.bytes = batch.bytes.saturating_add(chunk.len() as u64);
-                match &mut self.open {
+                match self.open.get_mut(&source) {
                     Some((_, file)) => write(file, &chunk),
                     None => Ok(()),
                 }
             }
-            Fetched::End => match self.open.take() {
-                Some((header, file)) => self.finish(header, file, batch),
+            Fetched::End => match self.open.remove(&source) {
+                Some((header, file)) => {
+                    self.seen.insert(header.uid);
+                    self.finish(header, file, batch)
+                }
                 None => Ok(()),
             },
             Fetched::Failed(uid, failure) => {
-                self.open = None;
+                if let Some((_, file)) = self.open.remove(&source) {
+                    file.discard();
+                }
                 batch.failed.push((uid, failure));
                 Ok(())
             }

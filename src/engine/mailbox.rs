@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::engine::conclude::End;
+use crate::engine::crew::Crew;
 use crate::engine::deferred::Deferred;
 use crate::engine::download::{OnBatch, Target, Twins, download};
 use crate::engine::execute::{Site, count};
@@ -278,7 +279,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let twins =
             Twins { by_uid: adopted.twins, scan: Arc::clone(&sight.scan), view: Arc::clone(view) };
         let on_batch = self.progress(name, &wanted);
-        let (done, result) = download(remote, target, &wanted, twins, on_batch).await;
+        let crew = Crew {
+            connector: Arc::clone(&self.connector),
+            places: self.places,
+            mailbox: name.clone(),
+            validity: view.cursor().uidvalidity,
+        };
+        let (done, result) = download((remote, &crew), target, &wanted, twins, on_batch).await;
         pass.counters.downloaded = done.n_done;
         pass.counters.failed += done.n_failed;
         if done.n_twins > 0 {

@@ -6,6 +6,7 @@ pub mod account;
 pub mod board;
 mod compare;
 mod conclude;
+mod crew;
 mod deferred;
 mod depth;
 mod download;

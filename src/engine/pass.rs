@@ -34,6 +34,8 @@ pub struct Worker<L: Local, G: Ledger, C: Connector> {
     pub(super) is_dry: bool,
     /// Whether files that the server dropped wait until all mailboxes were looked at.
     pub(super) defers_removals: bool,
+    /// Connections that may help to fetch.
+    pub(super) places: usize,
     /// When the quarantine and `tmp/` were swept.
     swept: Option<Instant>,
     pub(super) looks: Looks,
@@ -125,6 +127,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         connector: Arc<C>,
         board: Board,
     ) -> Self {
+        let most = account.imap.as_ref().map_or(1, |imap| imap.max_connections);
+        let places = usize::try_from(most).unwrap_or(1).saturating_sub(1);
         Self {
             account,
             local,
@@ -133,6 +137,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             board,
             is_dry: false,
             defers_removals: false,
+            places,
             swept: None,
             looks: Looks::default(),
             roles: BTreeMap::new(),

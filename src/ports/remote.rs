@@ -190,7 +190,7 @@ pub struct Heard {
 /// A connection that is logged in. Any `Err` of account scope means that it must be dropped.
 ///
 /// None of the methods is cancel safe: a dropped future means a dropped connection.
-pub trait Remote: Send {
+pub trait Remote: Send + 'static {
     /// Whether the server can push (IDLE).
     fn can_push(&self) -> bool;
 

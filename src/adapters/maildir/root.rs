@@ -132,27 +132,43 @@ pub(super) fn quarantine(
     let mut to = store.root.join(PRIVATE_DIR).join(QUARANTINE);
     to.push(now.to_string());
     to.extend(directory(mailbox, Layout::Fs));
-    make_dir(&to)?;
-    for one in seen {
-        let (base, at) = one;
-        let from = store.file(mailbox, one);
-        let moved = move_out(&from, &to.join(format!("{base}{}", at.info)))?;
-        if !moved {
-            // The mail reader renamed it meanwhile.
-            let again = super::flags::find(
-                &store.path(mailbox),
-                std::iter::once(base),
-                &store.naming(mailbox)?,
-            )?;
-            if let Some(now) = again.get(base) {
-                let from = store.file(mailbox, &(base.clone(), now.clone()));
-                move_out(&from, &to.join(format!("{base}{}", now.info)))?;
+    make_durable_dir(&to)?;
+    let mut left: Vec<Seen> = seen.to_vec();
+    for _ in 0..RACE_ROUNDS_MAX {
+        let mut missed = Vec::new();
+        for one in left {
+            let (base, at) = &one;
+            if !move_out(&store.file(mailbox, &one), &to.join(format!("{base}{}", at.info)))? {
+                missed.push(one);
             }
+        }
+        if missed.is_empty() {
+            break;
+        }
+        // The mail reader renamed them meanwhile, or they are gone.
+        let bases = missed.iter().map(|(base, _)| base);
+        let naming = store.naming(mailbox)?;
+        left = super::flags::find(&store.path(mailbox), bases, &naming)?.into_iter().collect();
+        if left.is_empty() {
+            break;
         }
     }
     deliver::sync_dir(&to)?;
     for sub in [Sub::New, Sub::Cur] {
         deliver::sync_dir(&store.path(mailbox).join(sub_name(sub)))?;
+    }
+    Ok(())
+}
+
+/// Makes a directory with its parents, each of them durable: a file that was moved into a directory
+/// that a power cut takes away is lost.
+fn make_durable_dir(dir: &Path) -> Result<(), Failure> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.is_dir()).collect();
+    make_dir(dir)?;
+    for made in missing {
+        if let Some(parent) = made.parent() {
+            deliver::sync_dir(parent)?;
+        }
     }
     Ok(())
 }
@@ -230,5 +246,6 @@ const PRIVATE_DIR: &str = ".postrider";
 const MARKER: &str = "root";
 const QUARANTINE: &str = "quarantine";
 const DEPTH_MAX: usize = 32;
+const RACE_ROUNDS_MAX: u32 = 10;
 const SWEEP_FILES_MAX: usize = 10_000;
 const TMP_AGE_MAX: Duration = Duration::from_secs(36 * 3600);
