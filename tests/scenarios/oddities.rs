@@ -229,7 +229,7 @@ fn s067_only_what_names_its_uid_is_believed() {
             s.put(There, "INBOX", 4, "S");
             let stray = Action::before("* 1 FETCH (FLAGS (\\Flagged))\r\n");
             let inbox = s.server.mailbox("INBOX");
-            let expunge = Action::call(move || drop(inbox.expunge(2)));
+            let expunge = Action::call(move || _ = inbox.expunge(2));
             s.server.script(Rule::imap("UID FETCH").nth(1).then(stray).then(expunge));
         })
         .when(|_| {})
@@ -284,7 +284,7 @@ fn s072_an_append_whose_answer_was_lost_is_stored_once() {
     case()
         .when_failing(|s| {
             (1..=3).for_each(|n| s.put(Here, "INBOX", n, "S"));
-            s.server.script(Rule::imap("APPEND").nth(2).then(Action::CutAfter));
+            s.server.script(Rule::imap("APPEND").nth(1).then(Action::CutAfter));
         })
         .when(|_| {})
         .then(|s| s.assert_both("INBOX", &THREE))
@@ -294,7 +294,7 @@ fn s072_an_append_whose_answer_was_lost_is_stored_once() {
             (1..=3).for_each(|n| s.put(Here, "INBOX", n, "S"));
             // The literal came, and then the server said goodbye instead.
             let bye = Action::Reply(b"* BYE going down\r\n".to_vec());
-            s.server.script(Rule::imap("APPEND").nth(2).then(bye).then(Action::CutAfter));
+            s.server.script(Rule::imap("APPEND").nth(1).then(bye).then(Action::CutAfter));
         })
         .when(|s| s.server.clear_script())
         .then(|s| s.assert_both("INBOX", &THREE))
