@@ -52,10 +52,12 @@ impl ImapRemote {
         }
         for _ in 0..LISTING_ATTEMPTS {
             if let Some((cursor, messages)) = self.listing(cursor).await? {
-                return Ok(if is_rewound {
+                return Ok(if let Some(known) = same.filter(|_| is_rewound) {
                     // A server that was set back may be missing what comes again: nothing counts as
-                    // gone by this look alone, and the next one starts from nothing.
-                    let cursor = Cursor { modseq: ModSeq(0), ..cursor };
+                    // gone by this look alone, and then the next one starts from nothing.
+                    let is_whole = known.uids.iter().all(|uid| messages.contains(uid));
+                    let modseq = if is_whole { cursor.modseq } else { ModSeq(0) };
+                    let cursor = Cursor { modseq, ..cursor };
                     RemoteView::Delta { cursor, changed: messages, vanished: UidSet::default() }
                 } else {
                     RemoteView::Complete { cursor, messages }
