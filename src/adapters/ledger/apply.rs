@@ -187,15 +187,17 @@ fn keywords(flags: &Flags) -> String {
 /// Writes a pair; half rows that know only one of its sides are replaced.
 fn pair(tx: &Transaction<'_>, mailbox: MailboxId, landing: &Landing, state: &str) -> Result<()> {
     let (uid, base, flags) = (landing.uid.get(), &landing.base.0, &landing.flags);
+    let before: Option<bool> = tx
+        .prepare_cached("SELECT st = 'wanted' OR pinned FROM msg WHERE mailbox = ?1 AND uid = ?2")?
+        .query_row(params![mailbox, uid], |row| row.get(0))
+        .optional()?;
     // What a person asked for stays, whatever a limit says.
-    let is_pinned: bool = tx
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM msg WHERE mailbox = ?1 AND uid = ?2
-             AND (st = 'wanted' OR pinned))",
-        )?
-        .query_row(params![mailbox, uid], |row| row.get(0))?;
-    tx.prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)")?
-        .execute(params![mailbox, uid, base])?;
+    let is_pinned = before == Some(true);
+    // The name of a file that lands is new.
+    if before.is_some() || state != "landing" {
+        let sql = "DELETE FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)";
+        run(tx, sql, params![mailbox, uid, base])?;
+    }
     let sub = i64::from(landing.sub == Sub::Cur);
     let print = landing.print.as_ref();
     tx.prepare_cached(

@@ -260,7 +260,9 @@ const KIN: &str = "SELECT g.id, g.mailbox, m.name, m.validity, g.uid, g.base, g.
     WHERE g.st = 'synced' AND g.uid IS NOT NULL AND g.base IS NOT NULL";
 
 pub(super) fn kin_by_digest(db: &Connection, digest: &[u8; 32]) -> Result<Vec<Kin>> {
-    let mut statement = db.prepare_cached(&format!("{KIN} AND g.hash = ?1"))?;
+    let mut statement = db.prepare_cached(&format!(
+        "{KIN} AND substr(g.hash, 1, 8) = substr(?1, 1, 8) AND g.hash = ?1"
+    ))?;
     let rows = statement.query_map([digest.as_slice()], kin)?;
     Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
