@@ -28,8 +28,11 @@ struct Arrival {
     kin: Kin,
 }
 
+/// Where messages were: the mailbox, and the UIDVALIDITY of their UIDs.
+type Origin = (MailboxId, MailboxName, UidValidity);
+
 /// Arrivals that one command can take along.
-type Batch = ((MailboxId, MailboxName, UidValidity), Vec<Arrival>);
+type Batch = (Origin, Vec<Arrival>);
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     /// Files that were moved, copied or renamed here: the server is told to do the same. Answers
@@ -69,11 +72,36 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             counters.moved_remote += count(batch.1.len());
             self.relocate(remote, name, sight.row.id, batch, Relocation::Move).await?;
         }
-        for batch in copies {
+        for batch in self.not_yet_copied(remote, name, sight, copies).await? {
             counters.uploaded += count(batch.1.len());
             self.relocate(remote, name, sight.row.id, batch, Relocation::Copy).await?;
         }
         Ok(is_changed)
+    }
+
+    /// Leaves out what the server may have copied before the answer was lost: looking at the
+    /// mailbox pairs it. A copy that is made twice is a message too many.
+    async fn not_yet_copied(
+        &mut self,
+        remote: &mut C::Remote,
+        name: &MailboxName,
+        sight: &Sight,
+        mut copies: BTreeMap<Origin, Vec<Arrival>>,
+    ) -> Result<BTreeMap<Origin, Vec<Arrival>>, Failure> {
+        if copies.is_empty() {
+            return Ok(copies);
+        }
+        let view = self.look_there(remote, name, sight).await?;
+        let unknown: BTreeSet<Uid> =
+            sight.compared.strangers(&view, &sight.scan).uids.into_iter().collect();
+        let Some(first) = unknown.first() else { return Ok(copies) };
+        let mut there = remote.evidence(first.get()).await?;
+        there.retain(|(uid, _)| unknown.contains(uid));
+        for arrivals in copies.values_mut() {
+            arrivals.retain(|a| there.iter().all(|(_, e)| *e != a.print.evidence));
+        }
+        copies.retain(|_, arrivals| !arrivals.is_empty());
+        Ok(copies)
     }
 
     /// Files that no row knows and whose bytes some row does.

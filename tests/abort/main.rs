@@ -132,6 +132,14 @@ async fn a_move_here_survives_a_kill_at_every_step() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_here_survives_a_kill_at_every_step() {
+    let go = |world: &World| {
+        [1, 3].into_iter().for_each(|n| world.put(Side::Here, "Archive", n, "S"));
+    };
+    check(&[], three, go, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_move_there_survives_a_kill_at_every_step() {
     check(&[], three, |world| world.shift(Side::There, 2, "INBOX", "Archive"), 4).await;
 }
