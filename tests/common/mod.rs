@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses the part that it needs")]
 
 pub(crate) mod fate;
-mod faulty;
+pub(crate) mod faulty;
 mod faulty_remote;
 pub(crate) mod sides;
 
