@@ -145,7 +145,7 @@ pub trait Local: Send + Sync + 'static {
     fn promote(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure>;
 
     /// Finds out what became of files that were about to become visible when the process died;
-    /// those still in `tmp/` are made visible. Answers in order.
+    /// those still in `tmp/` are made visible, and what is visible is durable. Answers in order.
     fn settle(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<Vec<Settled>, Failure>;
 
     /// Changes flags; a file that is gone is left out of the answer, the others come back with the

@@ -140,6 +140,8 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Syncs a directory, so that names in it survive a power cut.
 pub(super) fn sync_dir(dir: &Path) -> Result<(), Failure> {
+    #[cfg(test)]
+    SYNCED.with_borrow_mut(|synced| synced.push((dir.to_path_buf(), names_in(dir))));
     let sync = File::open(dir).and_then(|d| d.sync_all());
     sync.map_err(|e| classify("sync directory", dir, &e))
 }
@@ -166,6 +168,12 @@ pub(super) fn settle(
             settled.push(Settled::Nowhere);
         }
     }
+    // The process may have died between the renames and the sync of the directories.
+    if settled.contains(&Settled::Visible) {
+        for sub in [Sub::New, Sub::Cur] {
+            sync_dir(&dir.join(sub_name(sub)))?;
+        }
+    }
     Ok(settled)
 }
 
@@ -177,6 +185,19 @@ fn list_bases(
     scan::list(dir, naming, |base, _| {
         into.insert(Base(base.to_owned()));
     })
+}
+
+#[cfg(test)]
+fn names_in(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// The directories that this thread synced, and what was in them: all that a power cut leaves.
+    pub(super) static SYNCED: std::cell::RefCell<Vec<(PathBuf, Vec<String>)>> =
+        const { std::cell::RefCell::new(Vec::new()) };
 }
 
 /// From this many files on, one `syncfs` is cheaper than an `fsync` each.

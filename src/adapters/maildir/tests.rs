@@ -93,6 +93,34 @@ fn what_died_between_landing_and_rename_is_settled() {
     assert!(store.path(&inbox).join("new").join(&in_tmp.base.0).exists());
 }
 
+/// Whether a power cut leaves the file where it is now.
+fn is_durable(store: &MaildirStore, landing: &Landing) -> bool {
+    let dir = store.sub(&MailboxName::inbox(), landing.sub);
+    let is_it = |name: &String| name.starts_with(&landing.base.0);
+    deliver::SYNCED
+        .with_borrow(|synced| synced.iter().any(|(d, names)| *d == dir && names.iter().any(is_it)))
+}
+
+#[test]
+fn what_becomes_visible_survives_a_power_cut() {
+    let (_dir, store) = store();
+    let landings = [deliver(&store, 1, b"1", ""), deliver(&store, 2, b"2", "S")];
+    store.promote(&MailboxName::inbox(), &landings).unwrap();
+    assert!(landings.iter().all(|landing| is_durable(&store, landing)));
+}
+
+#[test]
+fn what_a_dead_process_made_visible_survives_a_power_cut_once_it_is_settled() {
+    let (_dir, store) = store();
+    let inbox = MailboxName::inbox();
+    let landing = deliver(&store, 1, b"1", "");
+    let dir = store.path(&inbox);
+    fs::rename(dir.join("tmp").join(&landing.base.0), dir.join("new").join(&landing.base.0))
+        .unwrap();
+    store.settle(&inbox, std::slice::from_ref(&landing)).unwrap();
+    assert!(is_durable(&store, &landing));
+}
+
 #[test]
 fn quarantined_mail_leaves_the_maildir_and_is_kept() {
     let (_dir, store) = store();
