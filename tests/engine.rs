@@ -15,7 +15,7 @@ use common::{World, without};
 use postrider::model::account::Account;
 use postrider::model::ids::MailboxName;
 use postrider::model::status::Counters;
-use postrider::ports::local::{Change, Ledger as _, LimitChange};
+use postrider::ports::ledger::{Change, Ledger as _, LimitChange};
 use postrider_mailserver::{Action, Capability, Config, Rule};
 
 fn world(change: impl FnOnce(&mut Account)) -> World {

@@ -14,6 +14,7 @@ mod edits;
 mod execute;
 pub mod jobs;
 mod kin;
+mod lists;
 mod looks;
 mod mailbox;
 mod observe;

@@ -12,6 +12,7 @@ use postrider::model::status::Watch;
 use postrider::model::uids::UidSet;
 use postrider::model::view::{BaseRow, BaseView, Fingerprint, RowId, SkippedMessage, Stamp};
 use postrider::ports::hints::HintBox;
+use postrider::ports::ledger::*;
 use postrider::ports::local::*;
 use postrider::ports::remote::*;
 

@@ -21,7 +21,7 @@ use postrider::model::account::*;
 use postrider::model::event::{AccountReport, Consent, Notice};
 use postrider::model::ids::{AccountName, MailboxName};
 use postrider::model::status::{Counters, Status};
-use postrider::ports::local::{Change, Ledger as _};
+use postrider::ports::ledger::{Change, Ledger as _};
 use postrider::rules::schedule::message_backoff;
 use postrider_mailserver::{Capability, CommandRecord, Config, MailServer};
 

@@ -7,7 +7,8 @@ use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{Cursor, RemoteMessage, Stamp, Sub};
-use crate::ports::local::{Change, Landing, LimitChange, MailboxId, OneSide, PendingAppend};
+use crate::ports::ledger::{Change, LimitChange, MailboxId, OneSide, PendingAppend};
+use crate::ports::local::Landing;
 
 pub(super) fn apply(
     db: &mut Connection,

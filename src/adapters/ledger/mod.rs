@@ -18,7 +18,8 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{Base, MailboxName};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, RowId, SkippedMessage};
-use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::local::Landing;
 use crate::ports::remote::Quirk;
 
 /// The ledger file of one account; one writer at a time.

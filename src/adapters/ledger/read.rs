@@ -9,7 +9,8 @@ use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, Cursor, RowId, RowState, SkippedMessage, Stamp, Sub};
-use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::ledger::{Kin, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::local::Landing;
 use crate::ports::remote::Quirk;
 
 fn now() -> i64 {
