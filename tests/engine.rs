@@ -489,7 +489,8 @@ async fn s083_a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
 /// Three connections share the work; two of them die on the way, one within a large message.
 #[tokio::test(flavor = "multi_thread")]
 async fn helping_connections_may_die_and_every_message_comes_once() {
-    let world = world(|_| {});
+    let mut world = world(|_| {});
+    world.is_far = true;
     let inbox = world.server.mailbox("INBOX");
     let mut large = mail(0);
     for n in 0..40_000 {

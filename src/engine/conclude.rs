@@ -28,6 +28,13 @@ pub(super) enum End {
     Changed(MailboxRow),
 }
 
+impl End {
+    /// Keeps no more of what was seen than it needs.
+    pub(super) fn changed(sight: Sight) -> Self {
+        Self::Changed(sight.row)
+    }
+}
+
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     /// Records how far this pass came, and shows the mailbox on the board. Answers how many messages
     /// a limit leaves on the server.

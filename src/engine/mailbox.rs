@@ -111,8 +111,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             return Ok(pass);
         }
         let cursor = view.cursor();
-        drop(view);
-        let end = if is_quiet && !is_open { End::Quiet(sight) } else { End::Changed(sight.row) };
+        // The end lists the directory again: until then nothing of the kind stays in memory.
+        drop((view, plan, local));
+        let end = if is_quiet && !is_open { End::Quiet(sight) } else { End::changed(sight) };
         pass.counters.skipped = self.conclude(name, end, (cursor, held, is_open), &result).await?;
         result.map(|()| pass)
     }
