@@ -270,6 +270,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             }
         }
         self.worker.defers_removals = false;
+        self.worker.advance(&mut pass).await;
         if pass.deferred.is_empty() || pass.is_spoilt() {
             return pass;
         }

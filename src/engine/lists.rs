@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
+use crate::engine::repair::settle_epoch;
+use crate::model::event::Notice;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::MailboxName;
 use crate::model::view::{RemoteMailbox, Stamp};
@@ -31,6 +33,8 @@ struct Here {
     on_disk: BTreeSet<MailboxName>,
     rows: Vec<MailboxRow>,
     stamps: BTreeMap<MailboxName, Stamp>,
+    /// Mailboxes that are paired again: one side was restored from a backup.
+    reset: Vec<MailboxName>,
 }
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
@@ -58,7 +62,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     ) -> Result<Vec<Candidate>, Failure> {
         // The server lists its mailboxes while we list ours.
         let (here, listed) = tokio::join!(self.here(), remote.mailboxes());
-        let (Here { on_disk, rows, stamps }, listed) = (here?, listed?);
+        let (Here { on_disk, rows, stamps, reset }, listed) = (here?, listed?);
+        self.tell_reset(reset);
         self.roles = roles(&self.account.roles, &listed);
         let mut by_name: BTreeMap<MailboxName, Option<RemoteMailbox>> = BTreeMap::new();
         by_name.extend(on_disk.iter().map(|name| (name.clone(), None)));
@@ -91,6 +96,18 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         Ok(candidates)
     }
 
+    fn tell_reset(&self, mailboxes: Vec<MailboxName>) {
+        for mailbox in mailboxes {
+            tracing::warn!(
+                account = %self.account.name, %mailbox,
+                "the Maildir or the ledger was restored from a backup; messages are paired again, and \
+                 files that nobody knows stay here (copy one under another name to upload it)"
+            );
+            let account = self.account.name.clone();
+            self.board.notice(Notice::MailboxReset { account, mailbox });
+        }
+    }
+
     /// What is here, once the Maildir has shown that it is the one that the ledger belongs to.
     async fn here(&mut self) -> Result<Here, Failure> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
@@ -111,12 +128,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             if expected.is_none() {
                 ledger.set_root(&id)?;
             }
+            let reset = if is_dry { Vec::new() } else { settle_epoch(&*local, &*ledger)? };
             let on_disk: BTreeSet<MailboxName> = local.mailboxes()?.into_iter().collect();
             let stamps = on_disk
                 .iter()
                 .filter_map(|name| local.stamp(name).ok().map(|stamp| (name.clone(), stamp)))
                 .collect();
-            Ok(Here { on_disk, rows: ledger.mailboxes()?, stamps })
+            Ok(Here { on_disk, rows: ledger.mailboxes()?, stamps, reset })
         })
         .await
     }

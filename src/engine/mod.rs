@@ -24,6 +24,7 @@ mod presence;
 mod push;
 pub mod relay;
 mod renames;
+mod repair;
 mod sight;
 mod upload;
 pub mod verify;

@@ -13,6 +13,7 @@ use crate::engine::looks::Looks;
 use crate::engine::mailbox::Reason;
 use crate::engine::offload::offload;
 use crate::engine::push::Watching;
+use crate::engine::repair::advance_epoch;
 use crate::model::account::{Account, Role};
 use crate::model::event::{AccountReport, Consent};
 use crate::model::failure::{Failure, Scope};
@@ -248,12 +249,26 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
         self.defers_removals = false;
         self.remove_deferred(&mut pass).await;
+        self.advance(&mut pass).await;
         let (is_ok, now) = (pass.failure.is_none(), micros_now());
         self.board.account(&self.account.name, |a| {
             a.last_sync = now;
             a.last_success = if is_ok { now } else { a.last_success };
         });
         pass
+    }
+
+    /// After a pass that changed something a new epoch begins.
+    pub(super) async fn advance(&self, pass: &mut Pass) {
+        let is_quiet =
+            |c: &Counters| Counters { held: 0, skipped: 0, failed: 0, ..*c } == Counters::default();
+        if self.is_dry || pass.report.mailboxes.values().all(is_quiet) {
+            return;
+        }
+        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
+        if let Err(failure) = offload(move || advance_epoch(&*local, &*ledger)).await {
+            pass.fail(failure);
+        }
     }
 
     /// One look into one mailbox, added to the pass.

@@ -87,6 +87,8 @@ pub enum Change {
     Replace(RowId),
     /// The new content is gone before it came to the server: the row is about the file again.
     Restore(RowId),
+    /// A file of unknown past: it stays here, and is no new mail.
+    Stray(Base),
     /// The message stays on one side on purpose.
     Orphan(RowId, OneSide),
     /// What a limit does.
@@ -172,6 +174,12 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Remembers what the server was caught at.
     fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure>;
+
+    /// The number of the newest pass that changed something; none in a new ledger.
+    fn epoch(&self) -> Result<Option<u64>, Failure>;
+
+    /// Sets that number.
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure>;
 
     /// All mailboxes.
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure>;

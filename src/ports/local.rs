@@ -101,6 +101,12 @@ pub trait Local: Send + Sync + 'static {
     /// `StoreMissing` if the marker is not there or another one is.
     fn open_root(&self, expected: Option<&str>) -> Result<String, Failure>;
 
+    /// The number of the newest pass that changed something here; 0 if there was none.
+    fn epoch(&self) -> Result<u64, Failure>;
+
+    /// Sets that number, durably.
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure>;
+
     /// Begins to watch for changes.
     fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher>;
 

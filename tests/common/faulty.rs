@@ -72,6 +72,14 @@ impl<L: Local> Local for Faulty<L> {
         self.fate.run("open_root", || self.inner.open_root(expected))
     }
 
+    fn epoch(&self) -> Result<u64, Failure> {
+        self.inner.epoch()
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.fate.run("set_epoch", || self.inner.set_epoch(epoch))
+    }
+
     fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
         match self.fate.eyes {
             Some(state) => {
@@ -204,6 +212,14 @@ impl<G: Ledger> Ledger for Faulty<G> {
 
     fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure> {
         self.fate.run("learn_quirk", || self.inner.learn_quirk(quirk))
+    }
+
+    fn epoch(&self) -> Result<Option<u64>, Failure> {
+        self.inner.epoch()
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.fate.run("set_epoch", || self.inner.set_epoch(epoch))
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {

@@ -95,6 +95,17 @@ impl Ledger for SqliteLedger {
             .map_err(|e| self.classify("write the ledger", &e))
     }
 
+    fn epoch(&self) -> Result<Option<u64>, Failure> {
+        read::epoch(&self.db()).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.db()
+            .execute("INSERT OR REPLACE INTO meta(k, v) VALUES ('epoch', ?1)", [epoch.to_string()])
+            .map(|_| ())
+            .map_err(|e| self.classify("write the ledger", &e))
+    }
+
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {
         read::mailboxes(&self.db()).map_err(|e| self.classify("read the ledger", &e))
     }

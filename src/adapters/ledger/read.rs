@@ -31,6 +31,12 @@ pub(super) fn quirks(db: &Connection) -> Result<BTreeSet<Quirk>> {
     Ok(Quirk::ALL.into_iter().filter(is_named).collect())
 }
 
+pub(super) fn epoch(db: &Connection) -> Result<Option<u64>> {
+    let text: Option<String> =
+        db.query_row("SELECT v FROM meta WHERE k = 'epoch'", [], |row| row.get(0)).optional()?;
+    Ok(text.and_then(|text| text.parse().ok()))
+}
+
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
     held + (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND
         (st IN ('landing', 'wanted', 'expiring', 'replaced') OR (st = 'failed' AND next_try <= ?1))),
