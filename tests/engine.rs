@@ -15,7 +15,7 @@ use common::{World, without};
 use postrider::model::account::Account;
 use postrider::model::ids::MailboxName;
 use postrider::model::status::Counters;
-use postrider::ports::local::{Change, Ledger as _, LimitChange};
+use postrider::ports::ledger::{Change, Ledger as _, LimitChange};
 use postrider_mailserver::{Action, Capability, Config, Rule};
 
 fn world(change: impl FnOnce(&mut Account)) -> World {
@@ -489,7 +489,8 @@ async fn s083_a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
 /// Three connections share the work; two of them die on the way, one within a large message.
 #[tokio::test(flavor = "multi_thread")]
 async fn helping_connections_may_die_and_every_message_comes_once() {
-    let world = world(|_| {});
+    let mut world = world(|_| {});
+    world.is_far = true;
     let inbox = world.server.mailbox("INBOX");
     let mut large = mail(0);
     for n in 0..40_000 {
@@ -581,5 +582,71 @@ async fn s098_a_removed_mailbox_is_kept_unless_it_is_empty() {
         assert!(!names.iter().any(|n| n == "Empty" || n == "Full"), "{names:?}");
         assert!(names.iter().any(|n| n == "Mine"), "{names:?}");
         assert_eq!(world.files("Full").len(), 1, "never with mail in it");
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+/// A backup brings back what was deleted and lacks what came since. Neither is taken
+/// for the user's doing.
+#[tokio::test(flavor = "multi_thread")]
+async fn s110_a_maildir_or_a_ledger_from_an_old_backup_deletes_and_uploads_nothing() {
+    for is_maildir in [true, false] {
+        let world = world(|_| {});
+        let inbox = world.server.mailbox("INBOX");
+        for n in 1..=8 {
+            inbox.append(&mail(n), &["\\Seen"], None);
+        }
+        world.sync_ok().await;
+        let backup = world.dir.path().join("backup");
+        let ledger = world.dir.path().join("work.sqlite");
+        if is_maildir {
+            copy_dir(&world.account.maildir, &backup);
+        } else {
+            std::fs::copy(&ledger, &backup).unwrap();
+        }
+        // Two were deleted since, and three came.
+        inbox.expunge(1);
+        world.sync_ok().await;
+        inbox.expunge(2);
+        for n in 9..=11 {
+            inbox.append(&mail(n), &["\\Seen"], None);
+        }
+        world.sync_ok().await;
+        world.assert_quiet().await;
+        let there = inbox.messages().len();
+        if is_maildir {
+            std::fs::remove_dir_all(&world.account.maildir).unwrap();
+            std::fs::rename(&backup, &world.account.maildir).unwrap();
+        } else {
+            std::fs::rename(&backup, &ledger).unwrap();
+        }
+        world.server.clear_commands();
+        world.sync_ok().await;
+        world.sync_ok().await;
+        let said = world.server.commands();
+        assert!(!said.iter().any(|c| c.is_mutating()), "{is_maildir}: {said:?}");
+        assert_eq!(inbox.messages().len(), there, "{is_maildir}");
+        let files = world.files("INBOX").len();
+        // What the backup brought back is kept here, and is no new mail.
+        assert_eq!(files, if is_maildir { 11 } else { 9 }, "{is_maildir}");
+        world.assert_quiet().await;
+        // From here on everything is as usual.
+        let (name, _) =
+            world.files("INBOX").into_iter().find(|(_, b)| b.ends_with(b"hello 9\n")).unwrap();
+        std::fs::remove_file(world.path("INBOX").join(name)).unwrap();
+        world.sync_ok().await;
+        assert_eq!(inbox.messages().len(), there - 1, "{is_maildir}");
     }
 }

@@ -12,6 +12,7 @@ use postrider::model::status::Watch;
 use postrider::model::uids::UidSet;
 use postrider::model::view::{BaseRow, BaseView, Fingerprint, RowId, SkippedMessage, Stamp};
 use postrider::ports::hints::HintBox;
+use postrider::ports::ledger::*;
 use postrider::ports::local::*;
 use postrider::ports::remote::*;
 
@@ -69,6 +70,14 @@ impl<L: Local> Local for Faulty<L> {
 
     fn open_root(&self, expected: Option<&str>) -> Result<String, Failure> {
         self.fate.run("open_root", || self.inner.open_root(expected))
+    }
+
+    fn epoch(&self) -> Result<u64, Failure> {
+        self.inner.epoch()
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.fate.run("set_epoch", || self.inner.set_epoch(epoch))
     }
 
     fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
@@ -203,6 +212,14 @@ impl<G: Ledger> Ledger for Faulty<G> {
 
     fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure> {
         self.fate.run("learn_quirk", || self.inner.learn_quirk(quirk))
+    }
+
+    fn epoch(&self) -> Result<Option<u64>, Failure> {
+        self.inner.epoch()
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.fate.run("set_epoch", || self.inner.set_epoch(epoch))
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {

@@ -30,6 +30,10 @@ impl<R: Remote> Remote for Faulty<R> {
         self.inner.can_notify()
     }
 
+    fn is_near(&self) -> bool {
+        self.inner.is_near()
+    }
+
     fn quirks(&self) -> &BTreeSet<Quirk> {
         self.inner.quirks()
     }

@@ -21,7 +21,7 @@ use postrider::model::account::*;
 use postrider::model::event::{AccountReport, Consent, Notice};
 use postrider::model::ids::{AccountName, MailboxName};
 use postrider::model::status::{Counters, Status};
-use postrider::ports::local::{Change, Ledger as _};
+use postrider::ports::ledger::{Change, Ledger as _};
 use postrider::rules::schedule::message_backoff;
 use postrider_mailserver::{Capability, CommandRecord, Config, MailServer};
 
@@ -33,6 +33,8 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) server: MailServer,
     pub(crate) account: Account,
+    /// Whether the server passes for one that is far away.
+    pub(crate) is_far: bool,
 }
 
 /// A worker with the real adapters, that meets its fate.
@@ -60,7 +62,7 @@ impl World {
         let server = MailServer::start(config).unwrap();
         let mut account = account(&dir.path().join("mail"), server.imap_addr().port());
         change(&mut account);
-        Self { dir, server, account }
+        Self { dir, server, account, is_far: false }
     }
 
     /// One pass of a process that lives to its end.
@@ -93,6 +95,7 @@ impl World {
             dates: account.sync.limits.max_age.is_some(),
         };
         let connector = ImapConnector::new(imap, account.name.as_str()).with(needs);
+        let connector = if self.is_far { connector.far_away() } else { connector };
         let store = Faulty { inner: self.store(), fate: Arc::clone(fate) };
         let ledger = Faulty { inner: self.ledger(), fate: Arc::clone(fate) };
         let connector = Faulty { inner: connector, fate: Arc::clone(fate) };

@@ -127,3 +127,19 @@ fn flags_of_both_sides_can_end_anywhere() {
     ];
     check(&[FULL, BARE], &three(Side::Here), &edits, 25);
 }
+
+/// What landed is known before it is seen: it is no new file, and does not go back to the server.
+#[test]
+fn what_was_pulled_and_then_removed_there_does_not_come_back() {
+    in_still_time(async {
+        let calm = prepared(FULL, &[], &three(Side::There)).await;
+        let fate = Fate::new(0, false);
+        calm.process(&fate).once(&[]).await;
+        for at in 1..=fate.steps() {
+            let world = prepared(FULL, &[], &three(Side::There)).await;
+            world.process(&Fate::new(at, true)).once(&[]).await;
+            (1..=3).for_each(|n| assert!(world.carry_out(&edit(Side::There, n, Act::Delete))));
+            assert_eq!(end_of(&world).await, Content::new(), "killed after step {at}");
+        }
+    });
+}

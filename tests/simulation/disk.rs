@@ -48,6 +48,8 @@ pub(crate) struct Disk {
     clock: u64,
     /// Steps that others could see.
     pub(crate) n_changes: usize,
+    /// The number of the newest pass that changed something.
+    pub(crate) epoch: u64,
     pub(crate) root: Option<String>,
 }
 

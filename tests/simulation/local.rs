@@ -92,6 +92,15 @@ impl Local for MemLocal {
         Ok(id)
     }
 
+    fn epoch(&self) -> Result<u64, Failure> {
+        Ok(self.disk().epoch)
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.change().epoch = epoch;
+        Ok(())
+    }
+
     fn watch(&self, _hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
         Box::new(Blind)
     }

@@ -100,6 +100,10 @@ impl Remote for MemRemote {
         false
     }
 
+    fn is_near(&self) -> bool {
+        true
+    }
+
     fn quirks(&self) -> &BTreeSet<Quirk> {
         &self.quirks
     }

@@ -7,7 +7,8 @@ use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{Cursor, RemoteMessage, Stamp, Sub};
-use crate::ports::local::{Change, Landing, LimitChange, MailboxId, OneSide, PendingAppend};
+use crate::ports::ledger::{Change, LimitChange, MailboxId, OneSide, PendingAppend};
+use crate::ports::local::Landing;
 
 pub(super) fn apply(
     db: &mut Connection,
@@ -49,14 +50,12 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
             run(tx, sql, params![row, flags.bits(), keywords(flags)])
         }
         Change::Forget(row) => run(tx, "DELETE FROM msg WHERE id = ?1", params![row]),
-        Change::Replace(row) => {
-            let sql = "UPDATE msg SET st = 'replaced', reason = base, base = NULL WHERE id = ?1";
-            run(tx, sql, params![row])
-        }
-        Change::Restore(row) => {
-            let sql = "UPDATE msg SET st = 'synced', base = reason, reason = NULL WHERE id = ?1
-                AND st = 'replaced'";
-            run(tx, sql, params![row])
+        Change::Replace(row) => run(tx, REPLACE, params![row]),
+        Change::Restore(row) => run(tx, RESTORE, params![row]),
+        Change::Stray(base) => {
+            let sql =
+                "INSERT OR IGNORE INTO msg(mailbox, base, flags, st) VALUES (?1,?2,0,'orphan')";
+            run(tx, sql, params![mailbox, base.0])
         }
         Change::Orphan(row, side) => orphan(tx, *row, *side),
         Change::Limit(change) => limit(tx, mailbox, change),
@@ -308,3 +307,8 @@ fn set_cursor(
     ])
     .map(drop)
 }
+
+/// The base name waits in the reason until the new content is on the server.
+const REPLACE: &str = "UPDATE msg SET st = 'replaced', reason = base, base = NULL WHERE id = ?1";
+const RESTORE: &str = "UPDATE msg SET st = 'synced', base = reason, reason = NULL
+    WHERE id = ?1 AND st = 'replaced'";

@@ -9,7 +9,8 @@ use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, Cursor, RowId, RowState, SkippedMessage, Stamp, Sub};
-use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::ledger::{Kin, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::local::Landing;
 use crate::ports::remote::Quirk;
 
 fn now() -> i64 {
@@ -28,6 +29,12 @@ pub(super) fn quirks(db: &Connection) -> Result<BTreeSet<Quirk>> {
         |quirk: &Quirk| names.iter().any(|n| n.strip_prefix("quirk:") == Some(quirk.as_str()));
     // A name of another version means nothing to this one.
     Ok(Quirk::ALL.into_iter().filter(is_named).collect())
+}
+
+pub(super) fn epoch(db: &Connection) -> Result<Option<u64>> {
+    let text: Option<String> =
+        db.query_row("SELECT v FROM meta WHERE k = 'epoch'", [], |row| row.get(0)).optional()?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
