@@ -16,6 +16,7 @@ mod limits;
 mod notify;
 mod on_the_bus;
 mod outbox;
+mod power_cut;
 mod secrets;
 mod service;
 mod submit;
