@@ -17,6 +17,7 @@ mod notify;
 mod on_the_bus;
 mod outbox;
 mod power_cut;
+mod power_cut_outbox;
 mod secrets;
 mod service;
 mod submit;
