@@ -8,7 +8,7 @@ use crate::fixture::maildir::{self, Entry, containing, deliver};
 use crate::fixture::{SOON, World, eventually, mail, shared};
 
 /// Both sides of one account.
-struct Sides<'a> {
+pub(crate) struct Sides<'a> {
     world: &'a World,
     imap: Imap,
     uids: Vec<u32>,
@@ -16,7 +16,7 @@ struct Sides<'a> {
 
 impl<'a> Sides<'a> {
     /// Ten numbered messages, read, in a mailbox.
-    fn fill(world: &'a World, mut imap: Imap, mailbox: &str) -> Self {
+    pub(crate) fn fill(world: &'a World, mut imap: Imap, mailbox: &str) -> Self {
         let append = |n| imap.append(mailbox, "\\Seen", 1_500_000_000, &mail::numbered(n));
         let uids = (0..10).map(append).collect();
         Self { world, imap, uids }
@@ -86,7 +86,12 @@ fn one_pass_carries_every_change_both_ways() {
     let world = World::new();
     let table = dovecot.imap_table("work", "one-pass");
     world.configure(&format!("{}{table}", world.account("work")));
-    let mut sides = Sides::fill(&world, dovecot.client("one-pass"), "INBOX");
+    carry_every_change(Sides::fill(&world, dovecot.client("one-pass"), "INBOX"));
+}
+
+/// What is done on both sides is on both sides after one pass.
+pub(crate) fn carry_every_change(mut sides: Sides<'_>) {
+    let world = sides.world;
     world.sync();
     sides.change();
     world.sync();

@@ -9,6 +9,7 @@
 
 mod both_ways;
 mod configuration;
+mod cyrus;
 mod fixture;
 mod kill;
 mod latency;
