@@ -13,10 +13,9 @@ use std::time::Duration;
 
 use common::{World, without};
 use postrider::model::account::Account;
-use postrider::model::event::Consent;
 use postrider::model::ids::MailboxName;
 use postrider::model::status::Counters;
-use postrider::ports::local::{Change, Ledger as _, LimitChange};
+use postrider::ports::ledger::{Change, Ledger as _, LimitChange};
 use postrider_mailserver::{Action, Capability, Config, Rule};
 
 fn world(change: impl FnOnce(&mut Account)) -> World {
@@ -106,24 +105,6 @@ async fn a_lost_ledger_pairs_again_without_a_transfer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_uidvalidity_deletes_and_transfers_nothing() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    for n in 1..=20 {
-        inbox.append(&mail(n), &["\\Seen"], None);
-    }
-    world.sync_ok().await;
-    let before = world.files("INBOX");
-    inbox.set_uid_validity(4711);
-    let counters = world.sync_ok().await;
-    let done = counters[&MailboxName::inbox()];
-    assert_eq!((done.downloaded, done.uploaded, done.deleted_local), (0, 0, 0));
-    assert_eq!(world.files("INBOX"), before);
-    assert_eq!(inbox.messages().len(), 20);
-    world.assert_quiet().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn refusals_and_cuts_are_never_an_empty_mailbox() {
     let world = world(|_| {});
     let inbox = world.server.mailbox("INBOX");
@@ -184,96 +165,6 @@ async fn an_append_whose_answer_was_lost_is_found_and_not_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_emptied_maildir_or_server_waits_for_consent() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    for n in 1..=12 {
-        inbox.append(&mail(n), &["\\Seen"], None);
-    }
-    world.sync_ok().await;
-    for file in world.files("INBOX").keys() {
-        std::fs::remove_file(world.path("INBOX").join(file)).unwrap();
-    }
-    let counters = world.sync_ok().await;
-    assert_eq!(counters[&MailboxName::inbox()].held, 12);
-    assert_eq!(inbox.messages().len(), 12);
-    // New mail still comes.
-    inbox.append(&mail(99), &[], None);
-    let counters = world.sync_ok().await;
-    assert_eq!(counters[&MailboxName::inbox()].downloaded, 1);
-    assert_eq!(inbox.messages().len(), 13);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn held_deletions_follow_the_word_that_is_given() {
-    for consent in [Consent::Confirm, Consent::Reject] {
-        let world = world(|_| {});
-        let inbox = world.server.mailbox("INBOX");
-        for n in 1..=12 {
-            inbox.append(&mail(n), &["\\Seen"], None);
-        }
-        world.sync_ok().await;
-        for file in world.files("INBOX").keys() {
-            std::fs::remove_file(world.path("INBOX").join(file)).unwrap();
-        }
-        assert_eq!(world.sync_ok().await[&MailboxName::inbox()].held, 12);
-        world.consent("INBOX", consent);
-        world.sync_ok().await;
-        world.sync_ok().await;
-        let left = if consent == Consent::Confirm { 0 } else { 12 };
-        assert_eq!(inbox.messages().len(), left, "{consent:?}");
-        assert_eq!(world.files("INBOX").len(), left, "{consent:?}");
-        world.assert_quiet().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_the_marker_nothing_reaches_the_server() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    inbox.append(&mail(1), &[], None);
-    world.sync_ok().await;
-    std::fs::rename(&world.account.maildir, world.dir.path().join("away")).unwrap();
-    std::fs::create_dir(&world.account.maildir).unwrap();
-    world.server.clear_commands();
-    let report = world.sync().await;
-    let error = report.error.unwrap();
-    assert!(error.text.contains("marker"), "{}", error.text);
-    assert_eq!(inbox.messages().len(), 1);
-    assert!(world.server.commands().iter().all(|c| !c.is_mutating()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn keywords_travel_as_letters_and_none_beyond_26_is_lost() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    let many: Vec<String> = (0..30).map(|n| format!("label{n:02}")).collect();
-    let flags: Vec<&str> = many.iter().map(String::as_str).chain(["\\Seen"]).collect();
-    let uid = inbox.append(&mail(1), &flags, None);
-    world.sync_ok().await;
-    let name = world.files("INBOX").into_keys().next().unwrap();
-    assert!(name.ends_with(":2,Sabcdefghijklmnopqrstuvwxyz"), "{name}");
-    world.assert_quiet().await;
-    // A keyword taken away here is taken away there, and the four without a letter stay.
-    std::fs::rename(
-        world.path("INBOX").join(&name),
-        world.path("INBOX").join(name.replace(":2,Sab", ":2,Sb")),
-    )
-    .unwrap();
-    world.sync_ok().await;
-    let there = inbox.message(uid).unwrap().flags;
-    assert!(!there.iter().any(|f| f.eq_ignore_ascii_case("label00")), "{there:?}");
-    assert_eq!(there.len(), 30, "{there:?}");
-    world.assert_quiet().await;
-    // Another case is the same keyword.
-    inbox.set_flags(uid, &["\\Seen", "LABEL01"]);
-    world.sync_ok().await;
-    let name = world.files("INBOX").into_keys().next().unwrap();
-    assert!(name.ends_with(":2,Sb"), "{name}");
-    world.assert_quiet().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_move_here_is_a_move_there_whatever_the_reader_calls_the_file() {
     let lacking: [&[Capability]; 3] = [&[], &[Capability::Move], &[Capability::CondStore]];
     for lacking in lacking {
@@ -306,44 +197,6 @@ async fn a_move_here_is_a_move_there_whatever_the_reader_calls_the_file() {
         world.sync_ok().await;
         world.assert_quiet().await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_move_there_is_a_rename_here() {
-    let world = world(|_| {});
-    let inbox = world.server.mailbox("INBOX");
-    world.server.create_mailbox("Archive");
-    world.server.create_mailbox("AAA");
-    for n in 1..=20 {
-        inbox.append(&mail(n), &["\\Seen"], None);
-    }
-    world.sync_ok().await;
-    let before = world.files("INBOX");
-    let inode = |mailbox: &str, name: &str| {
-        use std::os::unix::fs::MetadataExt as _;
-        std::fs::metadata(world.account.maildir.join(mailbox).join(name)).unwrap().ino()
-    };
-    let inodes: Vec<u64> = before.keys().map(|name| inode("INBOX", name)).collect();
-    // As another client does it: the messages appear elsewhere and are gone here.
-    for (uid, to) in [(3, "Archive"), (4, "AAA")] {
-        let message = inbox.message(uid).unwrap();
-        world.server.mailbox(to).append(&message.bytes, &["\\Seen", "\\Flagged"], None);
-        inbox.expunge(uid);
-    }
-    world.server.clear_commands();
-    let counters = world.sync_ok().await;
-    for to in ["Archive", "AAA"] {
-        let done = counters[&MailboxName(to.into())];
-        assert_eq!((done.moved_local, done.downloaded), (1, 0), "{to}");
-        let name = world.files(to).into_keys().next().unwrap();
-        assert!(name.ends_with(":2,FS"), "{name}");
-        assert!(inodes.contains(&inode(to, &name)), "the same file");
-    }
-    assert_eq!(counters[&MailboxName::inbox()].deleted_local, 0);
-    assert_eq!(world.files("INBOX").len(), 18);
-    world.assert_no_transfer();
-    world.sync_ok().await;
-    world.assert_quiet().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -589,7 +442,7 @@ async fn a_large_or_old_message_is_skipped_and_comes_when_it_is_asked_for() {
 
 /// Drafts are rewritten in place; the server gets one new message, and only then loses the old one.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
+async fn s083_a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
     let world = world(|_| {});
     let drafts = world.server.mailbox("Drafts");
     drafts.append(&mail(1), &["\\Draft", "\\Seen"], Some(1_000_000_000));
@@ -636,7 +489,8 @@ async fn a_draft_that_was_rewritten_replaces_the_old_one_exactly_once() {
 /// Three connections share the work; two of them die on the way, one within a large message.
 #[tokio::test(flavor = "multi_thread")]
 async fn helping_connections_may_die_and_every_message_comes_once() {
-    let world = world(|_| {});
+    let mut world = world(|_| {});
+    world.is_far = true;
     let inbox = world.server.mailbox("INBOX");
     let mut large = mail(0);
     for n in 0..40_000 {
@@ -671,7 +525,7 @@ fn mailbox(name: &str) -> MailboxName {
 
 /// Renamed on either side, with what lies below it: nothing is transferred.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renamed_mailbox_is_renamed_on_the_other_side() {
+async fn s096_a_renamed_mailbox_is_renamed_on_the_other_side() {
     for is_there in [true, false] {
         let world = world(|_| {});
         for name in ["Old", "Old/sub", "Other"] {
@@ -704,7 +558,7 @@ async fn a_renamed_mailbox_is_renamed_on_the_other_side() {
 
 /// What is removed on one side goes on the other only if it is empty there and that is wanted.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_mailbox_is_kept_unless_it_is_empty_and_that_is_asked_for() {
+async fn s098_a_removed_mailbox_is_kept_unless_it_is_empty() {
     for removes in [false, true] {
         let world = world(|a| a.sync.remove_mailboxes = removes);
         for name in ["Empty", "Full", "Gone", "Mine"] {
@@ -728,5 +582,71 @@ async fn a_removed_mailbox_is_kept_unless_it_is_empty_and_that_is_asked_for() {
         assert!(!names.iter().any(|n| n == "Empty" || n == "Full"), "{names:?}");
         assert!(names.iter().any(|n| n == "Mine"), "{names:?}");
         assert_eq!(world.files("Full").len(), 1, "never with mail in it");
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+/// A backup brings back what was deleted and lacks what came since. Neither is taken
+/// for the user's doing.
+#[tokio::test(flavor = "multi_thread")]
+async fn s110_a_maildir_or_a_ledger_from_an_old_backup_deletes_and_uploads_nothing() {
+    for is_maildir in [true, false] {
+        let world = world(|_| {});
+        let inbox = world.server.mailbox("INBOX");
+        for n in 1..=8 {
+            inbox.append(&mail(n), &["\\Seen"], None);
+        }
+        world.sync_ok().await;
+        let backup = world.dir.path().join("backup");
+        let ledger = world.dir.path().join("work.sqlite");
+        if is_maildir {
+            copy_dir(&world.account.maildir, &backup);
+        } else {
+            std::fs::copy(&ledger, &backup).unwrap();
+        }
+        // Two were deleted since, and three came.
+        inbox.expunge(1);
+        world.sync_ok().await;
+        inbox.expunge(2);
+        for n in 9..=11 {
+            inbox.append(&mail(n), &["\\Seen"], None);
+        }
+        world.sync_ok().await;
+        world.assert_quiet().await;
+        let there = inbox.messages().len();
+        if is_maildir {
+            std::fs::remove_dir_all(&world.account.maildir).unwrap();
+            std::fs::rename(&backup, &world.account.maildir).unwrap();
+        } else {
+            std::fs::rename(&backup, &ledger).unwrap();
+        }
+        world.server.clear_commands();
+        world.sync_ok().await;
+        world.sync_ok().await;
+        let said = world.server.commands();
+        assert!(!said.iter().any(|c| c.is_mutating()), "{is_maildir}: {said:?}");
+        assert_eq!(inbox.messages().len(), there, "{is_maildir}");
+        let files = world.files("INBOX").len();
+        // What the backup brought back is kept here, and is no new mail.
+        assert_eq!(files, if is_maildir { 11 } else { 9 }, "{is_maildir}");
+        world.assert_quiet().await;
+        // From here on everything is as usual.
+        let (name, _) =
+            world.files("INBOX").into_iter().find(|(_, b)| b.ends_with(b"hello 9\n")).unwrap();
+        std::fs::remove_file(world.path("INBOX").join(name)).unwrap();
+        world.sync_ok().await;
+        assert_eq!(inbox.messages().len(), there - 1, "{is_maildir}");
     }
 }

@@ -295,6 +295,36 @@ async fn a_crash_behind_the_dot_is_uncertain_and_before_it_is_sent_again() {
     assert_eq!(world.seen().len(), 1);
 }
 
+/// The file outlives the reply until `accepted` is on disk, and then it is not sent again.
+#[tokio::test]
+async fn s121_a_file_goes_only_after_accepted_is_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = OutboxDir::open(&dir.path().join("Outbox")).unwrap();
+    let ledger = SqliteOutbox::open(dir.path()).unwrap();
+    drop_at(spool.root(), "m", "home@example.com", "a@x.org");
+    let found = spool.scan().unwrap().ready.remove(0);
+    let id = OutboxId("m".to_owned());
+    spool.claim(&found, &id).unwrap();
+    let mut item = Item::claimed(id, clock());
+    item.phase = Phase::Accepted;
+    item.account = Some(name("home"));
+    item.message_id = "<m@x>".to_owned();
+    item.recipients = vec![postrider::model::outbox::Recipient {
+        address: Address::new("a@x.org").unwrap(),
+        state: postrider::model::outbox::RecipientState::Accepted,
+        reply: None,
+    }];
+    ledger.put(&item).unwrap();
+    assert_eq!(count(&spool.root().join("cur")), 1, "killed right after the commit");
+    let world = World::start(dir);
+    while count(&world.root().join("cur")) > 0 {
+        // Each answer takes a turn of the loop, so this ends when the file is removed.
+        drop(world.ask(Ask::List).await);
+    }
+    assert_eq!(world.seen(), [], "it was sent already");
+    assert_eq!(world.ask(Ask::List).await, []);
+}
+
 #[tokio::test]
 async fn flags_hold_release_and_cancel() {
     let mut world = World::new();

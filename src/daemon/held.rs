@@ -9,7 +9,7 @@ use crate::model::account::Settings;
 use crate::model::event::{Consent, Target};
 use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, MailboxName};
-use crate::ports::local::{Change, Ledger as _};
+use crate::ports::ledger::{Change, Ledger as _};
 
 /// A mailbox where deletions are held back.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::model::event::Target;
 use crate::model::failure::Failure;
 use crate::model::ids::{MailboxName, Uid};
 use crate::model::view::SkippedMessage;
-use crate::ports::local::{Change, Ledger as _, LimitChange};
+use crate::ports::ledger::{Change, Ledger as _, LimitChange};
 use crate::rules::schedule::message_backoff;
 
 /// The messages that a limit left on the server: of one mailbox, or of all of an account.

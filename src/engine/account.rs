@@ -20,7 +20,8 @@ use crate::model::failure::Failure;
 use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::{AccountState, Push};
 use crate::ports::hints::HintBox;
-use crate::ports::local::{Ledger, Local};
+use crate::ports::ledger::Ledger;
+use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote};
 
 /// What a person asks of an account's loop.
@@ -269,6 +270,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             }
         }
         self.worker.defers_removals = false;
+        self.worker.advance(&mut pass).await;
         if pass.deferred.is_empty() || pass.is_spoilt() {
             return pass;
         }

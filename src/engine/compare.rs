@@ -10,7 +10,8 @@ use crate::model::ids::{Base, Uid};
 use crate::model::view::{
     BaseRow, BaseView, LocalMessage, LocalView, RemoteState, RemoteView, RowId, RowState,
 };
-use crate::ports::local::{Ledger, Local, MailboxId, Scan, Seen};
+use crate::ports::ledger::{Ledger, MailboxId};
+use crate::ports::local::{Local, Scan, Seen};
 use crate::rules::limits::{Horizon, Measure};
 
 /// A mailbox's ledger and Maildir side by side.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::engine::board::micros_now;
 use crate::engine::compare::compare;
 use crate::engine::execute::count;
+use crate::engine::lists::Candidate;
 use crate::engine::offload::offload;
-use crate::engine::pass::{Candidate, Worker};
+use crate::engine::pass::Worker;
 use crate::engine::sight::{Sight, seconds_now};
 use crate::model::account::Limits;
 use crate::model::event::Notice;
@@ -15,7 +16,8 @@ use crate::model::flags::Flag;
 use crate::model::ids::MailboxName;
 use crate::model::status::{MailboxStatus, Push};
 use crate::model::view::{Cursor, Stamp};
-use crate::ports::local::{Change, Ledger, LimitChange, Local, MailboxRow};
+use crate::ports::ledger::{Change, Ledger, LimitChange, MailboxRow};
+use crate::ports::local::Local;
 use crate::ports::remote::Connector;
 
 /// How a pass over a mailbox ended.
@@ -24,6 +26,13 @@ pub(super) enum End {
     Quiet(Sight),
     /// Something did, or is left to be done.
     Changed(MailboxRow),
+}
+
+impl End {
+    /// Keeps no more of what was seen than it needs.
+    pub(super) fn changed(sight: Sight) -> Self {
+        Self::Changed(sight.row)
+    }
 }
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {

@@ -58,7 +58,7 @@ impl<C: Connector> Crew<C> {
     ) -> Result<(), Failure> {
         let bytes: u64 = wanted.iter().map(|w| u64::from(w.size.unwrap_or(0))).sum();
         let is_much = wanted.len() > SMALL_PART || bytes > HELPED_BYTES_MIN;
-        if !is_much || self.places == 0 {
+        if !is_much || self.places == 0 || remote.is_near() {
             return remote.fetch(wanted, sink).await;
         }
         let parts = Parts::of(wanted);

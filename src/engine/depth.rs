@@ -11,7 +11,8 @@ use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
 use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
-use crate::ports::local::{Ledger, Local};
+use crate::ports::ledger::Ledger;
+use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Depth, Quirk, Remote};
 
 /// When each mailbox was looked at completely, and the shallow looks since.

@@ -20,7 +20,8 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::flags::Flag;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{RemoteView, Sub};
-use crate::ports::local::{Change, Landing, Ledger, Local, MailboxId, Scan, Staging};
+use crate::ports::ledger::{Change, Ledger, MailboxId};
+use crate::ports::local::{Landing, Local, Scan, Staging};
 use crate::ports::remote::{Connector, FetchSink, Fetched, Header, Wanted};
 
 /// What a download did.

@@ -18,7 +18,8 @@ use crate::model::account::{Direction, Role};
 use crate::model::failure::Failure;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{BaseRow, RowId, RowState};
-use crate::ports::local::{Change, Ledger, Local, MailboxId, Seen};
+use crate::ports::ledger::{Change, Ledger, MailboxId};
+use crate::ports::local::{Local, Seen};
 use crate::ports::remote::{Connector, Remote, Removal};
 
 /// What a look for edits came to.

@@ -6,7 +6,8 @@ use crate::engine::offload::offload;
 use crate::model::failure::Failure;
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::status::Counters;
-use crate::ports::local::{Change, Ledger, LimitChange, Local, MailboxId, OneSide, Scan, Seen};
+use crate::ports::ledger::{Change, Ledger, LimitChange, MailboxId, OneSide};
+use crate::ports::local::{Local, Scan, Seen};
 use crate::ports::remote::{Remote, Removal, Removed};
 use crate::rules::plan::Plan;
 

@@ -18,7 +18,8 @@ use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::status::Counters;
 use crate::model::view::{Evidence, Fingerprint, RemoteView};
-use crate::ports::local::{Change, Kin, Ledger, Local, MailboxId, OneSide, Scan, Seen};
+use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, OneSide};
+use crate::ports::local::{Local, Scan, Seen};
 use crate::ports::remote::{Connector, Relocation, Remote};
 
 /// A file that turned up, and where it was.

@@ -21,7 +21,8 @@ use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::status::{Counters, Progress};
 use crate::model::view::{Cursor, RemoteView, RowId, Sub};
-use crate::ports::local::{Change, Ledger, Local};
+use crate::ports::ledger::{Change, Ledger};
+use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
 use crate::rules::limits::Horizon;
@@ -110,8 +111,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             return Ok(pass);
         }
         let cursor = view.cursor();
-        drop(view);
-        let end = if is_quiet && !is_open { End::Quiet(sight) } else { End::Changed(sight.row) };
+        // The end lists the directory again: until then nothing of the kind stays in memory.
+        drop((view, plan, local));
+        let end = if is_quiet && !is_open { End::Quiet(sight) } else { End::changed(sight) };
         pass.counters.skipped = self.conclude(name, end, (cursor, held, is_open), &result).await?;
         result.map(|()| pass)
     }

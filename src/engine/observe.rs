@@ -9,7 +9,8 @@ use crate::model::failure::Failure;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{BaseRow, BaseView, Fingerprint, RemoteView};
-use crate::ports::local::{Change, Ledger, Local, MailboxId, Scan, Settled};
+use crate::ports::ledger::{Change, Ledger, MailboxId};
+use crate::ports::local::{Local, Scan, Settled};
 use crate::ports::remote::Remote;
 use crate::rules::pair::pair;
 

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
@@ -14,15 +13,15 @@ use crate::engine::looks::Looks;
 use crate::engine::mailbox::Reason;
 use crate::engine::offload::offload;
 use crate::engine::push::Watching;
+use crate::engine::repair::advance_epoch;
 use crate::model::account::{Account, Role};
 use crate::model::event::{AccountReport, Consent};
-use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::{Counters, Push};
-use crate::model::view::{RemoteMailbox, Stamp};
-use crate::ports::local::{Change, Ledger, LimitChange, Local, LocalWatcher, MailboxRow};
+use crate::ports::ledger::{Change, Ledger, LimitChange};
+use crate::ports::local::{Local, LocalWatcher};
 use crate::ports::remote::{Connector, Remote};
-use crate::rules::mailboxes::{is_chosen, roles};
 
 /// Works for one account. Owns nothing that cannot be made again from server, Maildir and ledger.
 pub struct Worker<L: Local, G: Ledger, C: Connector> {
@@ -37,7 +36,7 @@ pub struct Worker<L: Local, G: Ledger, C: Connector> {
     /// Connections that may help to fetch.
     pub(super) places: usize,
     /// When the quarantine and `tmp/` were swept.
-    swept: Option<Instant>,
+    pub(super) swept: Option<Instant>,
     pub(super) looks: Looks,
     pub(super) roles: BTreeMap<Role, MailboxName>,
     /// Mailboxes whose numbers are on the board.
@@ -59,23 +58,6 @@ pub(super) struct Pass {
     pub(super) deferred: BTreeMap<MailboxName, Deferred>,
     /// The worst failure. With account scope the connection is spoilt.
     pub(super) failure: Option<Failure>,
-}
-
-/// A mailbox that exists on either side, before it is looked into.
-pub(super) struct Candidate {
-    pub(super) name: MailboxName,
-    pub(super) remote: Option<RemoteMailbox>,
-    pub(super) is_local: bool,
-    pub(super) row: Option<MailboxRow>,
-    pub(super) stamp: Option<Stamp>,
-}
-
-/// What the Maildir and the ledger know of mailboxes.
-#[derive(Default)]
-struct Here {
-    on_disk: BTreeSet<MailboxName>,
-    rows: Vec<MailboxRow>,
-    stamps: BTreeMap<MailboxName, Stamp>,
 }
 
 impl Pass {
@@ -267,6 +249,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
         self.defers_removals = false;
         self.remove_deferred(&mut pass).await;
+        self.advance(&mut pass).await;
         let (is_ok, now) = (pass.failure.is_none(), micros_now());
         self.board.account(&self.account.name, |a| {
             a.last_sync = now;
@@ -275,20 +258,17 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         pass
     }
 
-    /// The mailboxes, once those that were renamed or removed on one side are so on the other.
-    async fn settled_candidates(
-        &mut self,
-        remote: &mut C::Remote,
-        targets: &[MailboxName],
-    ) -> Result<Vec<Candidate>, Failure> {
-        for _ in 0..RENAMES_MAX {
-            let candidates = self.candidates(remote, targets).await?;
-            let is_whole = targets.is_empty();
-            if !is_whole || !self.follow_rename(remote, &candidates).await? {
-                return Ok(candidates);
-            }
+    /// After a pass that changed something a new epoch begins.
+    pub(super) async fn advance(&self, pass: &mut Pass) {
+        let is_quiet =
+            |c: &Counters| Counters { held: 0, skipped: 0, failed: 0, ..*c } == Counters::default();
+        if self.is_dry || pass.report.mailboxes.values().all(is_quiet) {
+            return;
         }
-        self.candidates(remote, targets).await
+        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
+        if let Err(failure) = offload(move || advance_epoch(&*local, &*ledger)).await {
+            pass.fail(failure);
+        }
     }
 
     /// One look into one mailbox, added to the pass.
@@ -327,82 +307,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             Err(failure) => pass.fail_in(name, failure),
         }
     }
-
-    /// All mailboxes of both sides that are chosen, INBOX first.
-    pub(super) async fn candidates(
-        &mut self,
-        remote: &mut C::Remote,
-        targets: &[MailboxName],
-    ) -> Result<Vec<Candidate>, Failure> {
-        // The server lists its mailboxes while we list ours.
-        let (here, listed) = tokio::join!(self.here(), remote.mailboxes());
-        let (Here { on_disk, rows, stamps }, listed) = (here?, listed?);
-        self.roles = roles(&self.account.roles, &listed);
-        let mut by_name: BTreeMap<MailboxName, Option<RemoteMailbox>> = BTreeMap::new();
-        by_name.extend(on_disk.iter().map(|name| (name.clone(), None)));
-        by_name.extend(listed.into_iter().map(|m| (m.name.clone(), Some(m))));
-        by_name.entry(MailboxName::inbox()).or_default();
-        for row in &rows {
-            by_name.entry(row.name.clone()).or_default();
-        }
-        if let Some(unknown) = targets.iter().find(|t| !by_name.contains_key(*t)) {
-            let what = format!("find mailbox {:?}", unknown.as_str());
-            return Err(Failure::new(Scope::Mailbox, Remedy::Never, Kind::NotFound, what)
-                .cure(format!("postrider mailboxes {}", self.account.name)));
-        }
-        let mut candidates: Vec<Candidate> = by_name
-            .into_iter()
-            .filter(|(name, _)| is_chosen(&self.account.sync.mailboxes, name))
-            .filter(|(name, remote)| {
-                name.is_inbox() || remote.as_ref().is_none_or(|m| m.is_subscribed)
-            })
-            .filter(|(name, _)| targets.is_empty() || targets.contains(name))
-            .map(|(name, remote)| Candidate {
-                is_local: on_disk.contains(&name),
-                row: rows.iter().find(|r| r.name == name).cloned(),
-                stamp: stamps.get(&name).copied(),
-                name,
-                remote,
-            })
-            .collect();
-        candidates.sort_by_key(|c| !c.name.is_inbox());
-        Ok(candidates)
-    }
-
-    /// What is here, once the Maildir has shown that it is the one that the ledger belongs to.
-    async fn here(&mut self) -> Result<Here, Failure> {
-        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
-        let is_dry = self.is_dry;
-        let sweeps = !is_dry && self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
-        if sweeps {
-            self.swept = Some(Instant::now());
-        }
-        offload(move || {
-            let expected = ledger.root()?;
-            if is_dry && expected.is_none() {
-                return Ok(Here::default());
-            }
-            let id = local.open_root(expected.as_deref())?;
-            if sweeps && let Err(failure) = local.sweep() {
-                tracing::warn!(%failure, "old files were not swept; it is tried again tomorrow");
-            }
-            if expected.is_none() {
-                ledger.set_root(&id)?;
-            }
-            let on_disk: BTreeSet<MailboxName> = local.mailboxes()?.into_iter().collect();
-            let stamps = on_disk
-                .iter()
-                .filter_map(|name| local.stamp(name).ok().map(|stamp| (name.clone(), stamp)))
-                .collect();
-            Ok(Here { on_disk, rows: ledger.mailboxes()?, stamps })
-        })
-        .await
-    }
 }
 
-/// How often the quarantine and `tmp/` are swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(86_400);
-/// Mailboxes that are renamed or removed in one pass; the next one goes on.
-const RENAMES_MAX: u32 = 200;
 /// Rounds of looking again in one command.
 const RECHECK_ROUNDS_MAX: u32 = 5;

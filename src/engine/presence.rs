@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use crate::engine::conclude::limits_text;
+use crate::engine::lists::Candidate;
 use crate::engine::offload::offload;
-use crate::engine::pass::{Candidate, Worker};
+use crate::engine::pass::Worker;
 use crate::engine::sight::seconds_now;
 use crate::model::account::{CreatePolicy, Direction};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::MailboxName;
-use crate::ports::local::{Ledger, Local};
+use crate::ports::ledger::Ledger;
+use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote};
 use crate::rules::mailboxes::is_chosen;
 

@@ -7,13 +7,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::engine::lists::Candidate;
 use crate::engine::offload::offload;
-use crate::engine::pass::{Candidate, Worker};
+use crate::engine::pass::Worker;
 use crate::model::account::Direction;
 use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{Base, MailboxName};
 use crate::model::view::RemoteView;
-use crate::ports::local::{Ledger, Local, MailboxRow};
+use crate::ports::ledger::{Ledger, MailboxRow};
+use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote};
 
 /// Where a mailbox that is known is now.

@@ -15,7 +15,8 @@ use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::uids::UidSet;
 use crate::model::view::RemoteView;
-use crate::ports::local::{Change, Ledger, Local, MailboxRow, Scan};
+use crate::ports::ledger::{Change, Ledger, MailboxRow};
+use crate::ports::local::{Local, Scan};
 use crate::ports::remote::{Connector, Known, Remote};
 use crate::rules::limits::Horizon;
 

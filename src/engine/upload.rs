@@ -6,7 +6,8 @@ use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Scope};
 use crate::model::ids::MailboxName;
 use crate::model::view::Fingerprint;
-use crate::ports::local::{Change, Ledger, Local, MailboxId, PendingAppend, Seen};
+use crate::ports::ledger::{Change, Ledger, MailboxId, PendingAppend};
+use crate::ports::local::{Local, Seen};
 use crate::ports::remote::{Appended, Remote, Upload};
 
 /// What an upload did.

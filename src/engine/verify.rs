@@ -13,7 +13,8 @@ use crate::model::failure::Failure;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{BaseRow, RemoteState, RemoteView, RowState};
-use crate::ports::local::{Ledger, Local, Scan};
+use crate::ports::ledger::Ledger;
+use crate::ports::local::{Local, Scan};
 use crate::ports::remote::{Connector, FetchSink, Fetched, Remote, Wanted};
 
 /// What the audit found in one mailbox.

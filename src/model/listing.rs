@@ -54,7 +54,7 @@ impl ListingBuilder {
     /// counts: a rename in progress shows a file under both names.
     pub fn finish(self) -> (Listing, bool) {
         let Listing { text, mut entries, pool, .. } = self.listing;
-        entries.sort_by(|a, b| {
+        entries.sort_unstable_by(|a, b| {
             let name = |e: &Entry| base_of(&text, e);
             (a.hash, name(a), b.start).cmp(&(b.hash, name(b), a.start))
         });

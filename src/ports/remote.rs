@@ -197,6 +197,9 @@ pub trait Remote: Send + 'static {
     /// Whether the server can tell changes of all mailboxes on one connection (NOTIFY, RFC 5465).
     fn can_notify(&self) -> bool;
 
+    /// Whether the server is on this machine: then a second connection costs more than it brings.
+    fn is_near(&self) -> bool;
+
     /// What the server was caught at so far.
     fn quirks(&self) -> &BTreeSet<Quirk>;
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use postrider::model::failure::{Failure, Kind, Remedy, Scope};
+use postrider::model::status::Watch;
+use postrider::ports::hints::HintBox;
 
 /// What happens right before the named step: another program at work, or a disk that fails.
 type Meeting = Box<dyn FnMut(&str) -> Result<(), Failure> + Send>;
@@ -19,6 +21,9 @@ pub(crate) struct Fate {
     /// Whether each message of a batch is a step of its own.
     pub(crate) is_split: bool,
     meeting: Mutex<Option<Meeting>>,
+    /// With this, files are not watched: hints come from the test alone.
+    pub(crate) eyes: Option<Watch>,
+    pub(crate) hints: Mutex<Option<Arc<HintBox>>>,
 }
 
 impl Fate {
@@ -29,6 +34,11 @@ impl Fate {
     /// Nothing happens to it.
     pub(crate) fn calm() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    /// Its eyes are closed, and it says this about how it watches.
+    pub(crate) fn blind(state: Watch) -> Arc<Self> {
+        Arc::new(Self { eyes: Some(state), ..Self::default() })
     }
 
     /// What is done in one step.

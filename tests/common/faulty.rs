@@ -4,17 +4,15 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use postrider::model::failure::Failure;
-use postrider::model::flags::{FlagDelta, Flags, Permanent};
-use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
+use postrider::model::flags::{FlagDelta, Flags};
+use postrider::model::ids::{Base, MailboxName};
+use postrider::model::status::Watch;
 use postrider::model::uids::UidSet;
-use postrider::model::view::{
-    BaseRow, BaseView, Evidence, Fingerprint, RemoteMailbox, RemoteView, RowId, SkippedMessage,
-    Stamp,
-};
+use postrider::model::view::{BaseRow, BaseView, Fingerprint, RowId, SkippedMessage, Stamp};
 use postrider::ports::hints::HintBox;
+use postrider::ports::ledger::*;
 use postrider::ports::local::*;
 use postrider::ports::remote::*;
 
@@ -56,6 +54,17 @@ impl<S: Staging> Staging for FaultyStaging<S> {
     }
 }
 
+/// Sees nothing by itself.
+struct Closed(Watch);
+
+impl LocalWatcher for Closed {
+    fn add(&mut self, _mailbox: &MailboxName) {}
+
+    fn state(&self) -> Watch {
+        self.0
+    }
+}
+
 impl<L: Local> Local for Faulty<L> {
     type Staging = FaultyStaging<L::Staging>;
 
@@ -63,8 +72,22 @@ impl<L: Local> Local for Faulty<L> {
         self.fate.run("open_root", || self.inner.open_root(expected))
     }
 
+    fn epoch(&self) -> Result<u64, Failure> {
+        self.inner.epoch()
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.fate.run("set_epoch", || self.inner.set_epoch(epoch))
+    }
+
     fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
-        self.inner.watch(hints)
+        match self.fate.eyes {
+            Some(state) => {
+                *self.fate.hints.lock().unwrap() = Some(hints);
+                Box::new(Closed(state))
+            }
+            None => self.inner.watch(hints),
+        }
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure> {
@@ -188,7 +211,15 @@ impl<G: Ledger> Ledger for Faulty<G> {
     }
 
     fn learn_quirk(&self, quirk: Quirk) -> Result<(), Failure> {
-        self.fate.run("learn", || self.inner.learn_quirk(quirk))
+        self.fate.run("learn_quirk", || self.inner.learn_quirk(quirk))
+    }
+
+    fn epoch(&self) -> Result<Option<u64>, Failure> {
+        self.inner.epoch()
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.fate.run("set_epoch", || self.inner.set_epoch(epoch))
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxRow>, Failure> {
@@ -265,189 +296,5 @@ impl<G: Ledger> Ledger for Faulty<G> {
             return Ok(());
         }
         self.fate.run("apply", || self.inner.apply(mailbox, changes))
-    }
-}
-
-impl<C: Connector> Connector for Faulty<C> {
-    type Remote = Faulty<C::Remote>;
-
-    async fn connect(&self) -> Result<Self::Remote, Failure> {
-        let inner = self.inner.connect().await?;
-        Ok(Faulty { inner, fate: Arc::clone(&self.fate) })
-    }
-}
-
-impl<R: Remote> Remote for Faulty<R> {
-    fn can_push(&self) -> bool {
-        self.inner.can_push()
-    }
-
-    fn can_notify(&self) -> bool {
-        self.inner.can_notify()
-    }
-
-    fn quirks(&self) -> &BTreeSet<Quirk> {
-        self.inner.quirks()
-    }
-
-    fn expect(&mut self, quirks: &BTreeSet<Quirk>) {
-        self.inner.expect(quirks);
-    }
-
-    fn permanent(&self) -> &Permanent {
-        self.inner.permanent()
-    }
-
-    async fn mailboxes(&mut self) -> Result<Vec<RemoteMailbox>, Failure> {
-        self.inner.mailboxes().await
-    }
-
-    async fn create(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
-        let step = self.fate.before("create")?;
-        self.inner.create(mailbox).await?;
-        self.fate.after(step, ())
-    }
-
-    async fn rename(&mut self, from: &MailboxName, to: &MailboxName) -> Result<(), Failure> {
-        let step = self.fate.before("rename")?;
-        self.inner.rename(from, to).await?;
-        self.fate.after(step, ())
-    }
-
-    async fn delete(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
-        let step = self.fate.before("delete")?;
-        self.inner.delete(mailbox).await?;
-        self.fate.after(step, ())
-    }
-
-    async fn open(&mut self, mailbox: &MailboxName, validity: UidValidity) -> Result<(), Failure> {
-        self.inner.open(mailbox, validity).await
-    }
-
-    async fn changes(
-        &mut self,
-        mailbox: &MailboxName,
-        known: Option<Known<'_>>,
-    ) -> Result<RemoteView, Failure> {
-        self.fate.meet("changes")?;
-        self.inner.changes(mailbox, known).await
-    }
-
-    async fn fetch<S: FetchSink>(
-        &mut self,
-        wanted: &[Wanted],
-        sink: &mut S,
-    ) -> Result<(), Failure> {
-        self.fate.meet("fetch")?;
-        self.inner.fetch(wanted, sink).await
-    }
-
-    async fn evidence(&mut self, first: u32) -> Result<Vec<(Uid, Evidence)>, Failure> {
-        self.inner.evidence(first).await
-    }
-
-    /// A kill can come between any two messages of a burst; the answer is lost with the process.
-    async fn append(
-        &mut self,
-        mailbox: &MailboxName,
-        uploads: Vec<Upload>,
-    ) -> (Vec<Appended>, Result<(), Failure>) {
-        let mut all = Vec::new();
-        let batches: Vec<Vec<Upload>> = if self.fate.is_split {
-            uploads.into_iter().map(|upload| vec![upload]).collect()
-        } else {
-            vec![uploads]
-        };
-        for batch in batches {
-            let step = match self.fate.before("append") {
-                Ok(step) => step,
-                Err(failure) => return (all, Err(failure)),
-            };
-            let (done, result) = self.inner.append(mailbox, batch).await;
-            if let Err(failure) = self.fate.after(step, ()) {
-                return (all, Err(failure));
-            }
-            all.extend(done);
-            if result.is_err() {
-                return (all, result);
-            }
-        }
-        (all, Ok(()))
-    }
-
-    async fn set_flags(
-        &mut self,
-        validity: UidValidity,
-        uids: &[Uid],
-        delta: &FlagDelta,
-    ) -> Result<(), Failure> {
-        let fate = Arc::clone(&self.fate);
-        for batch in fate.batches(uids) {
-            let step = fate.before("store")?;
-            self.inner.set_flags(validity, batch, delta).await?;
-            self.fate.after(step, ())?;
-        }
-        Ok(())
-    }
-
-    async fn remove(
-        &mut self,
-        validity: UidValidity,
-        uids: &[Uid],
-        removal: &Removal,
-    ) -> Result<Removed, Failure> {
-        let mut removed = Removed::Gone;
-        let fate = Arc::clone(&self.fate);
-        for batch in fate.batches(uids) {
-            let step = fate.before("expunge")?;
-            removed = self.inner.remove(validity, batch, removal).await?;
-            self.fate.after(step, ())?;
-        }
-        Ok(removed)
-    }
-
-    async fn relocate(
-        &mut self,
-        from: (&MailboxName, UidValidity),
-        uids: &[Uid],
-        to: &MailboxName,
-        how: Relocation,
-    ) -> Result<Vec<(Uid, Uid)>, Failure> {
-        let mut told = Vec::new();
-        let fate = Arc::clone(&self.fate);
-        for batch in fate.batches(uids) {
-            let step = fate.before("move")?;
-            told.extend(self.inner.relocate(from, batch, to, how).await?);
-            self.fate.after(step, ())?;
-        }
-        Ok(told)
-    }
-
-    async fn gone(
-        &mut self,
-        from: (&MailboxName, UidValidity),
-        uids: &[Uid],
-    ) -> Result<BTreeSet<Uid>, Failure> {
-        self.inner.gone(from, uids).await
-    }
-
-    async fn begin_wait(&mut self, mailbox: &MailboxName) -> Result<(), Failure> {
-        self.inner.begin_wait(mailbox).await
-    }
-
-    async fn wait(&mut self, mailbox: &MailboxName, limit: Duration) -> Result<Woken, Failure> {
-        self.inner.wait(mailbox, limit).await
-    }
-
-    async fn begin_notify(&mut self) -> Result<bool, Failure> {
-        self.inner.begin_notify().await
-    }
-
-    async fn wait_any(&mut self, limit: Duration) -> Result<Heard, Failure> {
-        self.inner.wait_any(limit).await
-    }
-
-    async fn logout(self) {
-        self.inner.logout().await;
     }
 }

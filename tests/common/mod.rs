@@ -4,6 +4,7 @@
 
 pub(crate) mod fate;
 mod faulty;
+mod faulty_remote;
 pub(crate) mod sides;
 
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use postrider::model::account::*;
 use postrider::model::event::{AccountReport, Consent, Notice};
 use postrider::model::ids::{AccountName, MailboxName};
 use postrider::model::status::{Counters, Status};
-use postrider::ports::local::{Change, Ledger as _};
+use postrider::ports::ledger::{Change, Ledger as _};
 use postrider::rules::schedule::message_backoff;
 use postrider_mailserver::{Capability, CommandRecord, Config, MailServer};
 
@@ -32,7 +33,13 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) server: MailServer,
     pub(crate) account: Account,
+    /// Whether the server passes for one that is far away.
+    pub(crate) is_far: bool,
 }
+
+/// A worker with the real adapters, that meets its fate.
+pub(crate) type FaultyWorker =
+    Worker<Faulty<MaildirStore>, Faulty<SqliteLedger>, Faulty<ImapConnector>>;
 
 /// What a pass came to.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +62,7 @@ impl World {
         let server = MailServer::start(config).unwrap();
         let mut account = account(&dir.path().join("mail"), server.imap_addr().port());
         change(&mut account);
-        Self { dir, server, account }
+        Self { dir, server, account, is_far: false }
     }
 
     /// One pass of a process that lives to its end.
@@ -72,6 +79,15 @@ impl World {
 
     /// One pass of a process that meets its fate.
     pub(crate) async fn pass(&self, fate: &Arc<Fate>) -> Outcome {
+        let (board, _reader) = Board::new(Status::default());
+        let mut notices = board.notices().subscribe();
+        let report = self.worker(fate, board).once(&[]).await;
+        let notices = std::iter::from_fn(|| notices.try_recv().ok()).collect();
+        Outcome { report, notices }
+    }
+
+    /// What works for the account.
+    pub(crate) fn worker(&self, fate: &Arc<Fate>, board: Board) -> FaultyWorker {
         let account = Arc::new(self.account.clone());
         let imap = account.imap.clone().unwrap();
         let needs = Needs {
@@ -79,16 +95,11 @@ impl World {
             dates: account.sync.limits.max_age.is_some(),
         };
         let connector = ImapConnector::new(imap, account.name.as_str()).with(needs);
-        let (board, _reader) = Board::new(Status::default());
-        let mut notices = board.notices().subscribe();
+        let connector = if self.is_far { connector.far_away() } else { connector };
         let store = Faulty { inner: self.store(), fate: Arc::clone(fate) };
         let ledger = Faulty { inner: self.ledger(), fate: Arc::clone(fate) };
         let connector = Faulty { inner: connector, fate: Arc::clone(fate) };
-        let mut worker =
-            Worker::new(account, Arc::new(store), Arc::new(ledger), Arc::new(connector), board);
-        let report = worker.once(&[]).await;
-        let notices = std::iter::from_fn(|| notices.try_recv().ok()).collect();
-        Outcome { report, notices }
+        Worker::new(account, Arc::new(store), Arc::new(ledger), Arc::new(connector), board)
     }
 
     /// Passes until one has nothing to do; it must come soon.

@@ -42,7 +42,6 @@ fn what_is_not_built_yet_is_refused_and_not_ignored() {
     let world = World::new();
     let table = scripted::imap_table(&server, "work");
     for (text, key) in [
-        ("[account.work.sync]\nmax_size = \"1MiB\"\n", "max_size"),
         ("[account.work.pop3]\nhost = \"localhost\"\n", "pop3"),
         ("[hooks]\nnew_mail = { command = [\"true\"] }\n", "hooks"),
     ] {

@@ -59,7 +59,7 @@ fn a_dropped_message_reaches_each_recipient_once_and_sent_once_without_its_bcc()
 }
 
 #[test]
-fn a_refused_recipient_is_parked_with_the_reason_and_the_others_get_it_once() {
+fn s124_a_refused_recipient_is_parked_and_the_others_get_it_once() {
     let servers = shared::servers();
     let world = world_of(&servers, "refused");
     let daemon = world.daemon();
@@ -112,7 +112,7 @@ fn the_account_is_the_one_of_the_sender_and_without_one_nothing_is_sent() {
 }
 
 #[test]
-fn a_file_written_flat_is_sent_once_its_writer_is_done_and_drafts_wait() {
+fn s125_a_file_written_flat_is_sent_once_its_writer_is_done() {
     let servers = shared::servers();
     let world = world_of(&servers, "flat");
     let daemon = world.daemon();

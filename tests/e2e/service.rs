@@ -45,7 +45,7 @@ fn it_ends_within_five_seconds_in_the_middle_of_a_transfer_that_hangs() {
 }
 
 #[test]
-fn a_second_daemon_exits_75_and_names_the_first() {
+fn s111_a_second_daemon_exits_75_and_names_the_first() {
     let server = scripted::server();
     let world = World::with_bus();
     world.configure(&format!("{}{}", world.account("work"), scripted::imap_table(&server, "work")));

@@ -93,7 +93,7 @@ fn a_missing_password_needs_a_login_as_well() {
 }
 
 #[test]
-fn a_certificate_of_a_stranger_is_refused_before_the_password_is_sent() {
+fn s115_a_certificate_of_a_stranger_is_refused_before_the_password_is_sent() {
     let dovecot = shared::dovecot();
     let world = World::with_bus();
     let good = dovecot.imap_table("work", "stranger");

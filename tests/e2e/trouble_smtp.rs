@@ -163,7 +163,7 @@ fn a_recipient_refused_for_now_gets_it_later_and_the_others_only_once() {
 }
 
 #[test]
-fn killed_before_the_reply_to_the_dot_it_is_held_and_never_sent_twice() {
+fn s123_killed_before_the_reply_to_the_dot_it_is_held_and_never_sent_twice() {
     let server = scripted::server();
     let world = world_of(&server);
     let rule = server.script(Rule::smtp(".").then(Action::HangAfter));
@@ -189,7 +189,7 @@ fn killed_before_the_reply_to_the_dot_it_is_held_and_never_sent_twice() {
 }
 
 #[test]
-fn killed_before_the_dot_it_is_sent_once_after_the_restart() {
+fn s122_killed_before_the_dot_it_is_sent_once_after_the_restart() {
     let server = scripted::server();
     let world = world_of(&server);
     let rule = server.script(Rule::smtp("MAIL").then(Action::HangBefore));

@@ -90,7 +90,7 @@ async fn qresync_tells_flags_arrivals_and_removals_in_one_select() {
 }
 
 #[tokio::test]
-async fn a_vanished_that_covers_living_messages_costs_none_and_is_remembered() {
+async fn s063_a_vanished_that_covers_living_messages_costs_none() {
     let server = filled(&[], 10);
     let mut remote = connect(&server).await;
     let mut memory = Memory::of(&mut remote).await;

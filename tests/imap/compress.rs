@@ -19,7 +19,7 @@ async fn mail_travels_both_ways_over_a_compressed_connection() {
     }
     let large = format!("Subject: large\r\n\r\n{}", "0123456789\r\n".repeat(300_000));
     server.mailbox("INBOX").append(large.as_bytes(), &[], None);
-    let mut remote = connector(&server).compressing().connect().await.unwrap();
+    let mut remote = connector(&server).far_away().connect().await.unwrap();
     assert_eq!(n_compress(&server), 1);
     let inbox = MailboxName::inbox();
     let view = remote.changes(&inbox, None).await.unwrap();
@@ -44,10 +44,10 @@ async fn mail_travels_both_ways_over_a_compressed_connection() {
 async fn it_is_left_alone_where_it_is_refused_not_offered_or_does_not_pay() {
     let refusing = server(&[], &[]);
     refusing.script(Rule::imap("COMPRESS").then(Action::refuse("NO [COMPRESSIONACTIVE] no")));
-    let mut remote = connector(&refusing).compressing().connect().await.unwrap();
+    let mut remote = connector(&refusing).far_away().connect().await.unwrap();
     remote.mailboxes().await.unwrap();
     let lacking = server(&[Capability::Compress], &[]);
-    connector(&lacking).compressing().connect().await.unwrap().mailboxes().await.unwrap();
+    connector(&lacking).far_away().connect().await.unwrap().mailboxes().await.unwrap();
     assert_eq!(n_compress(&lacking), 0);
     // This server is on this machine.
     let near = server(&[], &[]);
@@ -60,7 +60,7 @@ async fn rubbish_instead_of_compressed_data_is_a_lost_connection() {
     let server = server(&[], &[]);
     let raw = b"{tag} OK begin\r\n\xff\xff\xff\xff\xff\xff\xff\xff".to_vec();
     server.script(Rule::imap("COMPRESS").then(Action::Reply(raw)));
-    let connected = connector(&server).compressing().connect().await;
+    let connected = connector(&server).far_away().connect().await;
     let failure = match connected {
         Ok(mut remote) => remote.mailboxes().await.unwrap_err(),
         Err(failure) => failure,

@@ -72,8 +72,8 @@ impl Deref for Scene {
 
 impl Scene {
     /// Remembers something for a later step.
-    pub(crate) fn note(&self, what: &'static str, value: impl ToString) {
-        self.notes.lock().unwrap().insert(what, value.to_string());
+    pub(crate) fn note(&self, what: &'static str, value: impl std::fmt::Display) {
+        self.notes.lock().unwrap().insert(what, format!("{value}"));
     }
 
     pub(crate) fn noted(&self, what: &str) -> String {
@@ -130,6 +130,11 @@ pub(crate) fn case() -> Case {
         config: |_| {},
         steps: Vec::new(),
     }
+}
+
+/// A server that takes one message with each APPEND.
+pub(crate) fn one_by_one(config: &mut Config) {
+    config.capabilities = config.capabilities.clone().without(Capability::MultiAppend);
 }
 
 impl Case {

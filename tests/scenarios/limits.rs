@@ -149,7 +149,7 @@ fn s052_a_large_mail_stays_on_the_server_and_is_listed() {
         .then(|s| {
             assert_eq!(here(s), [2], "no placeholder");
             assert_eq!((s.inbox().downloaded, s.inbox().skipped), (1, 1));
-            use postrider::ports::local::Ledger as _;
+            use postrider::ports::ledger::Ledger as _;
             let ledger = s.ledger();
             let row = ledger.mailbox(&postrider::model::ids::MailboxName::inbox()).unwrap();
             let skipped = ledger.skipped(row.id).unwrap();

@@ -61,7 +61,11 @@ fn s100_a_mailbox_that_is_gone_on_both_sides_is_no_trouble_and_may_come_back() {
         .then(|s| {
             assert_eq!(s.mutating(), []);
             assert!(!s.path("Work").exists());
-            assert_eq!(s.ledger_number("SELECT count(*) FROM mailbox WHERE name = 'Work'"), 1);
+        })
+        .when(work)
+        .then(|s| {
+            assert_eq!(s.outcome.of("Work").downloaded, 3);
+            s.assert_both("Work", &[(1, "S"), (2, "S"), (3, "S")]);
         })
         .run();
 }

@@ -5,10 +5,12 @@
     reason = "a test ends where it cannot go on"
 )]
 
+mod brake;
 mod case;
 #[path = "../common/mod.rs"]
 mod common;
 mod crash;
+mod daemon;
 mod deletes;
 mod flags;
 mod limits;
@@ -16,3 +18,4 @@ mod local;
 mod mailboxes;
 mod new_mail;
 mod oddities;
+mod readme;

@@ -2,7 +2,7 @@
 
 use postrider_mailserver::{Action, Rule};
 
-use crate::case::{Offer, case};
+use crate::case::{case, one_by_one};
 use crate::common::fate::Fate;
 use crate::common::sides::Side::{self, Here, There};
 use crate::common::sides::{DATE, mail, wire};
@@ -168,17 +168,11 @@ fn s009_mail_that_is_expunged_before_its_fetch_is_no_error() {
 #[test]
 fn s010_a_refused_append_fails_alone_and_says_why() {
     case()
+        .config(one_by_one)
         .when(|s| {
             (1..=3).for_each(|n| s.put(Here, "INBOX", n, "S"));
             let refusal = Action::refuse("NO [TOOBIG] not that one");
-            let second = if s.offer == Offer::Bare {
-                2
-            } else {
-                // All together are refused, and then the second of them.
-                s.server.script(Rule::imap("APPEND").nth(1).then(refusal.clone()));
-                3
-            };
-            s.server.script(Rule::imap("APPEND").nth(second).then(refusal));
+            s.server.script(Rule::imap("APPEND").nth(2).then(refusal));
         })
         .then(|s| {
             assert_eq!((s.inbox().uploaded, s.inbox().failed), (2, 1));

@@ -3,7 +3,7 @@
 use postrider::model::event::Notice;
 use postrider_mailserver::{Action, Rule};
 
-use crate::case::{Offer, Scene, case};
+use crate::case::{Offer, Scene, case, one_by_one};
 use crate::common::fate::Fate;
 use crate::common::sides::Side::{Here, There};
 use crate::common::sides::{mail, wire};
@@ -229,11 +229,27 @@ fn s067_only_what_names_its_uid_is_believed() {
             s.put(There, "INBOX", 4, "S");
             let stray = Action::before("* 1 FETCH (FLAGS (\\Flagged))\r\n");
             let inbox = s.server.mailbox("INBOX");
-            let expunge = Action::call(move || _ = inbox.expunge(2));
+            let expunge = Action::call(move || assert!(inbox.expunge(2)));
             s.server.script(Rule::imap("UID FETCH").nth(1).then(stray).then(expunge));
         })
         .when(|_| {})
         .then(|s| s.assert_both("INBOX", &[(1, "S"), (3, "S"), (4, "S")]))
+        .run();
+}
+
+#[test]
+fn s068_an_answer_without_the_body_is_an_error_of_that_message() {
+    case()
+        .when(|s| {
+            (1..=2).for_each(|n| s.put(There, "INBOX", n, "S"));
+            // Nothing but the flags of the first, whatever is asked for.
+            let bare = Action::reply("* 1 FETCH (UID 1 FLAGS (\\Seen))\r\n{tag} OK done\r\n");
+            s.server.script(Rule::imap("UID FETCH").containing("BODY.PEEK[]").then(bare));
+        })
+        .then(|s| {
+            assert_eq!((s.inbox().downloaded, s.inbox().failed), (0, 1));
+            assert_eq!(s.count(Here, "INBOX"), 0);
+        })
         .run();
 }
 
@@ -282,21 +298,32 @@ fn s071_of_two_copies_one_is_paired_and_the_other_is_new() {
 #[test]
 fn s072_an_append_whose_answer_was_lost_is_stored_once() {
     case()
+        .config(one_by_one)
         .when_failing(|s| {
             (1..=3).for_each(|n| s.put(Here, "INBOX", n, "S"));
-            s.server.script(Rule::imap("APPEND").nth(1).then(Action::CutAfter));
+            s.server.script(Rule::imap("APPEND").nth(2).then(Action::CutAfter));
         })
         .when(|_| {})
         .then(|s| s.assert_both("INBOX", &THREE))
         .run();
     case()
+        .config(one_by_one)
         .when_failing(|s| {
             (1..=3).for_each(|n| s.put(Here, "INBOX", n, "S"));
             // The literal came, and then the server said goodbye instead.
             let bye = Action::Reply(b"* BYE going down\r\n".to_vec());
-            s.server.script(Rule::imap("APPEND").nth(1).then(bye).then(Action::CutAfter));
+            s.server.script(Rule::imap("APPEND").nth(2).then(bye).then(Action::CutAfter));
         })
         .when(|s| s.server.clear_script())
+        .then(|s| s.assert_both("INBOX", &THREE))
+        .run();
+    // All in one command: all of them are looked for.
+    case()
+        .when_failing(|s| {
+            (1..=3).for_each(|n| s.put(Here, "INBOX", n, "S"));
+            s.server.script(Rule::imap("APPEND").nth(1).then(Action::CutAfter));
+        })
+        .when(|_| {})
         .then(|s| s.assert_both("INBOX", &THREE))
         .run();
 }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::deflate::{Deflate, Duplex};
 use super::words::{
-    Tagged, capability_code, pays_to_compress, personal_prefix, slowed_down, tagged,
+    Tagged, capability_code, leaves_the_machine, personal_prefix, slowed_down, tagged,
 };
 use crate::adapters::net::{self, Stream, is_loopback_host};
 use crate::adapters::sasl;
@@ -30,6 +30,8 @@ pub(super) struct LoggedIn {
     pub(super) capabilities: BTreeSet<String>,
     /// The prefix of the personal namespace (RFC 2342), where there is one.
     pub(super) namespace: Option<String>,
+    /// Whether the server is on this machine.
+    pub(super) is_near: bool,
 }
 
 /// What a connection is to have beside the login.
@@ -37,8 +39,8 @@ pub(super) struct LoggedIn {
 pub(super) struct Wishes {
     /// The namespace is asked for only where nobody fixed the prefix.
     pub(super) namespace: bool,
-    /// Whether to compress even where it does not pay.
-    pub(super) compression: bool,
+    /// Whether to treat the server as one that is far away even if it is on this machine.
+    pub(super) is_far: bool,
 }
 
 /// Connects, encrypts, logs in and compresses, all within the endpoint's timeout.
@@ -103,10 +105,11 @@ impl Dialogue<'_> {
             // A refusal means that there is none to speak of.
             end.await?;
         }
-        let compresses = self.wishes.compression || pays_to_compress(self.stream.peer_ip());
-        if !(compresses && capabilities.contains("COMPRESS=DEFLATE")) {
+        let is_far = self.wishes.is_far || leaves_the_machine(self.stream.peer_ip());
+        if !(is_far && capabilities.contains("COMPRESS=DEFLATE")) {
             let stream = Box::new(self.stream);
-            return Ok(LoggedIn { stream, leftover: self.buffer, capabilities, namespace });
+            let (leftover, is_near) = (self.buffer, !is_far);
+            return Ok(LoggedIn { stream, leftover, capabilities, namespace, is_near });
         }
         let is_agreed = self.command("COMPRESS DEFLATE", "COMPRESS", |_| {}).await?.is_ok;
         let (stream, buffer) = (self.stream, self.buffer);
@@ -116,7 +119,7 @@ impl Dialogue<'_> {
         } else {
             (Box::new(stream), buffer)
         };
-        Ok(LoggedIn { stream, leftover, capabilities, namespace })
+        Ok(LoggedIn { stream, leftover, capabilities, namespace, is_near: false })
     }
 
     /// Whether the server lets us in without a login; that is believed on an encrypted line only.

@@ -45,7 +45,7 @@ pub struct ImapConnector {
     settings: ImapSettings,
     account: String,
     needs: Needs,
-    compresses_always: bool,
+    is_far: bool,
     suspects: Arc<Suspects>,
 }
 
@@ -65,7 +65,7 @@ impl ImapConnector {
             settings,
             account: account.to_owned(),
             needs: Needs::default(),
-            compresses_always: false,
+            is_far: false,
             suspects: Arc::default(),
         }
     }
@@ -77,10 +77,11 @@ impl ImapConnector {
         self
     }
 
-    /// Compresses where the server can, even if it is on this machine, where that does not pay.
+    /// Treats the server as one that is far away, even if it is on this machine: compresses where it
+    /// can, and fetches over several connections.
     #[must_use]
-    pub fn compressing(mut self) -> Self {
-        self.compresses_always = true;
+    pub fn far_away(mut self) -> Self {
+        self.is_far = true;
         self
     }
 
@@ -96,17 +97,17 @@ impl Connector for ImapConnector {
     async fn connect(&self) -> Result<ImapRemote, Failure> {
         let endpoint = &self.settings.endpoint;
         let fixed = self.settings.path_prefix.clone();
-        let wishes =
-            login::Wishes { namespace: fixed.is_none(), compression: self.compresses_always };
+        let wishes = login::Wishes { namespace: fixed.is_none(), is_far: self.is_far };
         let mut logged_in = login::log_in(endpoint, &self.account, wishes).await?;
         let prefix = fixed.or_else(|| logged_in.namespace.take());
-        let capabilities = logged_in.capabilities.clone();
+        let (capabilities, is_near) = (logged_in.capabilities.clone(), logged_in.is_near);
         let place = net::place(endpoint, "IMAP", "session");
         let place = place.split(" (").next().unwrap_or_default().to_owned();
         let wire = Wire::new(logged_in, place, endpoint.timeout).await?;
         Ok(ImapRemote {
             wire,
             capabilities,
+            is_near,
             prefix,
             needs: self.needs,
             delimiter: None,
@@ -126,6 +127,8 @@ impl Connector for ImapConnector {
 pub struct ImapRemote {
     wire: Wire,
     capabilities: BTreeSet<String>,
+    /// Whether the server is on this machine.
+    is_near: bool,
     prefix: Option<String>,
     needs: Needs,
     delimiter: Option<char>,
@@ -194,6 +197,10 @@ impl Remote for ImapRemote {
 
     fn can_notify(&self) -> bool {
         self.has("NOTIFY")
+    }
+
+    fn is_near(&self) -> bool {
+        self.is_near
     }
 
     fn quirks(&self) -> &BTreeSet<Quirk> {

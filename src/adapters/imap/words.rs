@@ -58,7 +58,7 @@ pub(super) fn slowed_down(text: &str) -> Remedy {
 }
 
 /// A link within the machine is faster than the compression; one that nobody knows may be.
-pub(super) fn pays_to_compress(peer: Option<IpAddr>) -> bool {
+pub(super) fn leaves_the_machine(peer: Option<IpAddr>) -> bool {
     peer.is_some_and(|peer| !peer.to_canonical().is_loopback())
 }
 
@@ -81,12 +81,12 @@ mod tests {
     #[test]
     fn only_what_leaves_the_machine_is_worth_compressing() {
         for near in ["127.0.0.1", "127.3.2.1", "::1", "::ffff:127.0.0.1"] {
-            assert!(!pays_to_compress(near.parse().ok()), "{near}");
+            assert!(!leaves_the_machine(near.parse().ok()), "{near}");
         }
         for far in ["192.0.2.1", "2001:db8::1", "10.0.0.1"] {
-            assert!(pays_to_compress(far.parse().ok()), "{far}");
+            assert!(leaves_the_machine(far.parse().ok()), "{far}");
         }
-        assert!(!pays_to_compress(None));
+        assert!(!leaves_the_machine(None));
     }
 
     #[test]

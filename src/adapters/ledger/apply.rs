@@ -7,7 +7,8 @@ use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{Cursor, RemoteMessage, Stamp, Sub};
-use crate::ports::local::{Change, Landing, LimitChange, MailboxId, OneSide, PendingAppend};
+use crate::ports::ledger::{Change, LimitChange, MailboxId, OneSide, PendingAppend};
+use crate::ports::local::Landing;
 
 pub(super) fn apply(
     db: &mut Connection,
@@ -49,14 +50,12 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
             run(tx, sql, params![row, flags.bits(), keywords(flags)])
         }
         Change::Forget(row) => run(tx, "DELETE FROM msg WHERE id = ?1", params![row]),
-        Change::Replace(row) => {
-            let sql = "UPDATE msg SET st = 'replaced', reason = base, base = NULL WHERE id = ?1";
-            run(tx, sql, params![row])
-        }
-        Change::Restore(row) => {
-            let sql = "UPDATE msg SET st = 'synced', base = reason, reason = NULL WHERE id = ?1
-                AND st = 'replaced'";
-            run(tx, sql, params![row])
+        Change::Replace(row) => run(tx, REPLACE, params![row]),
+        Change::Restore(row) => run(tx, RESTORE, params![row]),
+        Change::Stray(base) => {
+            let sql =
+                "INSERT OR IGNORE INTO msg(mailbox, base, flags, st) VALUES (?1,?2,0,'orphan')";
+            run(tx, sql, params![mailbox, base.0])
         }
         Change::Orphan(row, side) => orphan(tx, *row, *side),
         Change::Limit(change) => limit(tx, mailbox, change),
@@ -187,15 +186,17 @@ fn keywords(flags: &Flags) -> String {
 /// Writes a pair; half rows that know only one of its sides are replaced.
 fn pair(tx: &Transaction<'_>, mailbox: MailboxId, landing: &Landing, state: &str) -> Result<()> {
     let (uid, base, flags) = (landing.uid.get(), &landing.base.0, &landing.flags);
+    let before: Option<bool> = tx
+        .prepare_cached("SELECT st = 'wanted' OR pinned FROM msg WHERE mailbox = ?1 AND uid = ?2")?
+        .query_row(params![mailbox, uid], |row| row.get(0))
+        .optional()?;
     // What a person asked for stays, whatever a limit says.
-    let is_pinned: bool = tx
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM msg WHERE mailbox = ?1 AND uid = ?2
-             AND (st = 'wanted' OR pinned))",
-        )?
-        .query_row(params![mailbox, uid], |row| row.get(0))?;
-    tx.prepare_cached("DELETE FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)")?
-        .execute(params![mailbox, uid, base])?;
+    let is_pinned = before == Some(true);
+    // The name of a file that lands is new.
+    if before.is_some() || state != "landing" {
+        let sql = "DELETE FROM msg WHERE mailbox = ?1 AND (uid = ?2 OR base = ?3)";
+        run(tx, sql, params![mailbox, uid, base])?;
+    }
     let sub = i64::from(landing.sub == Sub::Cur);
     let print = landing.print.as_ref();
     tx.prepare_cached(
@@ -306,3 +307,8 @@ fn set_cursor(
     ])
     .map(drop)
 }
+
+/// The base name waits in the reason until the new content is on the server.
+const REPLACE: &str = "UPDATE msg SET st = 'replaced', reason = base, base = NULL WHERE id = ?1";
+const RESTORE: &str = "UPDATE msg SET st = 'synced', base = reason, reason = NULL
+    WHERE id = ?1 AND st = 'replaced'";

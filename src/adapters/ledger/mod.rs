@@ -18,7 +18,8 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{Base, MailboxName};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, RowId, SkippedMessage};
-use crate::ports::local::{Change, Kin, Landing, Ledger, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::local::Landing;
 use crate::ports::remote::Quirk;
 
 /// The ledger file of one account; one writer at a time.
@@ -90,6 +91,17 @@ impl Ledger for SqliteLedger {
         let key = format!("quirk:{}", quirk.as_str());
         self.db()
             .execute("INSERT OR REPLACE INTO meta(k, v) VALUES (?1, '1')", [key])
+            .map(|_| ())
+            .map_err(|e| self.classify("write the ledger", &e))
+    }
+
+    fn epoch(&self) -> Result<Option<u64>, Failure> {
+        read::epoch(&self.db()).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        self.db()
+            .execute("INSERT OR REPLACE INTO meta(k, v) VALUES ('epoch', ?1)", [epoch.to_string()])
             .map(|_| ())
             .map_err(|e| self.classify("write the ledger", &e))
     }

@@ -9,7 +9,8 @@ use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, Cursor, RowId, RowState, SkippedMessage, Stamp, Sub};
-use crate::ports::local::{Kin, Landing, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::ledger::{Kin, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::local::Landing;
 use crate::ports::remote::Quirk;
 
 fn now() -> i64 {
@@ -28,6 +29,12 @@ pub(super) fn quirks(db: &Connection) -> Result<BTreeSet<Quirk>> {
         |quirk: &Quirk| names.iter().any(|n| n.strip_prefix("quirk:") == Some(quirk.as_str()));
     // A name of another version means nothing to this one.
     Ok(Quirk::ALL.into_iter().filter(is_named).collect())
+}
+
+pub(super) fn epoch(db: &Connection) -> Result<Option<u64>> {
+    let text: Option<String> =
+        db.query_row("SELECT v FROM meta WHERE k = 'epoch'", [], |row| row.get(0)).optional()?;
+    Ok(text.and_then(|text| text.parse().ok()))
 }
 
 const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, new_ns, cur_ns,
@@ -260,7 +267,9 @@ const KIN: &str = "SELECT g.id, g.mailbox, m.name, m.validity, g.uid, g.base, g.
     WHERE g.st = 'synced' AND g.uid IS NOT NULL AND g.base IS NOT NULL";
 
 pub(super) fn kin_by_digest(db: &Connection, digest: &[u8; 32]) -> Result<Vec<Kin>> {
-    let mut statement = db.prepare_cached(&format!("{KIN} AND g.hash = ?1"))?;
+    let mut statement = db.prepare_cached(&format!(
+        "{KIN} AND substr(g.hash, 1, 8) = substr(?1, 1, 8) AND g.hash = ?1"
+    ))?;
     let rows = statement.query_map([digest.as_slice()], kin)?;
     Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }

@@ -31,8 +31,8 @@ CREATE TABLE msg(
 const INDICES: &str = "
 CREATE UNIQUE INDEX msg_uid ON msg(mailbox, uid) WHERE uid IS NOT NULL;
 CREATE UNIQUE INDEX msg_base ON msg(mailbox, base) WHERE base IS NOT NULL;
-CREATE INDEX msg_hash ON msg(hash) WHERE hash IS NOT NULL;
-CREATE INDEX msg_size ON msg(size, msgid) WHERE size IS NOT NULL;
+CREATE INDEX msg_hash ON msg(substr(hash, 1, 8)) WHERE hash IS NOT NULL;
+CREATE INDEX msg_size ON msg(size) WHERE size IS NOT NULL;
 CREATE INDEX msg_todo ON msg(mailbox, st) WHERE st <> 'synced';
 ";
 
@@ -88,7 +88,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
-    db.pragma_update(None, "cache_size", -4096)?;
+    db.pragma_update(None, "cache_size", -6144)?;
+    // A back-fill writes the same index pages again and again: each checkpoint writes them all.
+    db.pragma_update(None, "wal_autocheckpoint", 4000)?;
     if was_interrupted {
         let check: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if check != "ok" {

@@ -2,7 +2,7 @@ use super::*;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, ModSeq, Uid, UidValidity};
 use crate::model::view::{Cursor, RowState, Stamp, Sub};
-use crate::ports::local::OneSide;
+use crate::ports::ledger::OneSide;
 
 const RETRY: Retry = |_| Duration::from_secs(60);
 

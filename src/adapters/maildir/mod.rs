@@ -119,6 +119,14 @@ impl Local for MaildirStore {
         root::open(&self.root, expected)
     }
 
+    fn epoch(&self) -> Result<u64, Failure> {
+        root::epoch(&self.root)
+    }
+
+    fn set_epoch(&self, epoch: u64) -> Result<(), Failure> {
+        root::set_epoch(&self.root, epoch)
+    }
+
     fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
         watch::start(self, hints)
     }

@@ -57,6 +57,29 @@ fn mark(root: &Path, path: &Path) -> Result<String, Failure> {
     Ok(id)
 }
 
+/// The epoch of the Maildir; one that nobody wrote, or that cannot be understood, is 0.
+pub(super) fn epoch(root: &Path) -> Result<u64, Failure> {
+    let path = root.join(PRIVATE_DIR).join(EPOCH);
+    let mut text = String::new();
+    match File::open(&path).and_then(|f| f.take(40).read_to_string(&mut text)) {
+        Ok(_) => Ok(text.trim().parse().unwrap_or(0)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(e) => Err(classify("read the Maildir's epoch", &path, &e)),
+    }
+}
+
+/// Writes the epoch: the old or the new one, never half of it.
+pub(super) fn set_epoch(root: &Path, epoch: u64) -> Result<(), Failure> {
+    let dir = root.join(PRIVATE_DIR);
+    let (path, new) = (dir.join(EPOCH), dir.join(format!("{EPOCH}.new")));
+    let fail = |e: io::Error| classify("write the Maildir's epoch", &path, &e);
+    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
+    let mut file = options.map_err(fail)?;
+    file.write_all(epoch.to_string().as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
+    fs::rename(&new, &path).map_err(fail)?;
+    deliver::sync_dir(&dir)
+}
+
 /// Creates a directory and its parents, all of mode 0700.
 fn make_dir(path: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
@@ -299,6 +322,7 @@ fn sweep_tmp(tmp: &Path, now: Duration) {
 /// The one directory of ours inside the Maildir's root.
 const PRIVATE_DIR: &str = ".postrider";
 const MARKER: &str = "root";
+const EPOCH: &str = "epoch";
 const QUARANTINE: &str = "quarantine";
 const DEPTH_MAX: usize = 32;
 const RACE_ROUNDS_MAX: u32 = 10;

@@ -11,7 +11,8 @@ use crate::model::event::{AccountReport, Consent, JobId};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::AccountState;
-use crate::ports::local::{Ledger, Local};
+use crate::ports::ledger::Ledger;
+use crate::ports::local::Local;
 use crate::ports::remote::Connector;
 use crate::rules::schedule::{LOGIN_ATTEMPTS_MAX, retry_delay};
 
