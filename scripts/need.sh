@@ -24,7 +24,16 @@ test=(
     "dbus|command -v dbus-daemon"
     "systemd|command -v systemd-analyze"
     "libplist-utils|command -v plistutil"
+    "e2fsprogs|command -v mkfs.ext4 && command -v e2fsck"
+    "libical3|ldconfig -p | grep -q libical.so.3"
+    "libpcre3|ldconfig -p | grep -q libpcreposix.so.3"
+    "libpq5|ldconfig -p | grep -q libpq.so.5"
+    "libsasl2-modules|ls /usr/lib/*/sasl2/libplain.so"
+    "libwrap0|ldconfig -p | grep -q libwrap.so.0"
+    "libxapian30|ldconfig -p | grep -q libxapian.so.30"
 )
+# Debian's cyrus-imapd conflicts with dovecot-imapd: it is unpacked here, not installed.
+cyrus="${POSTRIDER_CYRUS:-/var/cache/postrider-test/cyrus}"
 
 case "${1:-}" in
     build) needs=("${build[@]}") ;;
@@ -43,16 +52,33 @@ missing() {
     done
 }
 
+# Whether the unpacked Cyrus starts at all.
+has_cyrus() {
+    local bin="$cyrus/usr/lib/cyrus/bin" lib
+    test -x "$bin/master" && test -x "$bin/imapd" && test -x "$bin/ctl_cyrusdb" || return 1
+    lib=$(echo "$cyrus"/usr/lib/*-linux-gnu)
+    ! LD_LIBRARY_PATH="$lib" ldd "$bin/imapd" | grep -q 'not found'
+}
+
+unpack_cyrus() {
+    local debs
+    debs=$(mktemp -d)
+    echo "need.sh: unpacking Cyrus into $cyrus"
+    (cd "$debs" && apt-get download -q cyrus-imapd cyrus-common)
+    mkdir -p "$cyrus"
+    for deb in "$debs"/*.deb; do
+        dpkg-deb -x "$deb" "$cyrus"
+    done
+    rm -r "$debs"
+}
+
 if ! command -v cargo >/dev/null; then
     echo "need.sh: cargo is missing: install Rust (https://rustup.rs), then run make again" >&2
     exit 69
 fi
 
 mapfile -t packages < <(missing)
-if [ "${#packages[@]}" -eq 0 ]; then
-    exit 0
-fi
-if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+if [ "${#packages[@]}" -gt 0 ] && command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
     echo "need.sh: installing ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q
@@ -65,4 +91,15 @@ if [ "${#packages[@]}" -gt 0 ]; then
         echo "need.sh: as root: apt-get install ${packages[*]}" >&2
     fi
     exit 69
+fi
+if [ "$1" = test ] && ! has_cyrus; then
+    if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+        apt-get update -q
+        unpack_cyrus
+    fi
+    if ! has_cyrus; then
+        echo "need.sh: missing: Cyrus in $cyrus (Debian's cyrus-imapd and cyrus-common," >&2
+        echo "need.sh: unpacked by dpkg-deb -x; dovecot-imapd does not allow them installed)" >&2
+        exit 69
+    fi
 fi

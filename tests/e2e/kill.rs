@@ -104,7 +104,7 @@ fn killed_in_the_first_upload_each_message_is_on_the_server_exactly_once() {
 }
 
 /// Random moments that can be had again.
-fn seeded() -> (u64, Rng) {
+pub(crate) fn seeded() -> (u64, Rng) {
     let seed = std::env::var("POSTRIDER_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| fastrand::u64(..));
     println!("POSTRIDER_TEST_SEED={seed}");

@@ -7,8 +7,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::string_slice, clippy::print_stdout, reason = "a test may stop, and may speak")]
 
+mod bare_server;
 mod both_ways;
 mod configuration;
+mod cyrus;
 mod fixture;
 mod kill;
 mod latency;
@@ -16,6 +18,8 @@ mod limits;
 mod notify;
 mod on_the_bus;
 mod outbox;
+mod power_cut;
+mod power_cut_outbox;
 mod secrets;
 mod service;
 mod submit;

@@ -79,8 +79,9 @@ impl ImapRemote {
                 told.extend(codes.into_iter().flat_map(pairs_of));
             }
         }
-        if how == Relocation::Move && !has_move {
-            self.expunge(uids).await?;
+        if how == Relocation::Move && !has_move && self.expunge(uids).await? == Removed::Marked {
+            // A pair would say that the message has left, while it is still there.
+            told.clear();
         }
         Ok(told)
     }
