@@ -102,7 +102,9 @@ pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Po
     }
     for message in remote.listed().iter().rev() {
         let is_new = !base.uids.contains(message.uid) && policy.direction != Direction::Push;
-        if is_new && !is_doomed(&message) {
+        // Where deletions are expunged it would go at once; elsewhere it is mail that others still see.
+        let is_doomed = policy.delete == DeletePolicy::Expunge && is_doomed(&message);
+        if is_new && !is_doomed {
             match policy.horizon.skips(measure(&message)) {
                 None => plan.download.push((message.uid, message.size)),
                 Some(why) => plan.skip.push((message, why)),
@@ -119,7 +121,7 @@ pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Po
     plan
 }
 
-/// Whether somebody marked it for deletion: then it is copied nowhere.
+/// Whether somebody marked it for deletion.
 fn is_doomed(message: &RemoteMessage) -> bool {
     message.flags.as_ref().is_some_and(|flags| flags.has(Flag::Trashed))
 }

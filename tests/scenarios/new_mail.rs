@@ -46,6 +46,7 @@ fn s002_local_mail_is_appended_with_flags_and_date() {
 #[test]
 fn s003_remote_mail_marked_deleted_is_not_downloaded() {
     case()
+        .account(|a| a.sync.delete = postrider::model::account::DeletePolicy::Expunge)
         .when(|s| s.put(There, "INBOX", 1, "T"))
         .then(|s| {
             assert_eq!(s.inbox().downloaded, 0);
