@@ -168,6 +168,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             direction: self.account.sync.direction,
             delete: self.account.sync.delete,
             permanent: remote.permanent().clone(),
+            marks_only: !remote.can_expunge(),
             horizon,
         }
     }

@@ -197,6 +197,10 @@ pub trait Remote: Send + 'static {
     /// Whether the server can tell changes of all mailboxes on one connection (NOTIFY, RFC 5465).
     fn can_notify(&self) -> bool;
 
+    /// Whether the server can expunge exactly what it is told to (UIDPLUS). Where it cannot, a removal
+    /// is a mark.
+    fn can_expunge(&self) -> bool;
+
     /// Whether the server is on this machine: then a second connection costs more than it brings.
     fn is_near(&self) -> bool;
 

@@ -23,6 +23,8 @@ pub struct Policy {
     pub delete: DeletePolicy,
     /// Which flags the server keeps; others stay here, without a quarrel about them.
     pub permanent: Permanent,
+    /// Whether a removal on the server is only a mark there.
+    pub marks_only: bool,
     /// What stays on the server because of a limit.
     pub horizon: Horizon,
 }
@@ -102,8 +104,10 @@ pub fn plan(base: &BaseView, remote: &RemoteView, local: &LocalView, policy: &Po
     }
     for message in remote.listed().iter().rev() {
         let is_new = !base.uids.contains(message.uid) && policy.direction != Direction::Push;
-        // Where deletions are expunged it would go at once; elsewhere it is mail that others still see.
-        let is_doomed = policy.delete == DeletePolicy::Expunge && is_doomed(&message);
+        // Where deletions are expunged it would go at once, and where they are only marked it may be
+        // one of ours; elsewhere it is mail that others still see.
+        let is_final = policy.marks_only || policy.delete == DeletePolicy::Expunge;
+        let is_doomed = is_final && is_doomed(&message);
         if is_new && !is_doomed {
             match policy.horizon.skips(measure(&message)) {
                 None => plan.download.push((message.uid, message.size)),

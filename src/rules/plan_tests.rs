@@ -13,6 +13,7 @@ fn both() -> Policy {
         direction: Direction::Both,
         delete: DeletePolicy::Trash,
         permanent: Permanent::all(),
+        marks_only: false,
         horizon: Horizon::default(),
     }
 }

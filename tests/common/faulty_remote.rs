@@ -30,6 +30,10 @@ impl<R: Remote> Remote for Faulty<R> {
         self.inner.can_notify()
     }
 
+    fn can_expunge(&self) -> bool {
+        self.inner.can_expunge()
+    }
+
     fn is_near(&self) -> bool {
         self.inner.is_near()
     }

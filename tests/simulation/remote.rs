@@ -100,6 +100,10 @@ impl Remote for MemRemote {
         false
     }
 
+    fn can_expunge(&self) -> bool {
+        self.server().is_ok_and(|server| server.offer.has_uidplus)
+    }
+
     fn is_near(&self) -> bool {
         true
     }

@@ -199,6 +199,10 @@ impl Remote for ImapRemote {
         self.has("NOTIFY")
     }
 
+    fn can_expunge(&self) -> bool {
+        self.has("UIDPLUS")
+    }
+
     fn is_near(&self) -> bool {
         self.is_near
     }
