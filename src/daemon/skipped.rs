@@ -23,7 +23,7 @@ pub fn skipped(
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let ledger = SqliteLedger::open(&path, message_backoff)?;
+    let ledger = SqliteLedger::read(&path)?;
     let mut found = Vec::new();
     for row in ledger.mailboxes()? {
         if target.mailbox.as_ref().is_none_or(|name| *name == row.name) {

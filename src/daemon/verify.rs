@@ -44,7 +44,7 @@ pub async fn verify(
         return Err(failure.cure(format!("postrider sync {}", name.as_str())));
     }
     let (board, _status) = Board::new(wiring::first_status(settings, micros_now()));
-    let worker = wiring::worker(account, &ledger, board)?;
+    let worker = wiring::auditor(account, &ledger, board)?;
     let mut worker =
         worker.ok_or_else(|| fail(Kind::NotSupported, "it receives no mail by IMAP"))?;
     let audits = worker.verify(bytes).await?;

@@ -47,9 +47,32 @@ pub fn worker(
 ) -> Result<Option<RealWorker>, Failure> {
     let Some(connector) = connector(account) else { return Ok(None) };
     let ledger = SqliteLedger::open(ledger, message_backoff)?;
+    Ok(Some(worker_on(account, connector, ledger, board)))
+}
+
+/// Builds a worker that only looks, beside a daemon that may be at work; `None` if the account has
+/// no IMAP.
+///
+/// # Errors
+/// The ledger cannot be read.
+pub fn auditor(
+    account: &Account,
+    ledger: &Path,
+    board: Board,
+) -> Result<Option<RealWorker>, Failure> {
+    let Some(connector) = connector(account) else { return Ok(None) };
+    Ok(Some(worker_on(account, connector, SqliteLedger::read(ledger)?, board).dry()))
+}
+
+fn worker_on(
+    account: &Account,
+    connector: ImapConnector,
+    ledger: SqliteLedger,
+    board: Board,
+) -> RealWorker {
     let local = Arc::new(maildir(account));
     let account = Arc::new(account.clone());
-    Ok(Some(Worker::new(account, local, Arc::new(ledger), Arc::new(connector), board)))
+    Worker::new(account, local, Arc::new(ledger), Arc::new(connector), board)
 }
 
 /// The status before anything happened.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::failure::Failure;
 use crate::model::flags::Flags;
-use crate::model::ids::MailboxName;
-use crate::model::ids::{Base, Uid};
+use crate::model::ids::{Base, MailboxName, Uid};
+use crate::model::listing::Sight;
 use crate::model::view::{
     BaseRow, BaseView, LocalMessage, LocalView, RemoteState, RemoteView, RowId, RowState,
 };
@@ -40,19 +40,17 @@ pub(super) fn compare<G: Ledger>(
         Compared { base: BaseView { rows: Vec::new(), ..known }, ..Compared::default() };
     let mut sieve = scan.messages.sieve();
     ledger.each(id, &mut |row| {
-        let is_agreed_here = match &row.base {
-            Some(base) if row.flags.keywords.is_empty() => sieve.is_as_agreed(base, &row.flags),
-            Some(base) => sieve.is_as_agreed(base, &expressible(&row.flags, scan)),
-            None => true,
-        };
-        if !is_agreed_here {
-            let base = row.base.clone().unwrap_or(Base(String::new()));
-            let is_missing = sieve.take(&base).is_none();
-            compared.is_different |= is_missing || row.uid.is_some();
-            if is_missing {
-                compared.missing.insert(base);
-            }
+        let here =
+            row.base.as_ref().map(|base| (base, sieve.look(base, &expressible(&row.flags, scan))));
+        let is_agreed_here = here.is_none_or(|(_, sight)| sight == Sight::AsAgreed);
+        if let Some((base, Sight::Missing)) = here {
+            compared.missing.insert(base.clone());
         }
+        compared.is_different |= match here {
+            Some((_, Sight::Missing)) => true,
+            Some((_, Sight::Other)) => row.uid.is_some(),
+            Some((_, Sight::AsAgreed)) | None => false,
+        };
         let is_pair = row.state == RowState::Paired && row.uid.is_some() && row.base.is_some();
         let is_about = there.is_some_and(|(view, horizon)| is_about(&row, view, horizon));
         if !is_agreed_here || !is_pair || is_about {
@@ -85,14 +83,12 @@ pub(super) fn with_remote<G: Ledger>(
         }
     };
     match view {
-        RemoteView::Delta { .. } | RemoteView::Complete { .. } if horizon.moves() => {
-            ledger.each(id, &mut add)?;
-        }
-        RemoteView::Complete { .. } => ledger.each(id, &mut add)?,
-        RemoteView::Delta { changed, vanished, .. } => {
+        // A limit can push out messages that the server says nothing about.
+        RemoteView::Delta { changed, vanished, .. } if !horizon.moves() => {
             let about = changed.uids().chain(vanished.iter()).collect();
             ledger.rows(id, &about)?.into_iter().for_each(add);
         }
+        RemoteView::Delta { .. } | RemoteView::Complete { .. } => ledger.each(id, &mut add)?,
     }
     Ok(compared)
 }

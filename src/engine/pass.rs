@@ -228,10 +228,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                     if let Some(watcher) = &mut self.watcher {
                         watcher.add(&name);
                     }
-                    // What cannot be looked at is told by the pass over the mailbox.
-                    let edits = self.mark_edits(&name).await.unwrap_or_default();
-                    let is_edited = edits.is_any || edits.recheck.is_some();
-                    if is_edited || !self.is_unchanged(&candidate) {
+                    // One that cannot be looked at for edits is looked into, and that tells why.
+                    let edits = self.mark_edits(&name).await;
+                    let is_same = edits.is_ok_and(|e| !e.is_any && e.recheck.is_none());
+                    if !is_same || !self.is_unchanged(&candidate) {
                         self.look_into(remote, &name, Reason::Any, &mut pass).await;
                     }
                 }

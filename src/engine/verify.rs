@@ -10,11 +10,11 @@ use std::sync::Arc;
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
 use crate::model::failure::Failure;
-use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
-use crate::model::view::{BaseRow, RemoteState, RemoteView, RowState};
+use crate::model::listing::Sieve;
+use crate::model::view::{BaseRow, LocalMessage, RemoteState, RemoteView, RowState};
 use crate::ports::ledger::Ledger;
-use crate::ports::local::{Local, Scan};
+use crate::ports::local::{Local, Scan, Seen};
 use crate::ports::remote::{Connector, FetchSink, Fetched, Remote, Wanted};
 
 /// What the audit found in one mailbox.
@@ -76,13 +76,12 @@ impl Difference {
 }
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
-    /// Audits every mailbox that is chosen; with `bytes` every message is fetched and compared.
+    /// Audits every mailbox that is chosen; with `bytes` every message is fetched and compared. The
+    /// worker is a dry one: nothing is created or swept on the way.
     ///
     /// # Errors
     /// A side could not be looked at.
     pub async fn verify(&mut self, bytes: bool) -> Result<BTreeMap<MailboxName, Audit>, Failure> {
-        // Makes sure that nothing is created or swept on the way.
-        self.is_dry = true;
         let mut remote = self.connector.connect().await?;
         let mut audits = BTreeMap::new();
         for candidate in self.candidates(&mut remote, &[]).await? {
@@ -115,11 +114,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             let row = ledger.mailboxes()?.into_iter().find(|r| r.name == mailbox);
             let scan =
                 if local.path(&mailbox).exists() { local.scan(&mailbox)? } else { Scan::default() };
-            let mut rows = Vec::new();
+            let mut comparison = Comparison::new(&view, &scan);
             if let Some(row) = row {
-                ledger.each(row.id, &mut |row| rows.push(row))?;
+                ledger.each(row.id, &mut |row| comparison.look(row))?;
             }
-            Ok(compare(rows, &view, &scan))
+            Ok(comparison.finish())
         })
         .await?;
         if bytes { self.compare_bytes(remote, name, audit, pairs).await } else { Ok(audit) }
@@ -131,8 +130,6 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         offload(move || {
             let scan = local.scan(&mailbox)?;
             let rest = scan.messages.sieve().rest().into_iter();
-            let only_here =
-                |(base, _)| Finding { uid: None, base: Some(base), what: Difference::OnlyHere };
             Ok(Audit { findings: rest.map(only_here).collect(), ..Audit::default() })
         })
         .await
@@ -143,76 +140,101 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         remote: &mut C::Remote,
         name: &MailboxName,
         mut audit: Audit,
-        pairs: Vec<(Uid, Base, Option<u32>)>,
+        pairs: Vec<Pair>,
     ) -> Result<Audit, Failure> {
         let wanted: Vec<Wanted> =
-            pairs.iter().map(|(uid, _, size)| Wanted { uid: *uid, size: *size }).collect();
-        let bases = pairs.into_iter().map(|(uid, base, _)| (uid, base)).collect();
+            pairs.iter().map(|(uid, size, _)| Wanted { uid: *uid, size: *size }).collect();
+        let files = pairs.into_iter().map(|(uid, _, seen)| (uid, seen)).collect();
         let local = Arc::clone(&self.local);
         let mut sink =
-            Comparer { local, mailbox: name.clone(), bases, open: None, audit: &mut audit };
+            Comparer { local, mailbox: name.clone(), files, open: None, audit: &mut audit };
         remote.fetch(&wanted, &mut sink).await?;
         Ok(audit)
     }
 }
 
-/// Holds the three against each other; answers the pairs as well, with their sizes there.
-fn compare(
-    rows: Vec<BaseRow>,
-    view: &RemoteView,
-    scan: &Scan,
-) -> (Audit, Vec<(Uid, Base, Option<u32>)>) {
-    let (mut audit, mut pairs) = (Audit::default(), Vec::new());
-    let mut sieve = scan.messages.sieve();
-    let mut unknown: BTreeSet<Uid> = view.listed().uids().collect();
-    for row in rows {
-        let mine = row.base.as_ref().and_then(|base| sieve.take(base));
-        let theirs = row.uid.map(|uid| view.state(uid));
+/// A message that both sides have: its UID, its size there, and its file.
+type Pair = (Uid, Option<u32>, Seen);
+
+/// Holds the three against each other, row by row.
+struct Comparison<'a> {
+    view: &'a RemoteView,
+    scan: &'a Scan,
+    sieve: Sieve<'a>,
+    unknown: BTreeSet<Uid>,
+    audit: Audit,
+    pairs: Vec<Pair>,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(view: &'a RemoteView, scan: &'a Scan) -> Self {
+        let unknown = view.listed().uids().collect();
+        let sieve = scan.messages.sieve();
+        Self { view, scan, sieve, unknown, audit: Audit::default(), pairs: Vec::new() }
+    }
+
+    fn look(&mut self, row: BaseRow) {
+        let mine = row.base.as_ref().and_then(|base| self.sieve.take(base));
+        let theirs = row.uid.map(|uid| self.view.state(uid));
         if let Some(uid) = row.uid {
-            unknown.remove(&uid);
+            self.unknown.remove(&uid);
         }
         let what = match (theirs, mine, row.state) {
             (_, _, RowState::Failed | RowState::Waiting) => Some(Difference::Failed),
             (Some(RemoteState::Gone), _, _) => Some(Difference::GoneThere),
-            (Some(_), None, _) if row.base.is_none() => {
-                audit.n_skipped = audit.n_skipped.saturating_add(1);
+            (Some(_), None, RowState::Skipped | RowState::Wanted) => {
+                self.audit.n_skipped = self.audit.n_skipped.saturating_add(1);
                 None
             }
+            (Some(_), None, _) if row.base.is_none() => None,
             (Some(_), None, _) => Some(Difference::GoneHere),
             (None, Some(_), _) => Some(Difference::OnlyHere),
             (None, None, _) => None,
-            (Some(state), Some(mine), _) => {
-                let (flags, size) = match state {
-                    RemoteState::Seen(m) => (m.flags, m.size),
-                    RemoteState::Gone | RemoteState::Unchanged => (None, None),
-                };
-                let mut mine = mine.flags;
-                let unsaid = row.flags.keywords.iter().filter(|k| !scan.keywords.contains(*k));
-                mine.keywords.extend(unsaid.cloned());
-                if let (Some(uid), Some(base)) = (row.uid, row.base.clone()) {
-                    pairs.push((uid, base, size));
-                }
-                let is_same = flags.is_none_or(|theirs| theirs == mine);
-                audit.n_agreed = audit.n_agreed.saturating_add(u64::from(is_same));
-                (!is_same).then_some(Difference::Flags)
-            }
+            (Some(state), Some(mine), _) => self.both(&row, state, mine),
         };
         if let Some(what) = what {
-            audit.findings.push(Finding { uid: row.uid, base: row.base, what });
+            self.audit.findings.push(Finding { uid: row.uid, base: row.base, what });
         }
     }
-    let only_there = |uid| Finding { uid: Some(uid), base: None, what: Difference::OnlyThere };
-    audit.findings.extend(unknown.into_iter().map(only_there));
-    let only_here = |(base, _)| Finding { uid: None, base: Some(base), what: Difference::OnlyHere };
-    audit.findings.extend(sieve.rest().into_iter().map(only_here));
-    (audit, pairs)
+
+    fn both(
+        &mut self,
+        row: &BaseRow,
+        state: RemoteState,
+        mine: LocalMessage,
+    ) -> Option<Difference> {
+        let (flags, size) = match state {
+            RemoteState::Seen(message) => (message.flags, message.size),
+            RemoteState::Gone | RemoteState::Unchanged => (None, None),
+        };
+        let mut shown = mine.flags.clone();
+        let unsaid = row.flags.keywords.iter().filter(|k| !self.scan.keywords.contains(*k));
+        shown.keywords.extend(unsaid.cloned());
+        if let (Some(uid), Some(base)) = (row.uid, row.base.clone()) {
+            self.pairs.push((uid, size, (base, mine)));
+        }
+        let is_same = flags.is_none_or(|theirs| theirs == shown);
+        self.audit.n_agreed = self.audit.n_agreed.saturating_add(u64::from(is_same));
+        (!is_same).then_some(Difference::Flags)
+    }
+
+    fn finish(mut self) -> (Audit, Vec<Pair>) {
+        let only_there = |uid| Finding { uid: Some(uid), base: None, what: Difference::OnlyThere };
+        self.audit.findings.extend(self.unknown.into_iter().map(only_there));
+        self.audit.findings.extend(self.sieve.rest().into_iter().map(only_here));
+        (self.audit, self.pairs)
+    }
+}
+
+fn only_here((base, _): Seen) -> Finding {
+    Finding { uid: None, base: Some(base), what: Difference::OnlyHere }
 }
 
 /// Compares what is fetched with the files, piece by piece.
 struct Comparer<'a, L> {
     local: Arc<L>,
     mailbox: MailboxName,
-    bases: BTreeMap<Uid, Base>,
+    files: BTreeMap<Uid, Seen>,
     /// The message that arrives, its file, and whether they are the same so far.
     open: Option<(Uid, Option<File>, bool)>,
     audit: &'a mut Audit,
@@ -220,14 +242,14 @@ struct Comparer<'a, L> {
 
 impl<L: Local> Comparer<'_, L> {
     async fn file(&self, uid: Uid) -> Result<Option<File>, Failure> {
-        let Some(base) = self.bases.get(&uid).cloned() else { return Ok(None) };
+        let Some(seen) = self.files.get(&uid).cloned() else { return Ok(None) };
         let (local, mailbox) = (Arc::clone(&self.local), self.mailbox.clone());
-        offload(move || {
-            let scan = local.find(&mailbox, &[(base.clone(), Flags::none())])?;
-            let Some(message) = scan.messages.get(&base) else { return Ok(None) };
-            Ok(local.open(&mailbox, &(base, message))?.map(|upload| upload.file))
-        })
-        .await
+        offload(move || Ok(local.open(&mailbox, &seen)?.map(|upload| upload.file))).await
+    }
+
+    fn find(&mut self, uid: Uid, what: Difference) {
+        let base = self.files.get(&uid).map(|(base, _)| base.clone());
+        self.audit.findings.push(Finding { uid: Some(uid), base, what });
     }
 
     fn more(&mut self, bytes: &[u8]) {
@@ -243,9 +265,7 @@ impl<L: Local> Comparer<'_, L> {
         self.audit.n_compared = self.audit.n_compared.saturating_add(1);
         let is_whole = file.read(&mut [0]).is_ok_and(|n| n == 0);
         if !(is_same && is_whole) {
-            let base = self.bases.get(&uid).cloned();
-            let what = Difference::Bytes;
-            self.audit.findings.push(Finding { uid: Some(uid), base, what });
+            self.find(uid, Difference::Bytes);
         }
     }
 }
@@ -263,11 +283,7 @@ impl<L: Local> FetchSink for Comparer<'_, L> {
             }
             Fetched::Chunk(bytes) => self.more(&bytes),
             Fetched::End => self.end(),
-            Fetched::Failed(uid, _) => {
-                let base = self.bases.get(&uid).cloned();
-                let what = Difference::Failed;
-                self.audit.findings.push(Finding { uid: Some(uid), base, what });
-            }
+            Fetched::Failed(uid, _) => self.find(uid, Difference::Failed),
         }
         Ok(())
     }

@@ -163,6 +163,17 @@ impl PartialEq for Listing {
 
 impl Eq for Listing {}
 
+/// How a file was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight {
+    /// With the flags that were agreed.
+    AsAgreed,
+    /// With others.
+    Other,
+    /// Not at all.
+    Missing,
+}
+
 /// Files, some of which were asked for.
 #[derive(Debug)]
 pub struct Sieve<'a> {
@@ -180,14 +191,14 @@ impl Sieve<'_> {
         self.listing.entries.get(at).map(|e| self.listing.message(e))
     }
 
-    /// Whether a file is there with exactly these flags; it is known then. Nothing is allocated.
-    pub fn is_as_agreed(&mut self, base: &Base, flags: &Flags) -> bool {
-        let Some(at) = self.listing.find(&base.0) else { return false };
-        let Some(entry) = self.listing.entries.get(at) else { return false };
+    /// Takes a file out of the unknown ones, and tells whether it has these flags.
+    pub fn look(&mut self, base: &Base, flags: &Flags) -> Sight {
+        let Some(at) = self.listing.find(&base.0) else { return Sight::Missing };
+        let Some(entry) = self.listing.entries.get(at) else { return Sight::Missing };
         if let Some(is_known) = self.is_known.get_mut(at) {
             *is_known = true;
         }
-        self.listing.pool.unpack(entry.flags) == *flags
+        if self.listing.pool.unpack(entry.flags) == *flags { Sight::AsAgreed } else { Sight::Other }
     }
 
     /// The files that nobody asked for, by name.
@@ -236,8 +247,9 @@ mod tests {
         assert_eq!((b.info.as_str(), b.flags.to_string().as_str()), (":2,FS", "FS"));
         assert!(listing.get(&base("c")).is_none() && !listing.contains(&base("ab")));
         let mut sieve = listing.sieve();
-        assert!(sieve.is_as_agreed(&base("b"), &Flags::from_letters("FS")));
-        assert!(!sieve.is_as_agreed(&base("c"), &Flags::none()));
+        assert_eq!(sieve.look(&base("b"), &Flags::from_letters("FS")), Sight::AsAgreed);
+        assert_eq!(sieve.look(&base("b"), &Flags::none()), Sight::Other);
+        assert_eq!(sieve.look(&base("c"), &Flags::none()), Sight::Missing);
         let rest = sieve.rest();
         assert_eq!(rest.len(), 1);
         assert_eq!((rest[0].0.clone(), rest[0].1.sub), (base("a"), Sub::New));

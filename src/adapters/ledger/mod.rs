@@ -60,6 +60,15 @@ impl SqliteLedger {
         }
     }
 
+    /// Opens a ledger to look at it, beside a daemon that may be writing it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not of this version.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let db = schema::read(path).map_err(|e| e.into_failure(path))?;
+        Ok(Self { db: Mutex::new(db), path: path.to_path_buf(), retry: |_| Duration::ZERO })
+    }
+
     fn db(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
@@ -83,7 +83,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     made.map_err(|e| OpenError::Other(e.to_string()))?;
     // A ledger that was closed in good order leaves no WAL behind; reading all of it takes time
     // that grows with the mailbox.
-    let was_interrupted = path.with_extension("sqlite-wal").exists();
+    let wal = path.with_extension("sqlite-wal").metadata();
+    let was_interrupted = wal.is_ok_and(|wal| wal.len() > 0);
     let mut db = Connection::open(path)?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
@@ -113,6 +114,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     }
     db.set_prepared_statement_cache_capacity(32);
     Ok(db)
+}
+
+/// Opens a ledger to look at it, beside a process that may be writing it: nothing is made, mended or
+/// brought up to date.
+pub(super) fn read(path: &Path) -> Result<Connection, OpenError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match version {
+        VERSION => Ok(db),
+        newer if newer > VERSION => Err(OpenError::Newer(newer)),
+        _ => Err(OpenError::Other("it is of an older version; the next sync updates it".into())),
+    }
 }
 
 /// Limits came: SQLite cannot change a CHECK, so that the tables are written anew. All or nothing.
