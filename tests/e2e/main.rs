@@ -12,6 +12,7 @@ mod both_ways;
 mod configuration;
 mod cyrus;
 mod fixture;
+mod folding;
 mod kill;
 mod latency;
 mod limits;
