@@ -41,10 +41,7 @@ fn what_is_not_built_yet_is_refused_and_not_ignored() {
     let server = scripted::server();
     let world = World::new();
     let table = scripted::imap_table(&server, "work");
-    for (text, key) in [
-        ("[account.work.pop3]\nhost = \"localhost\"\n", "pop3"),
-        ("[hooks]\nnew_mail = { command = [\"true\"] }\n", "hooks"),
-    ] {
+    for (text, key) in [("[hooks]\nnew_mail = { command = [\"true\"] }\n", "hooks")] {
         world.configure(&format!("{}{table}{text}", world.account("work")));
         let ran = world.run(&["sync"]);
         assert_eq!(ran.code, 78, "{ran:?}");

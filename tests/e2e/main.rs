@@ -18,6 +18,7 @@ mod limits;
 mod notify;
 mod on_the_bus;
 mod outbox;
+mod pop3;
 mod power_cut;
 mod power_cut_outbox;
 mod secrets;
