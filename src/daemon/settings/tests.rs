@@ -370,7 +370,7 @@ fn what_is_missing_is_reported_at_the_table() {
         ],
     );
     let send_only = "[account.a]\naddress = 'a@b'\n";
-    refused(send_only, &["c.toml:1:10: account.a: has neither an imap nor an smtp"]);
+    refused(send_only, &["c.toml:1:10: account.a: has neither an imap, a pop3 nor an smtp"]);
     let sync = format!("{send_only}smtp = {{ host = '127.0.0.1' }}\nsync = {{ }}");
     refused(&sync, &["c.toml:4:1: account.a.sync: has no meaning without an imap table"]);
 }
