@@ -14,6 +14,7 @@ build=(
 )
 bench=(
     "dovecot-imapd|command -v dovecot && test -x /usr/lib/dovecot/imap"
+    "dovecot-pop3d|test -x /usr/lib/dovecot/pop3"
     "isync|command -v mbsync"
     "openssl|command -v openssl"
     "python3|command -v python3"

@@ -6,6 +6,7 @@ pub mod maildir;
 pub mod net;
 pub mod outbox;
 pub mod outbox_ledger;
+pub mod pop3;
 pub mod sasl;
 pub mod secrets;
 pub mod smtp;

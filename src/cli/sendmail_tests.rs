@@ -34,6 +34,7 @@ fn settings(dir: &Path) -> Settings {
         info_separator: ':',
         roles: BTreeMap::new(),
         imap: None,
+        pop3: None,
         sync: SyncPolicy {
             remove_mailboxes: false,
             limits: Limits::default(),

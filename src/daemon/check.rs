@@ -8,12 +8,14 @@ use futures_util::future::join_all;
 use rustix::fs::{Access, access};
 
 use crate::adapters::imap::ImapConnector;
+use crate::adapters::pop3::Pop3Connector;
 use crate::adapters::secrets;
 use crate::adapters::smtp::SmtpRelay;
 use crate::daemon::paths;
-use crate::model::account::{Account, Endpoint, Settings};
+use crate::model::account::{Account, Endpoint, PopSettings, Settings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
+use crate::ports::pop::{PopConnector as _, PopDrop as _};
 use crate::ports::remote::{Connector, Remote};
 
 /// One thing that was looked at.
@@ -80,6 +82,9 @@ async fn one(account: &Account) -> Vec<Finding> {
             }
         }
     }
+    if let Some(pop) = &account.pop3 {
+        findings.extend(pop3(account, pop).await);
+    }
     if let Some(smtp) = &account.smtp {
         let place = smtp.endpoint.authority();
         match secret(&smtp.endpoint, account).await {
@@ -92,6 +97,27 @@ async fn one(account: &Account) -> Vec<Finding> {
                 findings.push(finding(format!("SMTP login at {place}"), login));
             }
         }
+    }
+    findings
+}
+
+async fn pop3(account: &Account, pop: &PopSettings) -> Vec<Finding> {
+    let finding =
+        |what: String, failure| Finding { account: Some(account.name.clone()), what, failure };
+    let mut findings = vec![finding(
+        format!("Maildir {}", account.maildir.display()),
+        writable(&account.maildir).err(),
+    )];
+    let secret = secret(&pop.endpoint, account).await.err();
+    let has_secret = secret.is_none();
+    findings.push(finding("POP3 password".to_owned(), secret));
+    if has_secret {
+        let connector = Pop3Connector::new(pop.clone(), account.name.as_str());
+        let login = match Box::pin(connector.connect()).await {
+            Ok(maildrop) => Box::pin(maildrop.quit()).await.err(),
+            Err(failure) => Some(failure),
+        };
+        findings.push(finding(format!("POP3 login at {}", pop.endpoint.authority()), login));
     }
     findings
 }

@@ -34,6 +34,17 @@ pub async fn sync_once(
     for (name, mailboxes) in wanted {
         let Some(account) = settings.accounts.get(&name) else { continue };
         let ledger = paths::ledger(&state_dir, &name);
+        if account.pop3.is_some() {
+            match wiring::pop_worker(account, &ledger, board.clone()) {
+                Ok(Some(worker)) => {
+                    let mut worker = if dry_run { worker.dry() } else { worker };
+                    passes.spawn(async move { (name, worker.once(&mailboxes).await) });
+                }
+                Ok(None) => {}
+                Err(failure) => drop(result.accounts.insert(name, failed(&failure))),
+            }
+            continue;
+        }
         // Dialled while the ledger is being opened: a pass with nothing to do is mostly this.
         let connecting =
             wiring::connector(account).map(|c| tokio::spawn(async move { c.connect().await }));
@@ -52,10 +63,7 @@ pub async fn sync_once(
                 });
             }
             Ok(None) => {}
-            Err(failure) => {
-                let error = Some(report_error(&failure));
-                result.accounts.insert(name, AccountReport { error, ..AccountReport::default() });
-            }
+            Err(failure) => drop(result.accounts.insert(name, failed(&failure))),
         }
     }
     while let Some(done) = passes.join_next().await {
@@ -65,6 +73,10 @@ pub async fn sync_once(
     }
     result.elapsed = begin.elapsed();
     Ok(result)
+}
+
+fn failed(failure: &Failure) -> AccountReport {
+    AccountReport { error: Some(report_error(failure)), ..AccountReport::default() }
 }
 
 /// The mailboxes of each account that are asked for; an empty list means all.

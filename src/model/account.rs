@@ -210,6 +210,28 @@ pub struct ImapSettings {
     pub max_connections: u32,
 }
 
+/// How long a message stays on a POP3 server once it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// It is never removed.
+    Forever,
+    /// It is removed this long after it was fetched; nothing means at once.
+    For(Duration),
+    /// It is removed when the local copy left its mailbox: moved or deleted.
+    UntilMoved,
+}
+
+/// The `[account.NAME.pop3]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PopSettings {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// What becomes of messages on the server.
+    pub leave: Leave,
+    /// The local mailbox that they come into.
+    pub mailbox: MailboxName,
+}
+
 /// The role of a mailbox (RFC 6154).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -288,8 +310,10 @@ pub struct Account {
     pub info_separator: char,
     /// Roles fixed by the configuration.
     pub roles: BTreeMap<Role, MailboxName>,
-    /// Incoming mail; none for a send-only account.
+    /// Incoming mail by IMAP.
     pub imap: Option<ImapSettings>,
+    /// Incoming mail by POP3; never beside IMAP.
+    pub pop3: Option<PopSettings>,
     /// Sync settings.
     pub sync: SyncPolicy,
     /// Outgoing mail.

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod listing;
 pub mod outbox;
 pub mod pool;
+pub mod pop;
 pub mod remote_list;
 pub mod status;
 pub mod uids;

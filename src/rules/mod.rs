@@ -9,5 +9,6 @@ pub mod mailboxes;
 pub mod names;
 pub mod pair;
 pub mod plan;
+pub mod pop;
 pub mod relay;
 pub mod schedule;

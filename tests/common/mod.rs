@@ -239,6 +239,7 @@ pub(crate) fn account(maildir: &Path, port: u16) -> Account {
         info_separator: ':',
         roles: BTreeMap::new(),
         imap: Some(imap),
+        pop3: None,
         sync: SyncPolicy {
             remove_mailboxes: false,
             limits: Limits::default(),

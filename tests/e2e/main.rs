@@ -19,6 +19,7 @@ mod limits;
 mod notify;
 mod on_the_bus;
 mod outbox;
+mod pop3;
 mod power_cut;
 mod power_cut_outbox;
 mod secrets;

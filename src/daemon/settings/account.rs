@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Surroundings;
+use super::pop::{self, pop};
 use super::raw::{Spot, Table, Value, nearest, quoted};
 use super::server::{Login, Protocol, Server, server};
 use super::{secret, values};
@@ -30,17 +31,22 @@ pub(super) fn account<'a>(
     let login = Login { user: address.clone(), password, has_password };
     let imap_table = table.take("imap").and_then(|v| v.table());
     let imap_server = imap_table.as_ref().map(|t| server(t, Protocol::Imap, around));
-    let login = Login { user: sending_user(&login, imap_server.as_ref()), ..login };
+    let pop_table = table.take("pop3").and_then(|v| v.table());
+    let pop_server = pop_table.as_ref().map(|t| server(t, Protocol::Pop, around));
+    let own = imap_server.as_ref().or(pop_server.as_ref());
+    let login = Login { user: sending_user(&login, own), ..login };
     let imap = imap_table.zip(imap_server).map(|(t, s)| imap(t, &s, &login, &table.spot));
+    let pop3 = pop_table.zip(pop_server).map(|(t, s)| pop(t, &s, &login, imap.is_some(), &table));
     let smtp = table.take("smtp").and_then(|v| smtp(&v, shared, &login, &table.spot, around));
     refuse_what_is_not_built(&table);
     let sync_table = table.take("sync");
-    if let (Some(sync), None) = (&sync_table, &imap) {
-        sync.name_spot.problem("has no meaning without an imap table");
+    if let Some(sync) = sync_table.as_ref().filter(|_| imap.is_none() && pop3.is_none()) {
+        sync.name_spot.problem("has no meaning without an imap or a pop3 table");
     }
-    if imap.is_none() && smtp.is_none() && table.take("pop3").is_none() {
-        table.spot.problem("has neither an imap nor an smtp table that can be used");
+    if imap.is_none() && pop3.is_none() && smtp.is_none() {
+        table.spot.problem("has neither an imap, a pop3 nor an smtp table that can be used");
     }
+    let read_sync = if pop3.is_some() { pop::sync } else { sync };
     let account = Account {
         name: AccountName(name.to_owned()),
         address,
@@ -51,7 +57,8 @@ pub(super) fn account<'a>(
         info_separator: info_separator(&table),
         roles: table.take("roles").and_then(|v| v.table()).map(roles).unwrap_or_default(),
         imap,
-        sync: sync_table.and_then(|v| v.table()).map_or_else(default_sync, sync),
+        pop3,
+        sync: sync_table.and_then(|v| v.table()).map_or_else(default_sync, read_sync),
         smtp,
     };
     table.finish();
@@ -59,9 +66,10 @@ pub(super) fn account<'a>(
 }
 
 /// The login of the outgoing server is that of the incoming one, where they do not differ.
-fn sending_user(login: &Login, imap: Option<&Server<'_>>) -> String {
-    let own = imap.and_then(|server| server.user.clone()).filter(|user| !user.is_empty());
-    own.unwrap_or_else(|| login.user.clone())
+fn sending_user(login: &Login, incoming: Option<&Server<'_>>) -> String {
+    let own = incoming.and_then(|server| server.user.as_deref()).filter(|user| !user.is_empty());
+    // What Gmail takes before the name of a POP3 user says which messages to list.
+    own.map_or_else(|| login.user.clone(), |own| own.trim_start_matches("recent:").to_owned())
 }
 
 fn maildir<'a>(name: &str, table: &Table<'a>, around: &Surroundings) -> (PathBuf, Spot<'a>) {
@@ -76,9 +84,6 @@ fn maildir<'a>(name: &str, table: &Table<'a>, around: &Surroundings) -> (PathBuf
 }
 
 fn refuse_what_is_not_built(table: &Table<'_>) {
-    if let Some(value) = table.take("pop3") {
-        value.name_spot.not_yet();
-    }
     if let Some(provider) = table.take("provider")
         && let Some(preset) = provider.text()
         && !["auto", "none"].contains(&preset)
@@ -163,7 +168,7 @@ fn roles(table: Table<'_>) -> BTreeMap<Role, MailboxName> {
 }
 
 /// A mailbox name; INBOX in any case is INBOX (RFC 9051 §5.1).
-fn mailbox(text: &str) -> Result<MailboxName, String> {
+pub(super) fn mailbox(text: &str) -> Result<MailboxName, String> {
     let name = values::one_line(text)?;
     if name.split('/').any(str::is_empty) {
         return Err(format!("{} is not the name of a mailbox", quoted(text)));
@@ -211,7 +216,7 @@ fn sync(table: Table<'_>) -> SyncPolicy {
     policy
 }
 
-fn default_sync() -> SyncPolicy {
+pub(super) fn default_sync() -> SyncPolicy {
     SyncPolicy {
         direction: Direction::Both,
         mailboxes: vec!["*".to_owned()],
@@ -233,7 +238,7 @@ fn patterns(value: &Value<'_>) -> Option<Vec<String>> {
     Some(texts.iter().filter_map(|(_, item)| item.parsed(values::pattern)).collect())
 }
 
-fn brake(table: Table<'_>) -> Brake {
+pub(super) fn brake(table: Table<'_>) -> Brake {
     let brake = Brake {
         min: table.take("min").and_then(|v| v.integer(0, u32::MAX)).unwrap_or(BRAKE.min),
         percent: table.take("percent").and_then(|v| v.integer(0, 100)).unwrap_or(BRAKE.percent),

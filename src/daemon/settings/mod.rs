@@ -7,6 +7,7 @@ mod account;
 mod check;
 mod error;
 mod overlap;
+mod pop;
 mod raw;
 mod secret;
 mod server;

@@ -1,4 +1,4 @@
-//! A server's table: host, port, encryption, login. One reader for `imap` and `smtp`. Floor 5.
+//! A server's table: host, port, encryption, login. One reader for `imap`, `pop3` and `smtp`. Floor 5.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::model::account::{Endpoint, Mechanism, SecretSource, SentCopy, Tls};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Imap,
+    Pop,
     Smtp,
 }
 
@@ -72,6 +73,8 @@ pub(super) fn server<'a>(
         sent_copy: SentCopy::Auto,
     };
     match protocol {
+        // POP3 has no way to use one beside the login.
+        Protocol::Pop => {}
         Protocol::Imap => server.client_cert = table.take("client_cert").and_then(path),
         Protocol::Smtp => smtp_keys(&mut server, table, around),
     }
@@ -163,7 +166,7 @@ fn encryption(table: &Table<'_>, host: &str, port: Option<u16>) -> Tls {
         value.spot.problem(format!("{what}: use \"implicit\" or \"starttls\""));
     }
     tls.unwrap_or(match port {
-        Some(25 | 143 | 587) => Tls::StartTls,
+        Some(25 | 110 | 143 | 587) => Tls::StartTls,
         Some(_) | None => Tls::Implicit,
     })
 }
@@ -172,6 +175,8 @@ fn default_port(protocol: Protocol, tls: Tls) -> u16 {
     match (protocol, tls) {
         (Protocol::Imap, Tls::Implicit) => 993,
         (Protocol::Imap, Tls::StartTls | Tls::None) => 143,
+        (Protocol::Pop, Tls::Implicit) => 995,
+        (Protocol::Pop, Tls::StartTls | Tls::None) => 110,
         (Protocol::Smtp, Tls::Implicit) => 465,
         (Protocol::Smtp, Tls::StartTls) => 587,
         (Protocol::Smtp, Tls::None) => 25,
