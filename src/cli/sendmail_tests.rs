@@ -37,6 +37,7 @@ fn settings(dir: &Path) -> Settings {
         pop3: None,
         sync: SyncPolicy {
             remove_mailboxes: false,
+            leave_out: Vec::new(),
             limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: Vec::new(),

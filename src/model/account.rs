@@ -181,6 +181,8 @@ pub struct SyncPolicy {
     pub direction: Direction,
     /// Glob patterns on the decoded name; `!` excludes, the last match wins.
     pub mailboxes: Vec<String>,
+    /// Mailboxes with these roles are left out: they hold copies of what is elsewhere.
+    pub leave_out: Vec<Role>,
     /// Whether only mailboxes that are subscribed to are synced.
     pub subscribed_only: bool,
     /// Where missing mailboxes are created.
@@ -251,6 +253,8 @@ pub enum Role {
     All,
     /// `\Flagged`.
     Flagged,
+    /// `\Important` (RFC 8457).
+    Important,
 }
 
 impl Role {
@@ -265,6 +269,7 @@ impl Role {
             Self::Archive => "archive",
             Self::All => "all",
             Self::Flagged => "flagged",
+            Self::Important => "important",
         }
     }
 }

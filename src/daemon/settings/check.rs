@@ -81,7 +81,7 @@ fn shared<'a>(root: &Table<'a>, around: &Surroundings) -> Shared<'a> {
     let Some(table) = root.take("smtp").and_then(|v| v.table()) else { return shared };
     for (name, value) in table.named() {
         if let Some(own) = value.table() {
-            shared.insert(name, server(&own, Protocol::Smtp, around));
+            shared.insert(name, server(&own, Protocol::Smtp, None, around));
             own.finish();
         }
     }

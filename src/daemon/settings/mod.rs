@@ -8,6 +8,7 @@ mod check;
 mod error;
 mod overlap;
 mod pop;
+mod presets;
 mod raw;
 mod secret;
 mod server;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 
 pub use self::error::{ConfigError, Problem};
+pub use self::presets::{preset_for, presets};
 pub use self::raw::nearest;
 pub use self::values::duration;
 use crate::model::account::Settings;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Settings, Surroundings, load, parse};
-use crate::model::account::{BusChoice, Leave, Limits, Mechanism, Role, SecretSource, Tls};
+use crate::model::account::{
+    BusChoice, Leave, Limits, Mechanism, Role, SecretSource, SentCopy, Tls,
+};
 use crate::model::ids::{AccountName, MailboxName};
 
 fn around(private: bool) -> Surroundings {
@@ -351,10 +353,7 @@ fn what_is_not_built_is_refused_by_name() {
     }
     refused(
         "[account.a]\naddress = 'a@b'\nprovider = 'gmail'\npassword = { keyring = true }\n[account.a.imap]\nhost = 'h'",
-        &[
-            "c.toml:3:12: account.a.provider: the preset \"gmail\" is not supported yet",
-            "c.toml:4:14: account.a.password.keyring: not supported yet",
-        ],
+        &["c.toml:4:14: account.a.password.keyring: not supported yet"],
     );
 }
 
@@ -510,4 +509,49 @@ fn files_are_read_as_they_are() {
     assert!(load(&path).unwrap_err().to_string().contains("chmod 600"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(load(&path).unwrap().path, path);
+}
+
+#[test]
+fn a_preset_fills_in_what_is_left_out_and_an_explicit_value_wins() {
+    let account = |text: &str| good(text).accounts.into_values().next().unwrap();
+    let password = "password = { command = ['x'] }\n";
+    let icloud = account(&format!("[account.a]\naddress = 'me@icloud.com'\n{password}"));
+    let (imap, smtp) = (icloud.imap.unwrap().endpoint, icloud.smtp.unwrap().endpoint);
+    assert_eq!((imap.host.as_str(), imap.port, imap.tls), ("imap.mail.me.com", 993, Tls::Implicit));
+    assert_eq!((smtp.host.as_str(), smtp.port, smtp.tls), ("smtp.mail.me.com", 587, Tls::StartTls));
+    assert_eq!((imap.user.as_str(), smtp.user.as_str()), ("me", "me@icloud.com"));
+
+    let gmail = "[account.a]\naddress = 'me@example.org'\nprovider = 'gmail'\n";
+    let gmail = account(&format!("{gmail}{password}[account.a.imap]\n[account.a.smtp]\n"));
+    assert_eq!(gmail.imap.unwrap().endpoint.host, "imap.gmail.com");
+    assert_eq!(gmail.smtp.unwrap().sent_copy, SentCopy::Server);
+    assert_eq!(gmail.sync.leave_out, [Role::All, Role::Important, Role::Flagged]);
+    let chosen = "[account.a.imap]\n[account.a.sync]\nmailboxes = ['*']\n";
+    let all = account(&format!("[account.a]\naddress = 'me@gmail.com'\n{password}{chosen}"));
+    assert!(all.sync.leave_out.is_empty() && all.smtp.is_none());
+
+    let own =
+        "[account.a.imap]\nhost = 'other.example'\n[account.a.smtp]\nport = 465\nuser = 'u'\n";
+    let own = account(&format!("[account.a]\naddress = 'me@icloud.com'\n{password}{own}"));
+    let (imap, smtp) = (own.imap.unwrap().endpoint, own.smtp.unwrap().endpoint);
+    assert_eq!((imap.user.as_str(), imap.host.as_str()), ("me@icloud.com", "other.example"));
+    assert_eq!((smtp.port, smtp.tls, smtp.user.as_str()), (465, Tls::Implicit, "u"));
+
+    let pop = format!("[account.a]\naddress = 'me@web.de'\n{password}[account.a.pop3]\n");
+    let pop = account(&pop).pop3.unwrap().endpoint;
+    assert_eq!((pop.host.as_str(), pop.user.as_str(), pop.port), ("pop3.web.de", "me", 995));
+    let refusals = [
+        ("me@gmail.com", "none", "c.toml:1:10: account.a: has neither"),
+        (
+            "me@example.org",
+            "gmial",
+            "c.toml:3:12: account.a.provider: there is no preset \"gmial\"",
+        ),
+    ];
+    for (address, provider, wanted) in refusals {
+        let text =
+            format!("[account.a]\naddress = '{address}'\nprovider = '{provider}'\n{password}");
+        let error = error_of(&text, true);
+        assert!(error.lines().any(|line| line.starts_with(wanted)), "{error}");
+    }
 }
