@@ -55,7 +55,9 @@ fn settings(dir: &Path) -> Settings {
             poll_interval: Duration::ZERO,
             log: String::new(),
             bus: BusChoice::Off,
+            notifications: false,
         },
+        new_mail: None,
         outbox: OutboxSettings {
             dir: dir.join("Outbox"),
             undo_delay: Duration::ZERO,

@@ -367,6 +367,19 @@ pub struct DaemonSettings {
     pub log: String,
     /// Which bus.
     pub bus: BusChoice,
+    /// Whether the desktop is told of new mail and of trouble.
+    pub notifications: bool,
+}
+
+/// A command of the user's: an argument vector, no shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long to wait for more of the same before it is run.
+    pub debounce: Duration,
+    /// How long it may run.
+    pub timeout: Duration,
 }
 
 /// The whole configuration.
@@ -378,6 +391,8 @@ pub struct Settings {
     pub daemon: DaemonSettings,
     /// The outbox.
     pub outbox: OutboxSettings,
+    /// What is run when new mail came.
+    pub new_mail: Option<Hook>,
     /// The accounts, by name.
     pub accounts: BTreeMap<AccountName, Account>,
 }

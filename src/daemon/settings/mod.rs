@@ -6,6 +6,7 @@
 mod account;
 mod check;
 mod error;
+mod hooks;
 mod overlap;
 mod pop;
 mod presets;

@@ -340,14 +340,10 @@ fn what_pop3_cannot_do_is_refused_with_the_reason() {
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    let cases = [
-        (
-            "auth = ['external']",
-            "c.toml:6:9: account.work.imap.auth: \"external\" is not supported yet",
-        ),
-        ("[hooks]", "c.toml:6:2: hooks: not supported yet"),
-        ("[daemon]\nnotifications = true", "c.toml:7:17: daemon.notifications: true is not supp"),
-    ];
+    let cases = [(
+        "auth = ['external']",
+        "c.toml:6:9: account.work.imap.auth: \"external\" is not supported yet",
+    )];
     for (keys, wanted) in cases {
         refused(&with_account(keys), &[wanted]);
     }
@@ -371,7 +367,7 @@ fn what_is_missing_is_reported_at_the_table() {
     let send_only = "[account.a]\naddress = 'a@b'\n";
     refused(send_only, &["c.toml:1:10: account.a: has neither an imap, a pop3 nor an smtp"]);
     let sync = format!("{send_only}smtp = {{ host = '127.0.0.1' }}\nsync = {{ }}");
-    refused(&sync, &["c.toml:4:1: account.a.sync: has no meaning without an imap table"]);
+    refused(&sync, &["c.toml:4:1: account.a.sync: has no meaning without an imap or a pop3 table"]);
 }
 
 #[test]
@@ -554,4 +550,24 @@ fn a_preset_fills_in_what_is_left_out_and_an_explicit_value_wins() {
         let error = error_of(&text, true);
         assert!(error.lines().any(|line| line.starts_with(wanted)), "{error}");
     }
+}
+
+#[test]
+fn a_hook_has_its_defaults_and_is_refused_without_a_command() {
+    let hook = good(&with_account("[hooks]\nnew_mail = { command = ['notmuch', 'new'] }\n"));
+    let hook = hook.new_mail.unwrap();
+    assert_eq!(hook.command, ["notmuch", "new"]);
+    assert_eq!((hook.debounce.as_secs(), hook.timeout.as_secs()), (2, 300));
+    refused(
+        &with_account("[hooks]\nnew_mial = 1\n"),
+        &["c.toml:7:1: hooks.new_mial: unknown key; did you mean \"new_mail\"?"],
+    );
+    refused(
+        &with_account("[hooks]\nnew_mail = { debounce = '1s', timeout = '0s' }\n"),
+        &[
+            "c.toml:7:1: hooks.new_mail.command: is missing",
+            "c.toml:7:1: hooks.new_mail.timeout: must be longer than nothing",
+        ],
+    );
+    assert!(good(&with_account("[daemon]\nnotifications = true\n")).daemon.notifications);
 }
