@@ -1,4 +1,4 @@
-//! Notifications on the desktop (Desktop Notifications Specification 1.2). Floor 3.
+//! The desktop: notifications (Desktop Notifications Specification 1.2), and who is on its bus. Floor 3.
 
 use std::collections::HashMap;
 
@@ -71,4 +71,25 @@ impl Desktop {
 fn failed(err: &zbus::Error) -> Failure {
     Failure::new(Scope::Daemon, Remedy::Later, Kind::NotSupported, "show a notification")
         .detail(err)
+}
+
+/// The process that owns a name on the session bus, if one does.
+///
+/// # Errors
+/// There is no session bus.
+pub async fn owner(name: &str) -> Result<Option<u32>, Failure> {
+    let unreachable = |err: &zbus::Error| {
+        Failure::new(Scope::Daemon, Remedy::Later, Kind::Offline, "reach the session bus")
+            .detail(err)
+    };
+    let bus = Connection::session().await.map_err(|err| unreachable(&err))?;
+    let ask = bus.call_method(
+        Some("org.freedesktop.DBus"),
+        "/org/freedesktop/DBus",
+        Some("org.freedesktop.DBus"),
+        "GetConnectionUnixProcessID",
+        &name,
+    );
+    // An error means that nobody has the name.
+    Ok(ask.await.ok().and_then(|reply| reply.body().deserialize::<u32>().ok()))
 }

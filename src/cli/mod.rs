@@ -81,6 +81,8 @@ enum Command {
     Mailboxes(mailboxes::Args),
     /// Test configuration, secrets, logins and permissions; changes nothing
     Check(check::Args),
+    /// What check does, and a look at this machine: limits, bus, disk, other syncers, service
+    Doctor(check::Args),
     /// Compare both sides and the ledger; changes nothing
     Verify(verify::Args),
     /// Stop syncing and sending for a while
@@ -146,7 +148,8 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Status(args) => status::run(config, &args).await,
         Command::Fetch(args) => Box::pin(fetch::run(config, &args, entry)).await,
         Command::Mailboxes(args) => mailboxes::run(config, &args).await,
-        Command::Check(args) => Box::pin(check::run(config, &args)).await,
+        Command::Check(args) => Box::pin(check::run(config, &args, check::Scope::Accounts)).await,
+        Command::Doctor(args) => Box::pin(check::run(config, &args, check::Scope::Machine)).await,
         Command::Verify(args) => Box::pin(verify::run(config, &args)).await,
         Command::Pause(args) => pause::run(config, &args).await,
         Command::Held(args) => Box::pin(held::run(config, &args)).await,

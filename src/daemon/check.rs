@@ -28,6 +28,8 @@ pub struct Finding {
     pub what: String,
     /// What is wrong with it.
     pub failure: Option<Failure>,
+    /// What would be better; nothing is wrong yet.
+    pub advice: Option<String>,
 }
 
 /// Looks at what all accounts share, then at one account, or at each that is enabled. The accounts
@@ -45,7 +47,7 @@ pub async fn check(settings: &Settings, only: Option<&AccountName>) -> Vec<Findi
 }
 
 fn shared(settings: &Settings) -> Vec<Finding> {
-    let finding = |what: String, failure| Finding { account: None, what, failure };
+    let finding = |what: String, failure| Finding { account: None, what, failure, advice: None };
     let state = paths::state_dir();
     vec![
         finding(format!("configuration {}", settings.path.display()), None),
@@ -58,8 +60,12 @@ fn shared(settings: &Settings) -> Vec<Finding> {
 }
 
 async fn one(account: &Account) -> Vec<Finding> {
-    let finding =
-        |what: String, failure| Finding { account: Some(account.name.clone()), what, failure };
+    let finding = |what: String, failure| Finding {
+        account: Some(account.name.clone()),
+        what,
+        failure,
+        advice: None,
+    };
     let mut findings = Vec::new();
     if let Some(imap) = &account.imap {
         let place = imap.endpoint.authority();
@@ -103,8 +109,12 @@ async fn one(account: &Account) -> Vec<Finding> {
 }
 
 async fn pop3(account: &Account, pop: &PopSettings) -> Vec<Finding> {
-    let finding =
-        |what: String, failure| Finding { account: Some(account.name.clone()), what, failure };
+    let finding = |what: String, failure| Finding {
+        account: Some(account.name.clone()),
+        what,
+        failure,
+        advice: None,
+    };
     let mut findings = vec![finding(
         format!("Maildir {}", account.maildir.display()),
         writable(&account.maildir).err(),

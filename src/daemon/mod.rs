@@ -3,6 +3,7 @@
 mod beside;
 pub mod bus;
 pub mod check;
+pub mod doctor;
 pub mod document;
 mod fleet;
 pub mod held;
