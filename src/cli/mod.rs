@@ -10,6 +10,7 @@ mod explain;
 mod fetch;
 mod generate;
 mod held;
+mod import;
 mod log;
 mod mailboxes;
 mod mua;
@@ -97,6 +98,8 @@ enum Command {
     Outbox(outbox::Args),
     /// The service of systemd or launchd that runs the daemon
     Service(service::Args),
+    /// Print the configuration of another program as TOML
+    Import(import::Args),
     /// Print what a mail reader has to be told
     Mua(mua::Args),
     /// List the providers whose servers need not be configured
@@ -157,6 +160,7 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Reload => reload::run(config).await,
         Command::Outbox(args) => outbox::run(config, &args).await,
         Command::Service(args) => service::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Mua(args) => mua::run(config, &args),
         Command::Providers(args) => providers::run(&args),
         Command::Explain(args) => explain::run(&args),
