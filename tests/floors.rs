@@ -37,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/paths",
             "daemon/run",
             "daemon/check",
+            "daemon/discover",
             "daemon/doctor",
             "daemon/document",
             "daemon/held",

@@ -25,6 +25,7 @@ mod run;
 pub mod send;
 pub mod sendmail;
 mod service;
+mod setup;
 mod status;
 mod submit;
 mod sync;
@@ -96,6 +97,8 @@ enum Command {
     Reload,
     /// Look at and steer the queue of outgoing mail
     Outbox(outbox::Args),
+    /// Find the servers of an address, test the login, write the configuration
+    Setup(Box<setup::Args>),
     /// The service of systemd or launchd that runs the daemon
     Service(service::Args),
     /// Print the configuration of another program as TOML
@@ -159,6 +162,7 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Resume => resume::run(config).await,
         Command::Reload => reload::run(config).await,
         Command::Outbox(args) => outbox::run(config, &args).await,
+        Command::Setup(args) => Box::pin(setup::run(config, &args)).await,
         Command::Service(args) => service::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Mua(args) => mua::run(config, &args),

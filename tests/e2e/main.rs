@@ -25,6 +25,7 @@ mod power_cut;
 mod power_cut_outbox;
 mod secrets;
 mod service;
+mod setup;
 mod submit;
 mod transfer;
 mod trouble_imap;

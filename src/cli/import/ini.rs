@@ -29,14 +29,15 @@ pub(super) fn sections(text: &str) -> Vec<Section> {
         if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
             continue;
         }
-        if let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        let is_own = !line.starts_with(char::is_whitespace);
+        if is_own
+            && let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
+        {
             sections.push(Section { name: name.trim().to_owned(), keys: Vec::new() });
             continue;
         }
         let Some(section) = sections.last_mut() else { continue };
-        if line.starts_with(char::is_whitespace)
-            && let Some((_, value)) = section.keys.last_mut()
-        {
+        if !is_own && let Some((_, value)) = section.keys.last_mut() {
             value.push(' ');
             value.push_str(trimmed);
         } else if let Some((key, value)) = trimmed.split_once(['=', ':']) {
