@@ -14,6 +14,7 @@ mod configuration;
 mod cyrus;
 mod fixture;
 mod folding;
+mod keyring;
 mod kill;
 mod latency;
 mod limits;
