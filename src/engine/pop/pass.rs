@@ -95,6 +95,8 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
 
     /// One complete pass. No targets means all there is, which is one mailbox.
     pub async fn once(&mut self, targets: &[MailboxName]) -> AccountReport {
+        // Nobody looks at the board.
+        self.is_counted = true;
         self.pass(targets).await.report
     }
 
@@ -227,18 +229,14 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             drop(maildrop.quit().await);
             return Ok(());
         }
-        let Sorted { fetch, changes, is_renamed, .. } = sorted;
-        self.apply(row.id, changes).await?;
-        if is_renamed {
-            // Until a pass was complete, bytes are compared before anything counts as new.
-            self.apply(row.id, vec![Change::Cursor(None, None)]).await?;
-        }
+        let Sorted { fetch, is_renamed, .. } = sorted;
         let adopts = row.cursor.is_none() || is_renamed;
+        // The listing stays only where it is needed again.
+        let shown = Some(shown).filter(|shown| may_remove(self.pop.leave) && shown.is_sound);
         self.fetch(&mut maildrop, row.id, &fetch, adopts, counters).await?;
-        let goes = if may_remove(self.pop.leave) && shown.is_sound {
-            self.sorted(row.id, &shown).await?.remove
-        } else {
-            Vec::new()
+        let goes = match &shown {
+            Some(shown) => self.sorted(row.id, shown).await?.remove,
+            None => Vec::new(),
         };
         if goes.is_empty() {
             // All is done: how the server takes leave changes nothing.
@@ -294,7 +292,8 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             octets_max: self.account.sync.limits.max_size,
             now: seconds_now(),
         };
-        offload(move || sort(&*ledger, id, &shown, &policy)).await
+        let is_dry = self.is_dry;
+        offload(move || sort((&*ledger, id), &shown, &policy, is_dry)).await
     }
 
     fn foretell(&self, sorted: &Sorted, counters: &mut Counters) {
