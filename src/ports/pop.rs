@@ -109,6 +109,8 @@ pub enum PopChange {
     },
     /// Nothing is known about these any more.
     Forget(Vec<Uid>),
+    /// The files are not where they were: what they are called means nothing any more.
+    Detached,
     /// Forgets what was removed on our word, and was not listed again since this time.
     Prune(i64),
 }

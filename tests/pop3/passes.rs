@@ -344,6 +344,39 @@ async fn what_is_too_large_stays_is_listed_and_comes_when_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn another_mailbox_in_the_configuration_is_for_what_comes_from_now_on() {
+    let (server, home) = (filled(&[], 12), Home::new());
+    home.good(&server, Leave::UntilMoved).await;
+    append(&server, 13..=13);
+    let mut worker = home.worker_into(&server, Leave::UntilMoved, "Post");
+    let report = worker.once(&[]).await;
+    let post = report.mailboxes[&MailboxName("Post".to_owned())];
+    assert_eq!((post.downloaded, post.deleted_remote, post.held), (1, 0, 0), "{report:?}");
+    assert_eq!((there(&server), home.here()), (13, all(12)));
+}
+
+#[tokio::test]
+async fn a_ledger_of_pop3_is_none_of_imap_and_the_other_way_round() {
+    let (server, home) = (filled(&[], 5), Home::new());
+    home.good(&server, Leave::Forever).await;
+    // As for an account that goes on with IMAP: no number is a UID, and every file is known.
+    let ledger = SqliteLedger::open(&home.ledger_file(), |_| Duration::ZERO).unwrap();
+    ledger.leave_pop().unwrap();
+    let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
+    let (mut n_uids, mut n_files) = (0, 0);
+    let count = &mut |row: postrider::model::view::BaseRow| {
+        n_uids += usize::from(row.uid.is_some());
+        n_files += usize::from(row.base.is_some());
+    };
+    ledger.each(row.id, count).unwrap();
+    assert_eq!((row.cursor, n_uids, n_files), (None, 0, 5));
+    drop(ledger);
+    // And back: the bytes are compared.
+    home.good(&server, Leave::Forever).await;
+    assert_eq!(home.here(), all(5));
+}
+
+#[tokio::test]
 async fn a_dry_run_tells_and_touches_nothing() {
     let (server, home) = (filled(&[], 3), Home::new());
     let done = counters(&home.worker(&server, REMOVE).dry().once(&[]).await);

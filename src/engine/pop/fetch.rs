@@ -111,7 +111,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
         let (mailbox, is_dry) = (self.pop.mailbox.clone(), self.is_dry);
         let is_first = !std::mem::replace(&mut self.is_counted, true);
-        let (before, seen) = (row.stamp, row.cursor);
+        let (before, is_known) = (row.stamp, row.cursor == Some(COMPLETE));
         // What left since it was looked for must be looked for again.
         let (looked, must_look) = (self.looked, self.pop.leave == Leave::UntilMoved);
         let (numbers, row) = offload(move || {
@@ -130,7 +130,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             }
             still = still.filter(|still| !must_look || looked == Some(*still));
             let id = ledger.mailbox(&mailbox)?.id;
-            if is_whole && !is_first && (seen.is_none() || still != before) {
+            if is_whole && !is_first && (!is_known || still != before) {
                 changes.push(Change::Cursor(Some(COMPLETE), still));
             }
             changes.push(Change::Pop(PopChange::Prune(seconds_now().saturating_sub(PRUNE_AFTER))));
@@ -166,7 +166,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
 }
 
 /// A maildrop has no state of its own to come back to: that a pass was complete is all there is to say.
-const COMPLETE: Cursor = Cursor {
+pub(super) const COMPLETE: Cursor = Cursor {
     uidvalidity: UidValidity(std::num::NonZeroU32::MIN),
     uidnext: 0,
     modseq: crate::model::ids::ModSeq(0),

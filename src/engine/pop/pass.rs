@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fetch::COMPLETE;
 use super::sort::{Shown, Sorted, may_remove, sort};
 use crate::engine::board::{Board, micros_now};
 use crate::engine::execute::count;
@@ -200,6 +201,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
                 ledger.set_epoch(epoch)?;
             }
             local.create(&mailbox)?;
+            follow_setting(&*ledger, &mailbox)?;
             Ok((ledger.mailbox(&mailbox)?, epoch.is_some()))
         })
         .await?;
@@ -230,7 +232,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             return Ok(());
         }
         let Sorted { fetch, is_renamed, .. } = sorted;
-        let adopts = row.cursor.is_none() || is_renamed;
+        let adopts = row.cursor != Some(COMPLETE) || is_renamed;
         // The listing stays only where it is needed again.
         let shown = Some(shown).filter(|shown| may_remove(self.pop.leave) && shown.is_sound);
         self.fetch(&mut maildrop, row.id, &fetch, adopts, counters).await?;
@@ -347,6 +349,20 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         })
         .await
     }
+}
+
+/// What is known of the maildrop goes with the setting that says where its mail comes into.
+fn follow_setting<G: PopLedger>(ledger: &G, mailbox: &MailboxName) -> Result<(), Failure> {
+    let is_pop = |row: &MailboxRow| row.cursor == Some(COMPLETE);
+    let rows = ledger.mailboxes()?;
+    if rows.iter().any(|row| row.name == *mailbox && is_pop(row)) {
+        return Ok(());
+    }
+    let Some(before) = rows.into_iter().find(|row| row.name != *mailbox && is_pop(row)) else {
+        return Ok(());
+    };
+    ledger.apply(before.id, &[Change::Pop(PopChange::Detached)])?;
+    ledger.rename(before.id, mailbox)
 }
 
 /// Sessions of one pass. Each but the last brought something.

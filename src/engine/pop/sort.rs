@@ -180,7 +180,10 @@ fn is_empty(change: &PopChange) -> bool {
         | PopChange::Begun(uids, _)
         | PopChange::Moved(uids)
         | PopChange::Asked(uids) => uids.is_empty(),
-        PopChange::Known { .. } | PopChange::Rekeyed { .. } | PopChange::Prune(_) => false,
+        PopChange::Known { .. }
+        | PopChange::Rekeyed { .. }
+        | PopChange::Detached
+        | PopChange::Prune(_) => false,
     }
 }
 
