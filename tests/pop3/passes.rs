@@ -332,6 +332,12 @@ async fn what_is_too_large_stays_is_listed_and_comes_when_it_is_wanted() {
     let done = counters(&limited().once(&[]).await);
     assert_eq!((done.downloaded, done.skipped, there(&server)), (2, 1, 1));
     assert_eq!(counters(&limited().once(&[]).await).skipped, 1);
+    // A listing that does not add up makes nobody forget it.
+    for (command, answer) in [("STAT", "+OK 1 1\r\n"), ("LIST", "+OK\r\n.\r\n")] {
+        server.script(Rule::pop3(command).then(Action::reply(answer)));
+    }
+    counters(&limited().once(&[]).await);
+    server.clear_script();
     let ledger = SqliteLedger::open(&home.ledger_file(), |_| Duration::ZERO).unwrap();
     let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
     let skipped = ledger.skipped(row.id).unwrap();
