@@ -37,6 +37,7 @@ fn settings(dir: &Path) -> Settings {
         pop3: None,
         sync: SyncPolicy {
             remove_mailboxes: false,
+            leave_out: Vec::new(),
             limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: Vec::new(),
@@ -54,7 +55,9 @@ fn settings(dir: &Path) -> Settings {
             poll_interval: Duration::ZERO,
             log: String::new(),
             bus: BusChoice::Off,
+            notifications: false,
         },
+        new_mail: None,
         outbox: OutboxSettings {
             dir: dir.join("Outbox"),
             undo_delay: Duration::ZERO,

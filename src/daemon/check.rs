@@ -6,13 +6,14 @@ use std::path::Path;
 
 use futures_util::future::join_all;
 use rustix::fs::{Access, access};
+use secrecy::SecretString;
 
 use crate::adapters::imap::ImapConnector;
 use crate::adapters::pop3::Pop3Connector;
 use crate::adapters::secrets;
 use crate::adapters::smtp::SmtpRelay;
 use crate::daemon::paths;
-use crate::model::account::{Account, Endpoint, PopSettings, Settings};
+use crate::model::account::{Account, Endpoint, PopSettings, SecretSource, Settings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
 use crate::ports::pop::{PopConnector as _, PopDrop as _};
@@ -27,6 +28,8 @@ pub struct Finding {
     pub what: String,
     /// What is wrong with it.
     pub failure: Option<Failure>,
+    /// What would be better; nothing is wrong yet.
+    pub advice: Option<String>,
 }
 
 /// Looks at what all accounts share, then at one account, or at each that is enabled. The accounts
@@ -44,7 +47,7 @@ pub async fn check(settings: &Settings, only: Option<&AccountName>) -> Vec<Findi
 }
 
 fn shared(settings: &Settings) -> Vec<Finding> {
-    let finding = |what: String, failure| Finding { account: None, what, failure };
+    let finding = |what: String, failure| Finding { account: None, what, failure, advice: None };
     let state = paths::state_dir();
     vec![
         finding(format!("configuration {}", settings.path.display()), None),
@@ -57,8 +60,12 @@ fn shared(settings: &Settings) -> Vec<Finding> {
 }
 
 async fn one(account: &Account) -> Vec<Finding> {
-    let finding =
-        |what: String, failure| Finding { account: Some(account.name.clone()), what, failure };
+    let finding = |what: String, failure| Finding {
+        account: Some(account.name.clone()),
+        what,
+        failure,
+        advice: None,
+    };
     let mut findings = Vec::new();
     if let Some(imap) = &account.imap {
         let place = imap.endpoint.authority();
@@ -102,8 +109,12 @@ async fn one(account: &Account) -> Vec<Finding> {
 }
 
 async fn pop3(account: &Account, pop: &PopSettings) -> Vec<Finding> {
-    let finding =
-        |what: String, failure| Finding { account: Some(account.name.clone()), what, failure };
+    let finding = |what: String, failure| Finding {
+        account: Some(account.name.clone()),
+        what,
+        failure,
+        advice: None,
+    };
     let mut findings = vec![finding(
         format!("Maildir {}", account.maildir.display()),
         writable(&account.maildir).err(),
@@ -126,6 +137,29 @@ async fn secret(endpoint: &Endpoint, account: &Account) -> Result<(), Failure> {
     match &endpoint.password {
         Some(source) => secrets::resolve(source, account.name.as_str()).await.map(drop),
         None => Ok(()),
+    }
+}
+
+/// The access token of an account, for other programs.
+///
+/// # Errors
+/// The account logs in with a password, or the token cannot be had.
+pub async fn token(account: &Account) -> Result<SecretString, Failure> {
+    let endpoints = [
+        account.imap.as_ref().map(|imap| &imap.endpoint),
+        account.pop3.as_ref().map(|pop| &pop.endpoint),
+        account.smtp.as_ref().map(|smtp| &smtp.endpoint),
+    ];
+    let sources = endpoints.into_iter().flatten().filter_map(|endpoint| endpoint.password.as_ref());
+    let mut tokens = sources.filter(|source| matches!(source, SecretSource::Token(_)));
+    match tokens.next() {
+        Some(source) => secrets::resolve(source, account.name.as_str()).await,
+        None => {
+            let what = format!("show the token of account {}", account.name);
+            Err(Failure::new(Scope::Account, Remedy::Never, Kind::NotSupported, what)
+                .detail("it logs in with a password")
+                .cure("an account with oauth has a token"))
+        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! Floor 5: the wiring of the service.
 
+mod beside;
 pub mod bus;
 pub mod check;
+pub mod doctor;
 pub mod document;
 mod fleet;
 pub mod held;
+mod hooks;
+mod notifications;
 pub mod once;
 mod outbox;
 pub mod paths;

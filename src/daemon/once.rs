@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
+use crate::daemon::hooks::{self, Arrivals};
 use crate::daemon::{paths, wiring};
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::{JobResult, report_error};
 use crate::model::account::Settings;
-use crate::model::event::{AccountReport, Target};
+use crate::model::event::{AccountReport, Notice, Target};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, MailboxName};
 use crate::ports::remote::Connector as _;
@@ -29,6 +31,7 @@ pub async fn sync_once(
     let wanted = wanted(&settings, targets)?;
     let begin = Instant::now();
     let (board, _status) = Board::new(wiring::first_status(&settings, micros_now()));
+    let notices = board.notices().subscribe();
     let mut passes = JoinSet::new();
     let mut result = JobResult::default();
     for (name, mailboxes) in wanted {
@@ -66,13 +69,32 @@ pub async fn sync_once(
             Err(failure) => drop(result.accounts.insert(name, failed(&failure))),
         }
     }
-    while let Some(done) = passes.join_next().await {
-        if let Ok((name, report)) = done {
-            result.accounts.insert(name, report);
+    let arrivals = finish(passes, notices, &mut result).await;
+    result.elapsed = begin.elapsed();
+    if let Some(hook) = settings.new_mail.as_ref().filter(|_| !arrivals.is_empty()) {
+        hooks::run(hook, &arrivals).await;
+    }
+    Ok(result)
+}
+
+/// Waits for all passes, and hears of what they bring.
+async fn finish(
+    mut passes: JoinSet<(AccountName, AccountReport)>,
+    mut notices: broadcast::Receiver<Notice>,
+    result: &mut JobResult,
+) -> Arrivals {
+    let mut arrivals = Arrivals::default();
+    loop {
+        tokio::select! {
+            biased;
+            Ok(notice) = notices.recv() => drop(arrivals.add(&notice)),
+            done = passes.join_next() => match done {
+                Some(Ok((name, report))) => drop(result.accounts.insert(name, report)),
+                Some(Err(_)) => {}
+                None => return arrivals,
+            },
         }
     }
-    result.elapsed = begin.elapsed();
-    Ok(result)
 }
 
 fn failed(failure: &Failure) -> AccountReport {

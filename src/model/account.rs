@@ -181,6 +181,8 @@ pub struct SyncPolicy {
     pub direction: Direction,
     /// Glob patterns on the decoded name; `!` excludes, the last match wins.
     pub mailboxes: Vec<String>,
+    /// Mailboxes with these roles are left out: they hold copies of what is elsewhere.
+    pub leave_out: Vec<Role>,
     /// Whether only mailboxes that are subscribed to are synced.
     pub subscribed_only: bool,
     /// Where missing mailboxes are created.
@@ -251,6 +253,8 @@ pub enum Role {
     All,
     /// `\Flagged`.
     Flagged,
+    /// `\Important` (RFC 8457).
+    Important,
 }
 
 impl Role {
@@ -265,6 +269,7 @@ impl Role {
             Self::Archive => "archive",
             Self::All => "all",
             Self::Flagged => "flagged",
+            Self::Important => "important",
         }
     }
 }
@@ -362,6 +367,19 @@ pub struct DaemonSettings {
     pub log: String,
     /// Which bus.
     pub bus: BusChoice,
+    /// Whether the desktop is told of new mail and of trouble.
+    pub notifications: bool,
+}
+
+/// A command of the user's: an argument vector, no shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long to wait for more of the same before it is run.
+    pub debounce: Duration,
+    /// How long it may run.
+    pub timeout: Duration,
 }
 
 /// The whole configuration.
@@ -373,6 +391,8 @@ pub struct Settings {
     pub daemon: DaemonSettings,
     /// The outbox.
     pub outbox: OutboxSettings,
+    /// What is run when new mail came.
+    pub new_mail: Option<Hook>,
     /// The accounts, by name.
     pub accounts: BTreeMap<AccountName, Account>,
 }

@@ -10,6 +10,7 @@ pub mod listing;
 pub mod outbox;
 pub mod pool;
 pub mod pop;
+pub mod provider;
 pub mod remote_list;
 pub mod status;
 pub mod uids;

@@ -245,6 +245,7 @@ pub(crate) fn account(maildir: &Path, port: u16) -> Account {
             limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: vec!["*".into()],
+            leave_out: Vec::new(),
             subscribed_only: false,
             create: CreatePolicy::Both,
             delete: DeletePolicy::Trash,

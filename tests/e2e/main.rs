@@ -8,10 +8,12 @@
 #![allow(clippy::string_slice, clippy::print_stdout, reason = "a test may stop, and may speak")]
 
 mod bare_server;
+mod beside;
 mod both_ways;
 mod configuration;
 mod cyrus;
 mod fixture;
+mod folding;
 mod kill;
 mod latency;
 mod limits;

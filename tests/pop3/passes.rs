@@ -350,6 +350,26 @@ async fn what_is_too_large_stays_is_listed_and_comes_when_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_mailbox_that_is_not_there_is_missing_and_was_not_moved_away() {
+    let (server, home) = (filled(&[], 5), Home::new());
+    home.good(&server, Leave::UntilMoved).await;
+    let aside = home.dir.path().join("aside");
+    std::fs::rename(home.mailbox(), &aside).unwrap();
+    let error = home.pass(&server, Leave::UntilMoved).await.error.unwrap();
+    assert!(
+        error.code == "LocalIo" && error.text.contains("bring the directory back"),
+        "{error:?}"
+    );
+    assert_eq!(there(&server), 5);
+    std::fs::rename(aside, home.mailbox()).unwrap();
+    assert_eq!(home.good(&server, Leave::UntilMoved).await.deleted_remote, 0);
+    // Where it does not matter for the server it is made anew, and nothing comes again.
+    std::fs::remove_dir_all(home.mailbox()).unwrap();
+    assert_eq!(home.good(&server, Leave::Forever).await.downloaded, 0);
+    assert_eq!(there(&server), 5);
+}
+
+#[tokio::test]
 async fn another_mailbox_in_the_configuration_is_for_what_comes_from_now_on() {
     let (server, home) = (filled(&[], 12), Home::new());
     home.good(&server, Leave::UntilMoved).await;

@@ -213,6 +213,7 @@ fn account(dir: &Path, pop: PopSettings) -> Account {
             limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: vec!["*".into()],
+            leave_out: Vec::new(),
             subscribed_only: false,
             create: CreatePolicy::Both,
             delete: DeletePolicy::Trash,

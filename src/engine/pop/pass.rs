@@ -173,7 +173,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
     /// Makes sure of the Maildir, and settles what a crash left.
     async fn prepare(&mut self) -> Result<MailboxRow, Failure> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
-        let (mailbox, is_dry) = (self.pop.mailbox.clone(), self.is_dry);
+        let (mailbox, is_dry, leave) = (self.pop.mailbox.clone(), self.is_dry, self.pop.leave);
         let sweeps = !is_dry && self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
         if sweeps {
             self.swept = Some(Instant::now());
@@ -200,8 +200,8 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
                 local.set_epoch(epoch)?;
                 ledger.set_epoch(epoch)?;
             }
-            local.create(&mailbox)?;
-            follow_setting(&*ledger, &mailbox)?;
+            follow_setting(&*local, &*ledger, &mailbox)?;
+            make_sure(&*local, &ledger.mailbox(&mailbox)?, leave)?;
             Ok((ledger.mailbox(&mailbox)?, epoch.is_some()))
         })
         .await?;
@@ -351,8 +351,28 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
     }
 }
 
+/// Makes the mailbox where it is not there. One that was there is missing, not empty, where its file system
+/// is not mounted, or where its absence would mean that mail goes from the server.
+fn make_sure<L: Local>(local: &L, row: &MailboxRow, leave: Leave) -> Result<(), Failure> {
+    if local.mailboxes()?.contains(&row.name) {
+        return Ok(());
+    }
+    let is_unmounted = local.stamp(&row.name).is_ok();
+    if row.cursor == Some(COMPLETE) && (is_unmounted || leave == Leave::UntilMoved) {
+        let what = format!("open mailbox {:?}", row.name.as_str());
+        return Err(Failure::new(Scope::Account, Remedy::Later, Kind::StoreMissing, what)
+            .at(local.path(&row.name).display().to_string())
+            .cure("bring the directory back; nothing is deleted on the server meanwhile"));
+    }
+    local.create(&row.name)
+}
+
 /// What is known of the maildrop goes with the setting that says where its mail comes into.
-fn follow_setting<G: PopLedger>(ledger: &G, mailbox: &MailboxName) -> Result<(), Failure> {
+fn follow_setting<L: Local, G: PopLedger>(
+    local: &L,
+    ledger: &G,
+    mailbox: &MailboxName,
+) -> Result<(), Failure> {
     let is_pop = |row: &MailboxRow| row.cursor == Some(COMPLETE);
     let rows = ledger.mailboxes()?;
     if rows.iter().any(|row| row.name == *mailbox && is_pop(row)) {
@@ -361,6 +381,7 @@ fn follow_setting<G: PopLedger>(ledger: &G, mailbox: &MailboxName) -> Result<(),
     let Some(before) = rows.into_iter().find(|row| row.name != *mailbox && is_pop(row)) else {
         return Ok(());
     };
+    local.create(mailbox)?;
     ledger.apply(before.id, &[Change::Pop(PopChange::Detached)])?;
     ledger.rename(before.id, mailbox)
 }
