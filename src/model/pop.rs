@@ -59,6 +59,8 @@ pub struct PopKnown {
     pub is_moved: bool,
     /// Whether the server was asked to remove it.
     pub is_asked: bool,
+    /// How many sessions broke off while it was on its way.
+    pub cuts: u32,
     /// Where it stands.
     pub state: PopState,
     /// The file it was stored as.

@@ -193,6 +193,7 @@ mod tests {
             is_listed: true,
             is_moved: false,
             is_asked: false,
+            cuts: 0,
             state,
             base: None,
         }

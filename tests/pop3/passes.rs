@@ -121,6 +121,26 @@ async fn cut_anywhere_each_message_comes_once_and_none_is_lost() {
 }
 
 #[tokio::test]
+async fn a_message_that_ends_each_session_stops_no_other() {
+    let (server, home) = (filled(&[], 5), Home::new());
+    server.script(Rule::pop3("RETR").containing("RETR 2").then(Action::CutAt(10)));
+    // The others come with the second session, for this one is asked for last then.
+    for n in [1, 4] {
+        assert!(home.pass(&server, REMOVE).await.error.is_some());
+        assert_eq!(home.here().len(), n);
+    }
+    assert!(home.pass(&server, REMOVE).await.error.is_some());
+    let db = rusqlite::Connection::open(home.ledger_file()).unwrap();
+    db.execute("UPDATE msg SET next_try = next_try + 600 WHERE st = 'failed'", []).unwrap();
+    let done = home.good(&server, REMOVE).await;
+    assert_eq!((done.deleted_remote, there(&server), home.here().len()), (4, 1, 4));
+    server.clear_script();
+    db.execute("UPDATE msg SET next_try = 0 WHERE st = 'failed'", []).unwrap();
+    home.good(&server, REMOVE).await;
+    assert_eq!((there(&server), home.here()), (0, all(5)));
+}
+
+#[tokio::test]
 async fn shared_unique_ids_are_told_apart_and_remove_nothing() {
     let (server, home) = (filled(&[], 4), Home::new());
     server.script(Rule::pop3("UIDL").then(Action::rewrite("id00000003", "id00000002")));

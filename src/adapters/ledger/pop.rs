@@ -100,6 +100,7 @@ fn known(row: &Row<'_>, due: i64) -> Result<Option<PopKnown>> {
         is_listed: row.get::<_, i64>(4)? == 0,
         is_moved: row.get(5)?,
         is_asked: row.get(6)?,
+        cuts: row.get(10)?,
         state,
         base: row.get::<_, Option<String>>(9)?.map(Base),
     }))
@@ -124,6 +125,7 @@ pub(super) fn apply(tx: &Transaction<'_>, mailbox: MailboxId, change: &PopChange
         PopChange::Unlisted(uids, at) => each_at(&set("gone = max(?3, 1)"), uids, *at),
         PopChange::Moved(uids) => each(&set("moved = 1"), uids),
         PopChange::Asked(uids) => each(&set("asked = 1"), uids),
+        PopChange::Cut(uid) => each(&set("cuts = cuts + 1"), &[*uid]),
         PopChange::Rekeyed { known, stand_in } => rekey(tx, mailbox, *known, *stand_in),
         PopChange::Forget(uids) => {
             each("DELETE FROM msg WHERE mailbox = ?1 AND uid = ?2", uids)?;
@@ -161,7 +163,7 @@ fn rekey(tx: &Transaction<'_>, mailbox: MailboxId, known: Uid, stand_in: Uid) ->
 
 const EACH: &str =
     "SELECT p.uid, p.key, p.octets, p.at, p.gone, p.moved, p.asked, m.st, m.next_try,
-    m.base FROM pop p LEFT JOIN msg m ON m.mailbox = p.mailbox AND m.uid = p.uid
+    m.base, p.cuts FROM pop p LEFT JOIN msg m ON m.mailbox = p.mailbox AND m.uid = p.uid
     WHERE p.mailbox = ?1 ORDER BY p.key";
 
 const NEXT: &str = "SELECT 1 + max(

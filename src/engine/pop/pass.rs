@@ -235,7 +235,10 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         let adopts = row.cursor != Some(COMPLETE) || is_renamed;
         // The listing stays only where it is needed again.
         let shown = Some(shown).filter(|shown| may_remove(self.pop.leave) && shown.is_sound);
-        self.fetch(&mut maildrop, row.id, &fetch, adopts, counters).await?;
+        if let Err(failure) = self.fetch(&mut maildrop, row.id, &fetch, adopts, counters).await {
+            self.suspect(row.id, fetch, &failure).await?;
+            return Err(failure);
+        }
         let goes = match &shown {
             Some(shown) => self.sorted(row.id, shown).await?.remove,
             None => Vec::new(),

@@ -1,5 +1,7 @@
 //! Holds what a session lists against what is known: what comes, what stays, what goes. Floor 4.
 
+use std::collections::BTreeMap;
+
 use crate::model::account::Leave;
 use crate::model::failure::Failure;
 use crate::model::ids::Uid;
@@ -43,6 +45,8 @@ struct Sorter<'a> {
     unlisted: Vec<Uid>,
     forgotten: Vec<Uid>,
     n_met: usize,
+    /// Messages that ended sessions, and how many.
+    cuts: BTreeMap<Uid, u32>,
 }
 
 /// Sorts the messages of a session, and records their keys, in pieces: what a dry run does not.
@@ -63,6 +67,7 @@ pub(super) fn sort<G: PopLedger>(
         unlisted: Vec::new(),
         forgotten: Vec::new(),
         n_met: 0,
+        cuts: BTreeMap::new(),
     };
     let mut named = shown.named.iter().peekable();
     ledger.pop_each(id, &mut |known| {
@@ -83,7 +88,9 @@ pub(super) fn sort<G: PopLedger>(
     for some in fresh.chunks(RECORDED_TOGETHER) {
         record(&sorter.about_fresh(some, &mut next))?;
     }
-    sorter.sorted.fetch.sort_unstable_by_key(|wanted| wanted.number);
+    // What ended a session comes last: it stops no other.
+    let Sorter { sorted, cuts, .. } = &mut sorter;
+    sorted.fetch.sort_unstable_by_key(|w| (cuts.get(&w.uid).copied().unwrap_or(0), w.number));
     Ok(sorter.sorted)
 }
 
@@ -102,6 +109,9 @@ impl<'a> Sorter<'a> {
         let verdict = decide(self.policy, message, Some(known));
         if verdict == Verdict::Fetch {
             self.begun.push(known.uid);
+            if known.cuts > 0 {
+                self.cuts.insert(known.uid, known.cuts);
+            }
         }
         if verdict != Verdict::Skip || known.state == PopState::Named {
             self.act(message, known.uid, verdict);
@@ -181,6 +191,7 @@ fn is_empty(change: &PopChange) -> bool {
         | PopChange::Moved(uids)
         | PopChange::Asked(uids) => uids.is_empty(),
         PopChange::Known { .. }
+        | PopChange::Cut(_)
         | PopChange::Rekeyed { .. }
         | PopChange::Detached
         | PopChange::Prune(_) => false,
