@@ -3,6 +3,7 @@
 mod beside;
 pub mod bus;
 pub mod check;
+pub mod discover;
 pub mod doctor;
 pub mod document;
 mod fleet;
