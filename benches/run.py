@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures postrider beside mbsync and beside the limit, against a private Dovecot over TLS.
+"""Measures postrider beside mbsync, mpop and the limit, against a private Dovecot over TLS.
 
     benches/run.py [POSTRIDER] [--messages N] [--uploads N] [--rounds N] [--dir DIR]
 
@@ -8,7 +8,7 @@ temporary directory below DIR (default /var/tmp: a disk, not memory). "limit" is
 when a program does nothing but what the job requires: it drains the same FETCH over one
 connection; once into nothing, once into files with one barrier per 500.
 
-Needs Dovecot 2.3, mbsync and openssl. Starts one server on a free port of 127.0.0.1, and stops
+Needs Dovecot 2.3 with POP3, mbsync, mpop and openssl. Starts one server on a free port of 127.0.0.1, and stops
 only what it started.
 """
 
@@ -204,6 +204,55 @@ mailboxes = ["INBOX"]
         return [self.binary, "--config", str(self.config), "sync"]
 
 
+class Mpop(Program):
+    """Fetches by POP3; it syncs each file and its directory, as postrider does in batches."""
+
+    name = "mpop"
+
+    def configuration(self, user):
+        for sub in ("cur", "new", "tmp"):
+            (self.home / "Mail" / "INBOX" / sub).mkdir()
+        return f"""account bench
+host localhost
+port {self.dovecot.pop_port}
+tls on
+tls_starttls off
+tls_trust_file {self.dovecot.ca}
+user {user}
+password {self.dovecot.password}
+auth plain
+keep on
+received_header off
+uidls_file {self.home}/uidls
+delivery maildir {self.home}/Mail/INBOX
+"""
+
+    def command(self):
+        return ["mpop", "-q", "-C", str(self.config), "bench"]
+
+
+class PostriderPop(Postrider):
+    name = "postrider (POP3)"
+
+    def configuration(self, user):
+        (self.home / "Mail" / "INBOX").rmdir()
+        return f"""[daemon]
+bus = "off"
+[outbox]
+dir = "{self.home}/Outbox"
+[account.bench]
+address = "{user}@localhost"
+password = "{self.dovecot.password}"
+maildir = "{self.home}/Mail"
+[account.bench.pop3]
+host = "localhost"
+port = {self.dovecot.pop_port}
+tls = "implicit"
+user = "{user}"
+ca_file = "{self.dovecot.ca}"
+"""
+
+
 class Limit(Program):
     """Not a syncer: the FETCH alone, into nothing or into files."""
 
@@ -271,12 +320,12 @@ def upload(program, user, count):
 
 
 def report(results, args):
-    """Prints medians and their ratio to mbsync."""
+    """Prints medians and their ratio to mbsync, or to mpop."""
     reference = {}
     for (job, name), runs in results.items():
-        if name == "mbsync" and all(not run.error for run in runs):
+        if name in ("mbsync", "mpop") and all(not run.error for run in runs):
             reference[job] = statistics.median(run.wall for run in runs)
-    print(f"\n| job | program | wall s | CPU s | peak MiB | wall / mbsync |")
+    print(f"\n| job | program | wall s | CPU s | peak MiB | wall / other |")
     print("|---|---|---|---|---|---|")
     for (job, name), runs in sorted(results.items()):
         errors = [run.error for run in runs if run.error]
@@ -303,7 +352,9 @@ def machine(path):
     filesystem = subprocess.run(df, capture_output=True, text=True, check=False).stdout
     filesystem = filesystem.split()[-1] if filesystem else "unknown file system"
     versions = [server.version(["dovecot", "--version"]), server.version(["mbsync", "--version"])]
-    return f"{cpu}; Linux {os.uname().release}; {filesystem}; Dovecot {versions[0]}; {versions[1]}"
+    versions.append(server.version(["mpop", "--version"]))
+    system = f"{cpu}; Linux {os.uname().release}; {filesystem}"
+    return f"{system}; Dovecot {versions[0]}; {versions[1]}; {versions[2]}"
 
 
 def main():
@@ -312,6 +363,7 @@ def main():
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--uploads", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only-pop3", action="store_true")
     parser.add_argument("--dir", default="/var/tmp")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -328,23 +380,44 @@ def main():
             if args.postrider:
                 Postrider.binary = os.path.abspath(args.postrider)
                 programs.append(Postrider(dovecot, work))
+            pop = [Mpop(dovecot, work)]
+            if args.postrider:
+                pop.append(PostriderPop(dovecot, work))
             results = {}
             for number in range(args.rounds):
-                rounds(number, programs, wanted, args, results)
+                if not args.only_pop3:
+                    rounds(number, programs, wanted, args, results)
+                pop_rounds(number, pop, wanted, results)
             report(results, args)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return 1 if any(run.error for runs in results.values() for run in runs) else 0
 
 
-def rounds(number, programs, wanted, args, results):
-    """One round: every program once for every job, beginning with another one each time."""
+def noter(number, results):
+    """Keeps and shows what a run took."""
 
     def note(job, program, result):
         results.setdefault((job, program.name), []).append(result)
         shown = result.error[:200] or f"{result.wall:.2f} s, CPU {result.cpu:.2f} s"
         print(f"round {number + 1}: {job}: {program.name}: {shown}", flush=True)
 
+    return note
+
+
+def pop_rounds(number, programs, wanted, results):
+    """One round by POP3: fetch all and leave it there, then again with nothing new."""
+    note = noter(number, results)
+    for program in programs if number % 2 == 0 else reversed(programs):
+        first, second = download(program, wanted)
+        note("4 POP3: all of it", program, first)
+        if second:
+            note("5 POP3: nothing new", program, second)
+
+
+def rounds(number, programs, wanted, args, results):
+    """One round: every program once for every job, beginning with another one each time."""
+    note = noter(number, results)
     shift = number % len(programs)
     for program in programs[shift:] + programs[:shift]:
         first, second = download(program, wanted)

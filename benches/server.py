@@ -37,9 +37,10 @@ class Dovecot:
         self.users.parent.chmod(0o755)
         self.own(self.users)
         self.certificate()
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as other:
             probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+            other.bind(("127.0.0.1", 0))
+            self.port, self.pop_port = probe.getsockname()[1], other.getsockname()[1]
         config = self.root / "dovecot.conf"
         config.write_text(self.configuration())
         self.process = subprocess.Popen(["dovecot", "-F", "-c", str(config)])
@@ -74,7 +75,7 @@ class Dovecot:
         return f"""base_dir = {self.root}/run
 state_dir = {self.root}/state
 log_path = {self.root}/dovecot.log
-protocols = imap
+protocols = imap pop3
 listen = 127.0.0.1
 {internal}ssl = required
 ssl_cert = <{self.ca}
@@ -102,6 +103,17 @@ service imap-login {{
   }}
   inet_listener imaps {{
     port = {self.port}
+    ssl = yes
+  }}
+}}
+service pop3-login {{
+  chroot =
+  service_count = 0
+  inet_listener pop3 {{
+    port = 0
+  }}
+  inet_listener pop3s {{
+    port = {self.pop_port}
     ssl = yes
   }}
 }}

@@ -15,6 +15,7 @@ build=(
 bench=(
     "dovecot-imapd|command -v dovecot && test -x /usr/lib/dovecot/imap"
     "dovecot-pop3d|test -x /usr/lib/dovecot/pop3"
+    "mpop|command -v mpop"
     "isync|command -v mbsync"
     "openssl|command -v openssl"
     "python3|command -v python3"

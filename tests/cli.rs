@@ -89,7 +89,7 @@ const POSTRIDER: &str = env!("CARGO_BIN_EXE_postrider");
 #[test]
 fn wrong_usage_is_64_and_what_is_not_built_does_not_exist() {
     let user = User::new();
-    for args in [&[][..], &["explode"], &["sync", "--fast"], &["pause", "long"], &["doctor"]] {
+    for args in [&[][..], &["explode"], &["sync", "--fast"], &["pause", "long"], &["login"]] {
         let (code, out, err) = user.run(args);
         assert_eq!((code, out.as_str()), (64, ""), "{args:?}");
         assert!(!err.is_empty());

@@ -33,7 +33,7 @@ fn uncommented(line: &str, mark: &str) -> String {
 #[test]
 fn lines_that_show_the_default_change_nothing() {
     let as_it_stands = load_with(str::to_owned);
-    assert_eq!(as_it_stands.accounts.len(), 1);
+    assert_eq!(as_it_stands.accounts.len(), 2);
     assert_eq!(as_it_stands, load_with(|line| uncommented(line, "#")));
 }
 
@@ -41,6 +41,6 @@ fn lines_that_show_the_default_change_nothing() {
 fn lines_that_show_an_example_are_valid() {
     let with_examples = load_with(|line| uncommented(line, "# "));
     assert_ne!(with_examples, load_with(str::to_owned));
-    let work = with_examples.accounts.values().next().unwrap();
+    let work = with_examples.accounts.values().find(|a| a.name.as_str() == "work").unwrap();
     assert!(work.roles.len() == 2 && work.imap.as_ref().unwrap().endpoint.client_cert.is_some());
 }

@@ -52,6 +52,7 @@ pub fn worker(
 ) -> Result<Option<RealWorker>, Failure> {
     let Some(connector) = connector(account) else { return Ok(None) };
     let ledger = SqliteLedger::open(ledger, message_backoff)?;
+    ledger.leave_pop()?;
     Ok(Some(worker_on(account, connector, ledger, board)))
 }
 

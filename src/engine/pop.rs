@@ -43,6 +43,7 @@ struct Loop<L: Local, G: PopLedger, C: PopConnector> {
     jobs: Vec<(JobId, Vec<MailboxName>)>,
     n_failures: u32,
     n_refused: u32,
+    last_pass: Instant,
 }
 
 /// Runs an account until it is told to stop.
@@ -54,8 +55,8 @@ pub async fn run<L: Local, G: PopLedger, C: PopConnector>(
     if worker.pop.leave == Leave::UntilMoved {
         worker.watcher = Some(worker.local.watch(Arc::clone(&hints)));
     }
-    let jobs = Vec::new();
-    let mut this = Loop { worker, drive, hints, jobs, n_failures: 0, n_refused: 0 };
+    let (jobs, last_pass) = (Vec::new(), Instant::now());
+    let mut this = Loop { worker, drive, hints, jobs, n_failures: 0, n_refused: 0, last_pass };
     let stop = this.drive.stop.clone();
     tokio::select! {
         biased;
@@ -97,6 +98,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
         for job in right {
             self.drive.jobs.report(job, &self.worker.account.name, pass.report.clone());
         }
+        self.last_pass = Instant::now();
         if let Some(watcher) = &mut self.worker.watcher {
             watcher.add(&self.worker.pop.mailbox);
             let watch = watcher.state();
@@ -155,11 +157,6 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
                         return Some(());
                     }
                 }
-                () = self.hints.rung(), if waiting == Waiting::Idle => {
-                    if self.has_moved().await {
-                        return Some(());
-                    }
-                }
                 order = self.drive.orders.recv() => match order? {
                     Order::Pause(seconds) => {
                         self.set_state(AccountState::Paused);
@@ -187,6 +184,13 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
                         self.note(&mailbox, self.worker.want(uids).await);
                     }
                 },
+                () = self.hints.rung(), if waiting == Waiting::Idle => {
+                    if self.has_moved().await {
+                        // A directory that never rests must not become a login per change.
+                        let at = self.last_pass + HINT_PAUSE;
+                        until = Some(until.map_or(at, |until| until.min(at)));
+                    }
+                }
             }
         }
     }
@@ -219,3 +223,5 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
 }
 
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How long after a pass a change in the Maildir may cause the next one.
+const HINT_PAUSE: Duration = Duration::from_secs(3);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::ids::{AccountName, MailboxName};
+pub use crate::model::pop::{Leave, PopSettings};
 
 /// How a connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,28 +214,6 @@ pub struct ImapSettings {
     pub push: Vec<MailboxName>,
     /// Most connections at one time.
     pub max_connections: u32,
-}
-
-/// How long a message stays on a POP3 server once it is here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leave {
-    /// It is never removed.
-    Forever,
-    /// It is removed this long after it was fetched; nothing means at once.
-    For(Duration),
-    /// It is removed when the local copy left its mailbox: moved or deleted.
-    UntilMoved,
-}
-
-/// The `[account.NAME.pop3]` table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PopSettings {
-    /// The server.
-    pub endpoint: Endpoint,
-    /// What becomes of messages on the server.
-    pub leave: Leave,
-    /// The local mailbox that they come into.
-    pub mailbox: MailboxName,
 }
 
 /// The role of a mailbox (RFC 6154).

@@ -1,6 +1,32 @@
-//! A maildrop as a session showed it, and what is known of its messages. Floor 0.
+//! A maildrop: what is to become of it, what a session showed of it, and what is known of its messages.
+//! Floor 0.
 
-use crate::model::ids::{Base, Uid};
+use std::time::Duration;
+
+use crate::model::account::Endpoint;
+use crate::model::ids::{Base, MailboxName, Uid};
+
+/// How long a message stays on a POP3 server once it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// It is never removed.
+    Forever,
+    /// It is removed this long after it was fetched; nothing means at once.
+    For(Duration),
+    /// It is removed when the local copy left its mailbox: moved or deleted.
+    UntilMoved,
+}
+
+/// The `[account.NAME.pop3]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PopSettings {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// What becomes of messages on the server.
+    pub leave: Leave,
+    /// The local mailbox that they come into.
+    pub mailbox: MailboxName,
+}
 
 /// A message of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +85,8 @@ pub struct PopKnown {
     pub is_moved: bool,
     /// Whether the server was asked to remove it.
     pub is_asked: bool,
+    /// How many sessions broke off while it was on its way.
+    pub cuts: u32,
     /// Where it stands.
     pub state: PopState,
     /// The file it was stored as.

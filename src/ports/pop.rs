@@ -100,6 +100,8 @@ pub enum PopChange {
     Moved(Vec<Uid>),
     /// The server was asked to remove these, and took it.
     Asked(Vec<Uid>),
+    /// A session broke off while this one was on its way.
+    Cut(Uid),
     /// A message that is here has another key now: the number that was given for that goes.
     Rekeyed {
         /// The number of the message.
@@ -109,6 +111,8 @@ pub enum PopChange {
     },
     /// Nothing is known about these any more.
     Forget(Vec<Uid>),
+    /// The files are not where they were: what they are called means nothing any more.
+    Detached,
     /// Forgets what was removed on our word, and was not listed again since this time.
     Prune(i64),
 }

@@ -49,9 +49,9 @@ pub struct PopPolicy {
 
 /// The messages that need a hash of their header: they have no unique id, or share it.
 pub fn nameless(listing: &PopListing) -> Vec<u32> {
-    let uses = uses(listing);
+    let shared = shared(listing);
     let messages = listing.messages.iter();
-    messages.filter(|m| !is_unique(&uses, m.uidl.as_deref())).map(|m| m.number).collect()
+    messages.filter(|m| !is_unique(&shared, m.uidl.as_deref())).map(|m| m.number).collect()
 }
 
 /// Gives each message its key, in the order of the keys; messages that need a hash and have none are left
@@ -60,15 +60,12 @@ pub fn nameless(listing: &PopListing) -> Vec<u32> {
 /// Equal hashes are told apart by counting. Where a server gave unique ids that cannot be used, the key is
 /// good to know a message again, and for nothing else.
 pub fn named(listing: PopListing, hashes: &BTreeMap<u32, [u8; 32]>) -> Vec<Named> {
-    let shared: Vec<bool> = {
-        let uses = uses(&listing);
-        listing.messages.iter().map(|m| !is_unique(&uses, m.uidl.as_deref())).collect()
-    };
+    let shared = shared(&listing);
     let mut counted: BTreeMap<String, u32> = BTreeMap::new();
     let mut all = Vec::with_capacity(listing.messages.len());
-    for (message, is_shared) in listing.messages.into_iter().zip(shared) {
+    for message in listing.messages {
         let (number, octets) = (message.number, message.octets);
-        if let (false, Some(uidl)) = (is_shared, &message.uidl) {
+        if let Some(uidl) = message.uidl.filter(|uidl| is_unique(&shared, Some(uidl))) {
             all.push(Named { number, octets, key: format!("u{uidl}"), is_sure: true });
             continue;
         }
@@ -88,22 +85,23 @@ pub fn named(listing: PopListing, hashes: &BTreeMap<u32, [u8; 32]>) -> Vec<Named
     for one in &mut all {
         one.is_sure &= !one.key.starts_with('h') || is_alone(&one.key) == Some(&1);
     }
-    all.sort_by(|a, b| a.key.cmp(&b.key));
+    all.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     all
 }
 
-type Uses<'a> = BTreeMap<&'a str, u32>;
-
-fn uses(listing: &PopListing) -> Uses<'_> {
-    let mut uses = Uses::new();
-    for uidl in listing.messages.iter().filter_map(|m| m.uidl.as_deref()) {
-        *uses.entry(uidl).or_default() += 1;
-    }
-    uses
+/// The unique ids that more than one message has, in order.
+fn shared(listing: &PopListing) -> Vec<Box<str>> {
+    let mut all: Vec<&str> = listing.messages.iter().filter_map(|m| m.uidl.as_deref()).collect();
+    all.sort_unstable();
+    let pairs = all.iter().zip(all.iter().skip(1));
+    let mut shared: Vec<Box<str>> =
+        pairs.filter(|(one, next)| one == next).map(|(one, _)| Box::from(*one)).collect();
+    shared.dedup();
+    shared
 }
 
-fn is_unique(uses: &Uses<'_>, uidl: Option<&str>) -> bool {
-    uidl.is_some_and(|uidl| uses.get(uidl) == Some(&1))
+fn is_unique(shared: &[Box<str>], uidl: Option<&str>) -> bool {
+    uidl.is_some_and(|uidl| shared.binary_search_by(|s| (**s).cmp(uidl)).is_err())
 }
 
 /// Whether a key that was away and comes back means another message now: a server may give the unique id
@@ -195,6 +193,7 @@ mod tests {
             is_listed: true,
             is_moved: false,
             is_asked: false,
+            cuts: 0,
             state,
             base: None,
         }

@@ -41,11 +41,14 @@ fn what_is_not_built_yet_is_refused_and_not_ignored() {
     let server = scripted::server();
     let world = World::new();
     let table = scripted::imap_table(&server, "work");
-    let hooks = "[hooks]\nnew_mail = { command = [\"true\"] }\n";
-    world.configure(&format!("{}{table}{hooks}", world.account("work")));
+    let oauth = "[account.work]\naddress = \"a@b.example\"\noauth = { client_id = \"x\" }\n";
+    world.configure(&format!("{oauth}{table}"));
     let ran = world.run(&["sync"]);
     assert_eq!(ran.code, 78, "{ran:?}");
-    assert!(ran.stderr.contains("hooks") && ran.stderr.contains("not supported yet"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("client_id") && ran.stderr.contains("not supported yet"),
+        "{ran:?}"
+    );
     assert!(server.commands().is_empty());
 }
 

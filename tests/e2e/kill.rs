@@ -112,7 +112,7 @@ pub(crate) fn seeded() -> (u64, Rng) {
 }
 
 /// Kills a sync after this time; whether it was still running.
-fn killed_after(world: &World, moment: Duration) -> bool {
+pub(crate) fn killed_after(world: &World, moment: Duration) -> bool {
     let mut command = tied(Path::new(BINARY));
     command.arg("sync");
     world.surround(&mut command);

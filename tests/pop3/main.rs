@@ -9,5 +9,6 @@
 mod listing;
 mod login;
 mod passes;
+mod running;
 mod transfer;
 mod world;

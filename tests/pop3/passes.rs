@@ -121,6 +121,26 @@ async fn cut_anywhere_each_message_comes_once_and_none_is_lost() {
 }
 
 #[tokio::test]
+async fn a_message_that_ends_each_session_stops_no_other() {
+    let (server, home) = (filled(&[], 5), Home::new());
+    server.script(Rule::pop3("RETR").containing("RETR 2").then(Action::CutAt(10)));
+    // The others come with the second session, for this one is asked for last then.
+    for n in [1, 4] {
+        assert!(home.pass(&server, REMOVE).await.error.is_some());
+        assert_eq!(home.here().len(), n);
+    }
+    assert!(home.pass(&server, REMOVE).await.error.is_some());
+    let db = rusqlite::Connection::open(home.ledger_file()).unwrap();
+    db.execute("UPDATE msg SET next_try = next_try + 600 WHERE st = 'failed'", []).unwrap();
+    let done = home.good(&server, REMOVE).await;
+    assert_eq!((done.deleted_remote, there(&server), home.here().len()), (4, 1, 4));
+    server.clear_script();
+    db.execute("UPDATE msg SET next_try = 0 WHERE st = 'failed'", []).unwrap();
+    home.good(&server, REMOVE).await;
+    assert_eq!((there(&server), home.here()), (0, all(5)));
+}
+
+#[tokio::test]
 async fn shared_unique_ids_are_told_apart_and_remove_nothing() {
     let (server, home) = (filled(&[], 4), Home::new());
     server.script(Rule::pop3("UIDL").then(Action::rewrite("id00000003", "id00000002")));
@@ -332,6 +352,12 @@ async fn what_is_too_large_stays_is_listed_and_comes_when_it_is_wanted() {
     let done = counters(&limited().once(&[]).await);
     assert_eq!((done.downloaded, done.skipped, there(&server)), (2, 1, 1));
     assert_eq!(counters(&limited().once(&[]).await).skipped, 1);
+    // A listing that does not add up makes nobody forget it.
+    for (command, answer) in [("STAT", "+OK 1 1\r\n"), ("LIST", "+OK\r\n.\r\n")] {
+        server.script(Rule::pop3(command).then(Action::reply(answer)));
+    }
+    counters(&limited().once(&[]).await);
+    server.clear_script();
     let ledger = SqliteLedger::open(&home.ledger_file(), |_| Duration::ZERO).unwrap();
     let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
     let skipped = ledger.skipped(row.id).unwrap();
@@ -341,6 +367,59 @@ async fn what_is_too_large_stays_is_listed_and_comes_when_it_is_wanted() {
     ledger.apply(row.id, &[postrider::ports::ledger::Change::Limit(want)]).unwrap();
     let done = counters(&limited().once(&[]).await);
     assert_eq!((done.downloaded, done.skipped, there(&server)), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_mailbox_that_is_not_there_is_missing_and_was_not_moved_away() {
+    let (server, home) = (filled(&[], 5), Home::new());
+    home.good(&server, Leave::UntilMoved).await;
+    let aside = home.dir.path().join("aside");
+    std::fs::rename(home.mailbox(), &aside).unwrap();
+    let error = home.pass(&server, Leave::UntilMoved).await.error.unwrap();
+    assert!(
+        error.code == "LocalIo" && error.text.contains("bring the directory back"),
+        "{error:?}"
+    );
+    assert_eq!(there(&server), 5);
+    std::fs::rename(aside, home.mailbox()).unwrap();
+    assert_eq!(home.good(&server, Leave::UntilMoved).await.deleted_remote, 0);
+    // Where it does not matter for the server it is made anew, and nothing comes again.
+    std::fs::remove_dir_all(home.mailbox()).unwrap();
+    assert_eq!(home.good(&server, Leave::Forever).await.downloaded, 0);
+    assert_eq!(there(&server), 5);
+}
+
+#[tokio::test]
+async fn another_mailbox_in_the_configuration_is_for_what_comes_from_now_on() {
+    let (server, home) = (filled(&[], 12), Home::new());
+    home.good(&server, Leave::UntilMoved).await;
+    append(&server, 13..=13);
+    let mut worker = home.worker_into(&server, Leave::UntilMoved, "Post");
+    let report = worker.once(&[]).await;
+    let post = report.mailboxes[&MailboxName("Post".to_owned())];
+    assert_eq!((post.downloaded, post.deleted_remote, post.held), (1, 0, 0), "{report:?}");
+    assert_eq!((there(&server), home.here()), (13, all(12)));
+}
+
+#[tokio::test]
+async fn a_ledger_of_pop3_is_none_of_imap_and_the_other_way_round() {
+    let (server, home) = (filled(&[], 5), Home::new());
+    home.good(&server, Leave::Forever).await;
+    // As for an account that goes on with IMAP: no number is a UID, and every file is known.
+    let ledger = SqliteLedger::open(&home.ledger_file(), |_| Duration::ZERO).unwrap();
+    ledger.leave_pop().unwrap();
+    let row = ledger.mailbox(&MailboxName::inbox()).unwrap();
+    let (mut n_uids, mut n_files) = (0, 0);
+    let count = &mut |row: postrider::model::view::BaseRow| {
+        n_uids += usize::from(row.uid.is_some());
+        n_files += usize::from(row.base.is_some());
+    };
+    ledger.each(row.id, count).unwrap();
+    assert_eq!((row.cursor, n_uids, n_files), (None, 0, 5));
+    drop(ledger);
+    // And back: the bytes are compared.
+    home.good(&server, Leave::Forever).await;
+    assert_eq!(home.here(), all(5));
 }
 
 #[tokio::test]

@@ -131,7 +131,16 @@ impl Home {
         leave: Leave,
         change: impl FnOnce(&mut Account),
     ) -> Worker {
-        let pop = settings(server, leave);
+        self.make(settings(server, leave), change)
+    }
+
+    /// A worker whose mail comes into another mailbox.
+    pub(crate) fn worker_into(&self, server: &MailServer, leave: Leave, mailbox: &str) -> Worker {
+        let mailbox = MailboxName(mailbox.to_owned());
+        self.make(PopSettings { mailbox, ..settings(server, leave) }, |_| {})
+    }
+
+    fn make(&self, pop: PopSettings, change: impl FnOnce(&mut Account)) -> Worker {
         let mut account = account(self.dir.path(), pop.clone());
         change(&mut account);
         let week = Duration::from_secs(7 * 86_400);

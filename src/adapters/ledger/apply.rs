@@ -270,7 +270,7 @@ fn plan_append(tx: &Transaction<'_>, mailbox: MailboxId, append: &PendingAppend)
 
 /// UIDVALIDITY changed: every UID is void. What is in the Maildir stays known as local only, so
 /// that it is neither deleted nor taken for new mail.
-fn void(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
+pub(super) fn void(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
     tx.execute("DELETE FROM msg WHERE mailbox = ?1 AND base IS NULL", [mailbox])?;
     tx.execute(
         "UPDATE msg SET uid = NULL, st = 'orphan' WHERE mailbox = ?1 AND st <> 'landing'",

@@ -5,7 +5,7 @@
 
 use rusqlite::{OptionalExtension as _, Result, Row, Transaction, params};
 
-use super::apply::run;
+use super::apply::{run, void};
 use super::{SqliteLedger, now_seconds};
 use crate::model::failure::Failure;
 use crate::model::ids::{Base, Uid};
@@ -57,6 +57,30 @@ impl PopLedger for SqliteLedger {
     }
 }
 
+impl SqliteLedger {
+    /// Makes a ledger that POP3 wrote one that IMAP can begin with: the numbers that it gave are no UIDs.
+    /// What is in the Maildir stays known, and is paired with the server by evidence.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn leave_pop(&self) -> std::result::Result<(), Failure> {
+        let mut db = self.db();
+        let mut leave = || -> Result<()> {
+            let tx = db.transaction()?;
+            let mailboxes = tx
+                .prepare("SELECT DISTINCT mailbox FROM pop")?
+                .query_map([], |row| row.get::<_, MailboxId>(0))?
+                .collect::<Result<Vec<_>>>()?;
+            for mailbox in mailboxes {
+                void(&tx, mailbox)?;
+            }
+            tx.execute("DELETE FROM pop", [])?;
+            tx.commit()
+        };
+        leave().map_err(|e| self.classify("write the ledger", &e))
+    }
+}
+
 fn known(row: &Row<'_>, due: i64) -> Result<Option<PopKnown>> {
     let Some(uid) = Uid::new(row.get(0)?) else { return Ok(None) };
     let octets: i64 = row.get(2)?;
@@ -76,6 +100,7 @@ fn known(row: &Row<'_>, due: i64) -> Result<Option<PopKnown>> {
         is_listed: row.get::<_, i64>(4)? == 0,
         is_moved: row.get(5)?,
         is_asked: row.get(6)?,
+        cuts: row.get(10)?,
         state,
         base: row.get::<_, Option<String>>(9)?.map(Base),
     }))
@@ -100,10 +125,15 @@ pub(super) fn apply(tx: &Transaction<'_>, mailbox: MailboxId, change: &PopChange
         PopChange::Unlisted(uids, at) => each_at(&set("gone = max(?3, 1)"), uids, *at),
         PopChange::Moved(uids) => each(&set("moved = 1"), uids),
         PopChange::Asked(uids) => each(&set("asked = 1"), uids),
+        PopChange::Cut(uid) => each(&set("cuts = cuts + 1"), &[*uid]),
         PopChange::Rekeyed { known, stand_in } => rekey(tx, mailbox, *known, *stand_in),
         PopChange::Forget(uids) => {
             each("DELETE FROM msg WHERE mailbox = ?1 AND uid = ?2", uids)?;
             each("DELETE FROM pop WHERE mailbox = ?1 AND uid = ?2", uids)
+        }
+        PopChange::Detached => {
+            let sql = "UPDATE msg SET base = NULL WHERE mailbox = ?1 AND uid IS NOT NULL";
+            run(tx, sql, [mailbox])
         }
         PopChange::Prune(before) => {
             run(tx, PRUNE_MESSAGES, params![mailbox, before])?;
@@ -133,7 +163,7 @@ fn rekey(tx: &Transaction<'_>, mailbox: MailboxId, known: Uid, stand_in: Uid) ->
 
 const EACH: &str =
     "SELECT p.uid, p.key, p.octets, p.at, p.gone, p.moved, p.asked, m.st, m.next_try,
-    m.base FROM pop p LEFT JOIN msg m ON m.mailbox = p.mailbox AND m.uid = p.uid
+    m.base, p.cuts FROM pop p LEFT JOIN msg m ON m.mailbox = p.mailbox AND m.uid = p.uid
     WHERE p.mailbox = ?1 ORDER BY p.key";
 
 const NEXT: &str = "SELECT 1 + max(

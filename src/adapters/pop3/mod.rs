@@ -67,11 +67,10 @@ impl PopDrop for Pop3Drop {
     }
 
     async fn heads(&mut self, numbers: &[u32]) -> Result<Vec<Option<[u8; 32]>>, Failure> {
-        let lines: Vec<String> = numbers.iter().map(|n| format!("TOP {n} 0")).collect();
-        let mut hashes = Vec::with_capacity(lines.len());
+        let mut hashes = Vec::with_capacity(numbers.len());
         let mut sent = 0;
-        for at in 0..lines.len() {
-            self.send_ahead(&lines, at, &mut sent, "TOP").await?;
+        for at in 0..numbers.len() {
+            self.send_ahead(numbers, at, &mut sent, |n| format!("TOP {n} 0")).await?;
             let status = self.wire.status("TOP").await?;
             hashes.push(if status.is_ok { Some(self.head(&status).await?) } else { None });
         }
@@ -83,10 +82,9 @@ impl PopDrop for Pop3Drop {
         wanted: &[PopWanted],
         sink: &mut S,
     ) -> Result<(), Failure> {
-        let lines: Vec<String> = wanted.iter().map(|w| format!("RETR {}", w.number)).collect();
-        let (mut sent, mut n_refused) = (0, 0);
-        for (at, wanted) in wanted.iter().enumerate() {
-            self.send_ahead(&lines, at, &mut sent, "RETR").await?;
+        let (all, mut sent, mut n_refused) = (wanted, 0, 0);
+        for (at, wanted) in all.iter().enumerate() {
+            self.send_ahead(all, at, &mut sent, |w| format!("RETR {}", w.number)).await?;
             let status = self.wire.status("RETR").await?;
             if status.is_ok {
                 n_refused = 0;
@@ -106,11 +104,10 @@ impl PopDrop for Pop3Drop {
     }
 
     async fn remove(&mut self, numbers: &[u32]) -> Result<Vec<bool>, Failure> {
-        let lines: Vec<String> = numbers.iter().map(|n| format!("DELE {n}")).collect();
-        let mut taken = Vec::with_capacity(lines.len());
+        let mut taken = Vec::with_capacity(numbers.len());
         let mut sent = 0;
-        for at in 0..lines.len() {
-            self.send_ahead(&lines, at, &mut sent, "DELE").await?;
+        for at in 0..numbers.len() {
+            self.send_ahead(numbers, at, &mut sent, |n| format!("DELE {n}")).await?;
             taken.push(self.wire.status("DELE").await?.is_ok);
         }
         Ok(taken)
@@ -129,27 +126,27 @@ impl PopDrop for Pop3Drop {
 
 impl Pop3Drop {
     /// Sends the command `at`, and those after it that may wait on the wire.
-    async fn send_ahead(
+    async fn send_ahead<T>(
         &mut self,
-        lines: &[String],
+        all: &[T],
         at: usize,
         sent: &mut usize,
-        phase: &str,
+        command: impl Fn(&T) -> String,
     ) -> Result<(), Failure> {
         // Few and large writes: the window is filled again once half of it was answered.
         let window = if self.offers.pipelining { WINDOW } else { 1 };
         if *sent > at.saturating_add(window / 2) {
             return Ok(());
         }
-        let end = at.saturating_add(window).min(lines.len());
+        let end = at.saturating_add(window).min(all.len());
         if *sent >= end {
             return Ok(());
         }
-        for line in lines.get(*sent..end).unwrap_or_default() {
-            self.wire.queue(line);
+        for one in all.get(*sent..end).unwrap_or_default() {
+            self.wire.queue(&command(one));
         }
         *sent = end;
-        self.wire.flush(phase).await
+        self.wire.flush("commands").await
     }
 
     /// Receives a message: small ones whole, larger ones in pieces.

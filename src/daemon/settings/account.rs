@@ -47,7 +47,8 @@ pub(super) fn account<'a>(
     let login = Login { user: sending_user(&login, own), ..login };
     let imap = imap_table.zip(imap_server).map(|(t, s)| imap(t, &s, &login, &table.spot));
     let pop3 = pop_table.zip(pop_server).map(|(t, s)| pop(t, &s, &login, imap.is_some(), &table));
-    let outgoing = Outgoing { shared, login: &login, preset, around };
+    let has_imap = imap.is_some();
+    let outgoing = Outgoing { shared, login: &login, preset, has_imap, around };
     let smtp = match table.take("smtp") {
         Some(value) => outgoing.smtp(&value, &table.spot),
         None => bare("smtp").map(|own| outgoing.own_server(own, &table.spot)),
@@ -146,6 +147,8 @@ struct Outgoing<'a, 'b> {
     shared: &'b Shared<'a>,
     login: &'b Login,
     preset: Option<&'static Preset>,
+    /// Without it the server's own copy never comes here.
+    has_imap: bool,
     around: &'b Surroundings,
 }
 
@@ -172,7 +175,7 @@ impl<'a> Outgoing<'a, '_> {
     }
 
     fn complete(&self, server: &Server<'_>, account: &Spot<'_>) -> SmtpSettings {
-        let files_sent = self.preset.is_some_and(|preset| preset.files_sent);
+        let files_sent = self.has_imap && self.preset.is_some_and(|preset| preset.files_sent);
         let is_filed = server.sent_copy == SentCopy::Auto && server.is_preset && files_sent;
         let sent_copy = if is_filed { SentCopy::Server } else { server.sent_copy };
         SmtpSettings { endpoint: server.endpoint(Protocol::Smtp, self.login, account), sent_copy }

@@ -309,6 +309,13 @@ fn pop3_has_the_defaults_of_the_product_page_and_each_policy() {
     assert_eq!(plain.endpoint.user, "recent:me@gmail.com");
     let limits = home("[account.home.sync]\nmax_size = '10MiB'\nmax_age = 'none'\n").sync.limits;
     assert_eq!(limits, Limits { max_size: Some(10 << 20), ..Limits::default() });
+    // The copy that Gmail files by itself never comes here, so that one is made.
+    let gmail = good(
+        "[account.g]\naddress = \"me@gmail.com\"\npassword = { command = [\"p\"] }\npop3 = {}\nsmtp = {}\n",
+    );
+    let gmail = gmail.accounts[&AccountName("g".to_owned())].clone();
+    assert_eq!(gmail.pop3.unwrap().endpoint.host, "pop.gmail.com");
+    assert_eq!(gmail.smtp.unwrap().sent_copy, SentCopy::Auto);
     // Where mail is sent with the same login, Gmail's word for what to list is no part of it.
     let smtp = "user = 'recent:me@gmail.com'\n[account.home.smtp]\nhost = 'smtp.gmail.com'\n";
     assert_eq!(home(smtp).smtp.unwrap().endpoint.user, "me@gmail.com");

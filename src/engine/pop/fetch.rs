@@ -11,9 +11,10 @@ use crate::engine::offload::offload;
 use crate::engine::progress::on_batch;
 use crate::engine::sight::seconds_now;
 use crate::model::account::Leave;
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, Kind};
 use crate::model::flags::{Flag, Flags};
 use crate::model::ids::{Base, Uid, UidValidity};
+use crate::model::pop::PopState;
 use crate::model::status::{Counters, MailboxStatus, Push};
 use crate::model::view::{Cursor, Fingerprint};
 use crate::ports::ledger::{Change, MailboxId, MailboxRow};
@@ -60,6 +61,42 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         counters.downloaded = counters.downloaded.saturating_add(done.n_done);
         counters.failed = counters.failed.saturating_add(done.n_failed);
         result
+    }
+
+    /// Remembers which message was on its way when a session broke off; one that did it too often counts
+    /// as failed, and waits, so that the others get their turn.
+    pub(super) async fn suspect(
+        &self,
+        id: MailboxId,
+        wanted: Vec<PopWanted>,
+        failure: &Failure,
+    ) -> Result<(), Failure> {
+        if !matches!(failure.kind, Kind::Offline | Kind::Timeout | Kind::Protocol) {
+            return Ok(());
+        }
+        let (ledger, reason) = (Arc::clone(&self.ledger), failure.to_string());
+        offload(move || {
+            let mut open = BTreeMap::new();
+            ledger.pop_each(id, &mut |known| {
+                if known.state != PopState::Stored {
+                    open.insert(known.uid, (known.state, known.cuts));
+                }
+            })?;
+            // They come in order, so that the first that is not here was on its way.
+            let Some(uid) = wanted.iter().map(|w| w.uid).find(|uid| open.contains_key(uid)) else {
+                return Ok(());
+            };
+            let (state, cuts) = open.get(&uid).copied().unwrap_or((PopState::Waiting, 0));
+            if state == PopState::Waiting {
+                return Ok(());
+            }
+            let mut changes = vec![Change::Pop(PopChange::Cut(uid))];
+            if cuts.saturating_add(1) >= CUTS_MAX {
+                changes.push(Change::Failed { uid: Some(uid), base: None, reason });
+            }
+            ledger.apply(id, &changes)
+        })
+        .await
     }
 
     /// Recognises messages that are here: of a ledger that was lost, or of a server that gives them other
@@ -111,7 +148,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
         let (mailbox, is_dry) = (self.pop.mailbox.clone(), self.is_dry);
         let is_first = !std::mem::replace(&mut self.is_counted, true);
-        let (before, seen) = (row.stamp, row.cursor);
+        let (before, is_known) = (row.stamp, row.cursor == Some(COMPLETE));
         // What left since it was looked for must be looked for again.
         let (looked, must_look) = (self.looked, self.pop.leave == Leave::UntilMoved);
         let (numbers, row) = offload(move || {
@@ -130,7 +167,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             }
             still = still.filter(|still| !must_look || looked == Some(*still));
             let id = ledger.mailbox(&mailbox)?.id;
-            if is_whole && !is_first && (seen.is_none() || still != before) {
+            if is_whole && !is_first && (!is_known || still != before) {
                 changes.push(Change::Cursor(Some(COMPLETE), still));
             }
             changes.push(Change::Pop(PopChange::Prune(seconds_now().saturating_sub(PRUNE_AFTER))));
@@ -166,11 +203,13 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
 }
 
 /// A maildrop has no state of its own to come back to: that a pass was complete is all there is to say.
-const COMPLETE: Cursor = Cursor {
+pub(super) const COMPLETE: Cursor = Cursor {
     uidvalidity: UidValidity(std::num::NonZeroU32::MIN),
     uidnext: 0,
     modseq: crate::model::ids::ModSeq(0),
     exists: 0,
 };
+/// A message that ended so many sessions is set aside.
+const CUTS_MAX: u32 = 3;
 /// How long it is remembered what was removed on our word, in seconds.
 const PRUNE_AFTER: i64 = 30 * 86_400;

@@ -63,7 +63,9 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
     pub(super) async fn has_moved(&mut self) -> Result<bool, Failure> {
         let (ledger, mailbox) = (Arc::clone(&self.ledger), self.pop.mailbox.clone());
         let row = offload(move || ledger.mailbox(&mailbox)).await?;
-        Ok(!self.is_untouched(&row).await? && !self.look(&row).await?.missing.is_empty())
+        // What is held back waits for a word, not for another look.
+        Ok(!self.is_untouched(&row).await?
+            && count(self.look(&row).await?.missing.len()) > row.held)
     }
 
     async fn is_untouched(&self, row: &MailboxRow) -> Result<bool, Failure> {

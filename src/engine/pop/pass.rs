@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::fetch::COMPLETE;
 use super::sort::{Shown, Sorted, may_remove, sort};
 use crate::engine::board::{Board, micros_now};
 use crate::engine::execute::count;
@@ -95,6 +96,8 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
 
     /// One complete pass. No targets means all there is, which is one mailbox.
     pub async fn once(&mut self, targets: &[MailboxName]) -> AccountReport {
+        // Nobody looks at the board.
+        self.is_counted = true;
         self.pass(targets).await.report
     }
 
@@ -170,7 +173,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
     /// Makes sure of the Maildir, and settles what a crash left.
     async fn prepare(&mut self) -> Result<MailboxRow, Failure> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
-        let (mailbox, is_dry) = (self.pop.mailbox.clone(), self.is_dry);
+        let (mailbox, is_dry, leave) = (self.pop.mailbox.clone(), self.is_dry, self.pop.leave);
         let sweeps = !is_dry && self.swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY);
         if sweeps {
             self.swept = Some(Instant::now());
@@ -197,7 +200,8 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
                 local.set_epoch(epoch)?;
                 ledger.set_epoch(epoch)?;
             }
-            local.create(&mailbox)?;
+            follow_setting(&*local, &*ledger, &mailbox)?;
+            make_sure(&*local, &ledger.mailbox(&mailbox)?, leave)?;
             Ok((ledger.mailbox(&mailbox)?, epoch.is_some()))
         })
         .await?;
@@ -227,18 +231,17 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             drop(maildrop.quit().await);
             return Ok(());
         }
-        let Sorted { fetch, changes, is_renamed, .. } = sorted;
-        self.apply(row.id, changes).await?;
-        if is_renamed {
-            // Until a pass was complete, bytes are compared before anything counts as new.
-            self.apply(row.id, vec![Change::Cursor(None, None)]).await?;
+        let Sorted { fetch, is_renamed, .. } = sorted;
+        let adopts = row.cursor != Some(COMPLETE) || is_renamed;
+        // The listing stays only where it is needed again.
+        let shown = Some(shown).filter(|shown| may_remove(self.pop.leave) && shown.is_sound);
+        if let Err(failure) = self.fetch(&mut maildrop, row.id, &fetch, adopts, counters).await {
+            self.suspect(row.id, fetch, &failure).await?;
+            return Err(failure);
         }
-        let adopts = row.cursor.is_none() || is_renamed;
-        self.fetch(&mut maildrop, row.id, &fetch, adopts, counters).await?;
-        let goes = if may_remove(self.pop.leave) && shown.is_sound {
-            self.sorted(row.id, &shown).await?.remove
-        } else {
-            Vec::new()
+        let goes = match &shown {
+            Some(shown) => self.sorted(row.id, shown).await?.remove,
+            None => Vec::new(),
         };
         if goes.is_empty() {
             // All is done: how the server takes leave changes nothing.
@@ -294,7 +297,8 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             octets_max: self.account.sync.limits.max_size,
             now: seconds_now(),
         };
-        offload(move || sort(&*ledger, id, &shown, &policy)).await
+        let is_dry = self.is_dry;
+        offload(move || sort((&*ledger, id), &shown, &policy, is_dry)).await
     }
 
     fn foretell(&self, sorted: &Sorted, counters: &mut Counters) {
@@ -348,6 +352,41 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         })
         .await
     }
+}
+
+/// Makes the mailbox where it is not there. One that was there is missing, not empty, where its file system
+/// is not mounted, or where its absence would mean that mail goes from the server.
+fn make_sure<L: Local>(local: &L, row: &MailboxRow, leave: Leave) -> Result<(), Failure> {
+    if local.mailboxes()?.contains(&row.name) {
+        return Ok(());
+    }
+    let is_unmounted = local.stamp(&row.name).is_ok();
+    if row.cursor == Some(COMPLETE) && (is_unmounted || leave == Leave::UntilMoved) {
+        let what = format!("open mailbox {:?}", row.name.as_str());
+        return Err(Failure::new(Scope::Account, Remedy::Later, Kind::StoreMissing, what)
+            .at(local.path(&row.name).display().to_string())
+            .cure("bring the directory back; nothing is deleted on the server meanwhile"));
+    }
+    local.create(&row.name)
+}
+
+/// What is known of the maildrop goes with the setting that says where its mail comes into.
+fn follow_setting<L: Local, G: PopLedger>(
+    local: &L,
+    ledger: &G,
+    mailbox: &MailboxName,
+) -> Result<(), Failure> {
+    let is_pop = |row: &MailboxRow| row.cursor == Some(COMPLETE);
+    let rows = ledger.mailboxes()?;
+    if rows.iter().any(|row| row.name == *mailbox && is_pop(row)) {
+        return Ok(());
+    }
+    let Some(before) = rows.into_iter().find(|row| row.name != *mailbox && is_pop(row)) else {
+        return Ok(());
+    };
+    local.create(mailbox)?;
+    ledger.apply(before.id, &[Change::Pop(PopChange::Detached)])?;
+    ledger.rename(before.id, mailbox)
 }
 
 /// Sessions of one pass. Each but the last brought something.

@@ -1,5 +1,7 @@
 //! Holds what a session lists against what is known: what comes, what stays, what goes. Floor 4.
 
+use std::collections::BTreeMap;
+
 use crate::model::account::Leave;
 use crate::model::failure::Failure;
 use crate::model::ids::Uid;
@@ -19,8 +21,6 @@ pub(super) struct Sorted {
     pub(super) remove: Vec<(u32, Uid)>,
     /// Messages that stay there because of a limit.
     pub(super) n_skipped: u32,
-    /// What the ledger learns before anything is fetched.
-    pub(super) changes: Vec<Change>,
     /// Whether none of the messages that were there the last time is there now, and there are others:
     /// the server may have named them anew.
     pub(super) is_renamed: bool,
@@ -38,30 +38,36 @@ pub(super) struct Shown {
 struct Sorter<'a> {
     policy: &'a PopPolicy,
     sorted: Sorted,
+    skips: Vec<Change>,
     fresh: Vec<&'a Named>,
     begun: Vec<Uid>,
     listed: Vec<Uid>,
     unlisted: Vec<Uid>,
     forgotten: Vec<Uid>,
     n_met: usize,
+    /// Messages that ended sessions, and how many.
+    cuts: BTreeMap<Uid, u32>,
 }
 
-/// Sorts the messages of a session.
+/// Sorts the messages of a session, and records their keys, in pieces: what a dry run does not.
 pub(super) fn sort<G: PopLedger>(
-    ledger: &G,
-    id: MailboxId,
+    (ledger, id): (&G, MailboxId),
     shown: &Shown,
     policy: &PopPolicy,
+    is_dry: bool,
 ) -> Result<Sorted, Failure> {
+    let record = |changes: &[Change]| if is_dry { Ok(()) } else { ledger.apply(id, changes) };
     let mut sorter = Sorter {
         policy,
         sorted: Sorted::default(),
+        skips: Vec::new(),
         fresh: Vec::new(),
         begun: Vec::new(),
         listed: Vec::new(),
         unlisted: Vec::new(),
         forgotten: Vec::new(),
         n_met: 0,
+        cuts: BTreeMap::new(),
     };
     let mut named = shown.named.iter().peekable();
     ledger.pop_each(id, &mut |known| {
@@ -75,8 +81,17 @@ pub(super) fn sort<G: PopLedger>(
         }
     })?;
     sorter.fresh.extend(named);
-    let next = ledger.pop_next(id)?;
-    Ok(sorter.finish(next))
+    record(&sorter.about_known())?;
+    let mut fresh = std::mem::take(&mut sorter.fresh);
+    fresh.sort_unstable_by_key(|message| message.number);
+    let mut next = ledger.pop_next(id)?;
+    for some in fresh.chunks(RECORDED_TOGETHER) {
+        record(&sorter.about_fresh(some, &mut next))?;
+    }
+    // What ended a session comes last: it stops no other.
+    let Sorter { sorted, cuts, .. } = &mut sorter;
+    sorted.fetch.sort_unstable_by_key(|w| (cuts.get(&w.uid).copied().unwrap_or(0), w.number));
+    Ok(sorter.sorted)
 }
 
 impl<'a> Sorter<'a> {
@@ -94,6 +109,9 @@ impl<'a> Sorter<'a> {
         let verdict = decide(self.policy, message, Some(known));
         if verdict == Verdict::Fetch {
             self.begun.push(known.uid);
+            if known.cuts > 0 {
+                self.cuts.insert(known.uid, known.cuts);
+            }
         }
         if verdict != Verdict::Skip || known.state == PopState::Named {
             self.act(message, known.uid, verdict);
@@ -120,37 +138,47 @@ impl<'a> Sorter<'a> {
                 let size = Some(u32::try_from(octets).unwrap_or(u32::MAX));
                 let message = RemoteMessage { uid, flags: None, size, date: None };
                 let skip = LimitChange::Skip(message, Skip::Size.key());
-                self.sorted.changes.push(Change::Limit(skip));
+                self.skips.push(Change::Limit(skip));
             }
             Verdict::Remove => self.sorted.remove.push((number, uid)),
             Verdict::Wait | Verdict::Keep => {}
         }
     }
 
-    fn finish(mut self, mut next: u32) -> Sorted {
-        let (at, fresh) = (self.policy.now, std::mem::take(&mut self.fresh));
+    /// What the ledger learns about messages that are known.
+    fn about_known(&mut self) -> Vec<Change> {
+        let at = self.policy.now;
+        self.sorted.is_renamed =
+            self.n_met == 0 && !self.fresh.is_empty() && self.unlisted.len() >= RENAMED_MIN;
         let mut pop = vec![
-            PopChange::Forget(self.forgotten.clone()),
-            PopChange::Listed(self.listed.clone()),
-            PopChange::Unlisted(self.unlisted.clone(), at),
-            PopChange::Begun(self.begun.clone(), at),
+            PopChange::Forget(std::mem::take(&mut self.forgotten)),
+            PopChange::Listed(std::mem::take(&mut self.listed)),
+            PopChange::Unlisted(std::mem::take(&mut self.unlisted), at),
+            PopChange::Begun(std::mem::take(&mut self.begun), at),
         ];
         pop.retain(|change| !is_empty(change));
-        self.sorted.changes.extend(pop.into_iter().map(Change::Pop));
-        self.sorted.is_renamed =
-            self.n_met == 0 && !fresh.is_empty() && self.unlisted.len() >= RENAMED_MIN;
-        let mut fresh = fresh;
-        fresh.sort_by_key(|message| message.number);
+        let mut changes: Vec<Change> = pop.into_iter().map(Change::Pop).collect();
+        if self.sorted.is_renamed {
+            // Until a pass was complete, bytes are compared before anything counts as new.
+            changes.push(Change::Cursor(None, None));
+        }
+        changes.append(&mut self.skips);
+        changes
+    }
+
+    /// What it learns about messages that are new.
+    fn about_fresh(&mut self, fresh: &[&Named], next: &mut u32) -> Vec<Change> {
+        let mut changes = Vec::with_capacity(fresh.len());
         for message in fresh {
-            let Some(uid) = Uid::new(next) else { break };
-            next = next.saturating_add(1);
-            let (key, octets) = (message.key.clone(), message.octets);
-            self.sorted.changes.push(Change::Pop(PopChange::Known { uid, key, octets, at }));
+            let Some(uid) = Uid::new(*next) else { break };
+            *next = next.saturating_add(1);
+            let (key, octets, at) = (message.key.clone(), message.octets, self.policy.now);
+            changes.push(Change::Pop(PopChange::Known { uid, key, octets, at }));
             let verdict = decide(self.policy, message, None);
             self.act(message, uid, verdict);
+            changes.append(&mut self.skips);
         }
-        self.sorted.fetch.sort_by_key(|wanted| wanted.number);
-        self.sorted
+        changes
     }
 }
 
@@ -162,7 +190,11 @@ fn is_empty(change: &PopChange) -> bool {
         | PopChange::Begun(uids, _)
         | PopChange::Moved(uids)
         | PopChange::Asked(uids) => uids.is_empty(),
-        PopChange::Known { .. } | PopChange::Rekeyed { .. } | PopChange::Prune(_) => false,
+        PopChange::Known { .. }
+        | PopChange::Cut(_)
+        | PopChange::Rekeyed { .. }
+        | PopChange::Detached
+        | PopChange::Prune(_) => false,
     }
 }
 
@@ -174,5 +206,7 @@ pub(super) fn may_remove(leave: Leave) -> bool {
     }
 }
 
+/// Keys that are recorded in one transaction.
+const RECORDED_TOGETHER: usize = 5000;
 /// Fewer messages than this can be gone at once for other reasons.
 const RENAMED_MIN: usize = 10;
