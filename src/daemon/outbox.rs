@@ -78,11 +78,7 @@ impl OutboxTask {
         let setup = RelaySetup::new(settings, micros_now, || fastrand::u32(0..=1000));
         let ports = (dir, ledger, SmtpRelay::new(endpoints.collect()), sent);
         let relay = Relay::new(ports, setup, links);
-        let join = tokio::spawn(async move {
-            if let Err(failure) = relay.run().await {
-                tracing::error!(%failure, "the outbox stopped");
-            }
-        });
+        let join = tokio::spawn(relay.run());
         Ok(Self { requests, stop, join, helpers, _watch: watching })
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::model::account::OnUncertain;
 pub use crate::model::address::Address;
+pub use crate::model::dsn::Dsn;
 use crate::model::failure::{Failure, server_words};
 use crate::model::ids::{AccountName, OutboxId};
 use crate::model::status::Micros;

@@ -10,4 +10,6 @@ pub mod names;
 pub mod pair;
 pub mod plan;
 pub mod relay;
+pub mod report;
 pub mod schedule;
+pub mod senders;

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::model::account::{Mechanism, SecretSource, Tls};
-use crate::model::outbox::{Address, Envelope, Verdict};
+use crate::model::outbox::{Address, Dsn, Envelope, Verdict};
 
 /// How the peer differs from a server that takes everything.
 #[derive(Clone, Default)]
@@ -144,7 +144,14 @@ fn bench(endpoint: Endpoint, body: &[u8], recipients: &[&str]) -> Bench {
         sender: Some(address("me@example.com")),
         recipients: recipients.iter().map(|to| address(to)).collect(),
     };
-    let job = Job { account: account.clone(), path, skip: Vec::new(), envelope };
+    let job = Job {
+        account: account.clone(),
+        path,
+        skip: Vec::new(),
+        envelope,
+        dsn: Dsn::default(),
+        utf8_header: false,
+    };
     Bench { _dir: dir, relay: SmtpRelay::new(BTreeMap::from([(account, endpoint)])), job }
 }
 
