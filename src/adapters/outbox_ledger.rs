@@ -12,12 +12,9 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::model::account::OnUncertain;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{
-    Address, CopyState, Item, Phase, Reason, Recipient, RecipientState, Submitted,
-};
+use crate::model::outbox::{Address, Item, Submitted};
 use crate::model::status::Micros;
 use crate::ports::outbox::OutboxLedger;
 
@@ -334,6 +331,8 @@ const ITEMS: &str = "SELECT * FROM item ORDER BY queued_at, id";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::account::OnUncertain;
+    use crate::model::outbox::{Phase, Reason, Recipient, RecipientState};
 
     fn item() -> Item {
         let mut item = Item::claimed(OutboxId("i".to_owned()), 5);

@@ -1,6 +1,7 @@
 //! `postrider outbox`: the queue, through the daemon; without one, looking works from the ledger.
 //! Beside floor 5.
 
+mod edit;
 mod entry;
 
 use std::path::Path;
@@ -40,6 +41,11 @@ enum Action {
     Hold(Ids),
     /// Send what is held or delayed
     Release(Ids),
+    /// Change a message in $VISUAL or $EDITOR; it is held meanwhile, and sent afterwards
+    Edit {
+        /// The message
+        id: String,
+    },
     /// Try again now, failed messages too
     Retry {
         /// The messages; all that wait or failed when none is named
@@ -148,6 +154,7 @@ async fn obey(config: Option<&Path>, action: &Action) -> Result<String, Complain
             outbox.cancel(&refs(ids)).await?;
             Ok(format!("cancelled {}", texts(ids)))
         }
+        Action::Edit { id } => edit::edit(config, &outbox, id).await,
         Action::Resolve { id, decision } => {
             outbox.resolve(id, decision).await?;
             Ok(format!("resolved {id}: {decision}"))

@@ -75,7 +75,7 @@ impl OutboxTask {
         ];
         let endpoints = sending(settings)
             .filter_map(|a| a.smtp.as_ref().map(|s| (a.name.clone(), s.endpoint.clone())));
-        let setup = RelaySetup::new(settings, micros_now, || fastrand::u32(0..=1000));
+        let setup = RelaySetup::new(settings, micros_now, || fastrand::u32(..));
         let ports = (dir, ledger, SmtpRelay::new(endpoints.collect()), sent);
         let relay = Relay::new(ports, setup, links);
         let join = tokio::spawn(relay.run());

@@ -6,7 +6,8 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 /// A file name taken apart.
 pub(super) struct Info<'a> {
@@ -106,6 +107,17 @@ pub(super) fn open_message(path: &Path) -> io::Result<File> {
         return Err(io::Error::other("not a regular file of this user"));
     }
     Ok(file)
+}
+
+/// Renames without ever replacing a file, where the file system can promise that.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_ok() => {
+            Err(io::ErrorKind::AlreadyExists.into())
+        }
+        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
+        other => other.map_err(io::Error::from),
+    }
 }
 
 /// Makes a new file of mode 0600.

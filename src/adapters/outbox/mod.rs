@@ -14,7 +14,7 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ impl OutboxDir {
         file.sync_all()?;
         // The reason first: a message without one would look like a mystery after a crash.
         fs::rename(&tmp, &note)?;
-        fs::rename(path, dir.join(&id.0))?;
+        files::rename_new(path, &dir.join(&id.0))?;
         sync_dir(&dir)?;
         path.parent().map_or(Ok(()), sync_dir)
     }

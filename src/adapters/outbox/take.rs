@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use super::files::{self, open_message};
+use super::files::{self, open_message, rename_new};
 use super::{OutboxDir, io_failure};
 use crate::model::failure::{Failure, Scope};
 use crate::model::ids::OutboxId;
@@ -34,7 +34,7 @@ impl OutboxDir {
             // Whoever has the other name goes on writing into a file that is not ours.
             self.copy_claim(file, &dropped.path, &path).map_err(failed)?;
         } else {
-            fs::rename(&dropped.path, &path).map_err(failed)?;
+            rename_new(&dropped.path, &path).map_err(failed)?;
             // A private copy is nobody else's business, whatever the umask of its maker was.
             if meta.mode() & 0o777 != 0o600 {
                 file.set_permissions(fs::Permissions::from_mode(0o600)).map_err(failed)?;
@@ -51,7 +51,7 @@ impl OutboxDir {
         let mut copy = files::create(&tmp)?;
         io::copy(&mut from, &mut copy)?;
         copy.sync_all()?;
-        fs::rename(&tmp, to)?;
+        rename_new(&tmp, to)?;
         fs::remove_file(dropped)
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::ids::AccountName;
 use crate::ports::outbox::{Copy, SentFiler};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn spool() -> (tempfile::TempDir, OutboxDir) {
     let dir = tempfile::tempdir().unwrap();

@@ -6,6 +6,7 @@ use super::Wrong;
 use crate::model::account::OnUncertain;
 use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::{Address, CopyState, Item, Phase, Reason, Recipient, RecipientState};
+use crate::model::status::Micros;
 
 pub(super) fn write_item(tx: &Transaction<'_>, item: &Item) -> Result<(), Wrong> {
     let (name, text) = match &item.reason {

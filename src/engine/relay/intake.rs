@@ -49,7 +49,9 @@ pub(super) fn take_in(
             left += 1;
             continue;
         }
-        let id = if submitted { named } else { relay::new_id(now, (setup.random)()) };
+        // A time of its own for each, so that no two can have one id.
+        let at = now.saturating_add(u64::try_from(batch.len()).unwrap_or_default());
+        let id = if submitted { named } else { relay::new_id(at, (setup.random)()) };
         rows.push(Item::claimed(id.clone(), now));
         let is_used = dropped.is_used && !submitted;
         batch.push((Dropped { is_used, ..dropped.clone() }, id));
@@ -101,7 +103,8 @@ fn set_aside(
     path: &Path,
     why: &str,
 ) -> Result<Item, Failure> {
-    let now = (setup.clock)();
+    // Later than all that this look claims.
+    let now = (setup.clock)().saturating_add(1000);
     let mut item = Item::claimed(relay::new_id(now, (setup.random)()), now);
     item.phase = Phase::Failed;
     item.reason = Some(Reason { name: "NotSupported".to_owned(), text: why.to_owned() });
