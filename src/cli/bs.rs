@@ -185,6 +185,7 @@ impl Read for Body<'_> {
             if !is_rest {
                 if matches!(self.line.as_slice(), b".\r\n" | b".\n") {
                     self.is_over = true;
+                    self.line.clear();
                     return Ok(0);
                 }
                 self.at = usize::from(self.line.starts_with(b"."));
@@ -263,7 +264,8 @@ mod tests {
         let mut input = text.as_bytes();
         let mut body = Body { input: &mut input, line: Vec::new(), at: 0, is_over: false };
         let mut out = Vec::new();
-        let read = body.read_to_end(&mut out).map(|_| out);
+        let read =
+            body.read_to_end(&mut out).and_then(|_| io::copy(&mut body, &mut out)).map(|_| out);
         (read, String::from_utf8_lossy(input).into_owned())
     }
 

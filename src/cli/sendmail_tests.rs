@@ -100,7 +100,8 @@ fn run(args: &[&str], mail: &str) -> Done {
 fn check(args: &[&str], sender: Option<Option<&str>>, recipients: &[&str], from_header: bool) {
     let done = run(args, MAIL);
     assert_eq!(done.answer, Sendmail::Done(Answer::default()), "{args:?}");
-    assert_eq!(done.files[0].1, MAIL, "a lone dot ends nothing");
+    let dsn = if args.contains(&"-N") { "X-Postrider-DSN: notify=never\n" } else { "" };
+    assert_eq!(done.files[0].1, format!("{dsn}{MAIL}"), "a lone dot ends nothing");
     let address = |text: &str| Address::new(text).unwrap();
     let expected = Submitted {
         sender: sender.map(|sender| sender.map(address)),

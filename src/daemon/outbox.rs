@@ -11,6 +11,7 @@ use crate::adapters::outbox::sent::{SentMaildir, SentMaildirs};
 use crate::adapters::outbox::watch::OutboxWatch;
 use crate::adapters::outbox_ledger::SqliteOutbox;
 use crate::adapters::smtp::SmtpRelay;
+use crate::daemon::answered::mark_originals;
 use crate::daemon::wiring::maildir;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::relay::{Ask, Relay, RelayLinks, RelaySetup, Request};
@@ -60,6 +61,8 @@ impl OutboxTask {
             ..OutboxStatus::default()
         };
         let (shown, changes) = watch::channel(first);
+        let answers =
+            mark_originals(events.subscribe(), settings.accounts.clone(), state_dir.to_owned());
         let links = RelayLinks {
             wake: Arc::clone(&wake),
             requests: receiver,
@@ -71,6 +74,7 @@ impl OutboxTask {
         let accounts: Vec<Account> = sending(settings).cloned().collect();
         let helpers = vec![
             tokio::spawn(show(changes, board.clone())),
+            tokio::spawn(answers),
             tokio::spawn(find_sent(accounts, status, sent.clone(), Arc::clone(&wake))),
         ];
         let endpoints = sending(settings)

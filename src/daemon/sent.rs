@@ -59,6 +59,7 @@ fn sent_by(event: OutboxEvent) -> Option<AccountName> {
     match event {
         OutboxEvent::Sent { account, .. } => Some(account),
         OutboxEvent::Queued { .. }
+        | OutboxEvent::Answers { .. }
         | OutboxEvent::Deferred { .. }
         | OutboxEvent::Failed { .. }
         | OutboxEvent::Uncertain { .. } => None,

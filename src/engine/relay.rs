@@ -29,7 +29,9 @@ use crate::engine::board::trouble;
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{Broken, Item, OutboxEvent, Outcome, Phase, RecipientState, Verdict};
+use crate::model::outbox::{
+    Broken, CopyState, Item, OutboxEvent, Outcome, Phase, RecipientState, Verdict,
+};
 use crate::model::status::{Micros, Trouble};
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay::{self, Jitter};
@@ -92,9 +94,15 @@ enum Ended {
     Probe(OutboxId, u32, Result<bool, Failure>),
 }
 
+/// What a message answers or forwards.
+struct Answers {
+    originals: Vec<String>,
+    is_forward: bool,
+}
+
 /// How an attempt ended.
 enum Attempted {
-    Submitted(Result<Outcome, Broken>),
+    Submitted(Result<Outcome, Broken>, Option<Answers>),
     /// The file is gone, or its flags changed: look again.
     Changed,
 }
@@ -244,7 +252,10 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             Ended::Attempt(id, account, ended) => {
                 self.lines.entry(account.clone()).or_default().busy = false;
                 match ended {
-                    Attempted::Submitted(result) => self.submitted(&id, &account, result).await,
+                    Attempted::Submitted(result, answers) => {
+                        self.tell_answers(&id, &account, &result, answers);
+                        self.submitted(&id, &account, result).await;
+                    }
                     Attempted::Changed => {
                         if let Some(item) = self.items.get_mut(&id) {
                             item.phase = Phase::Queued;
@@ -357,7 +368,7 @@ fn panicked() -> Attempted {
     let failure = Failure::new(Scope::Account, Remedy::Later, Kind::Protocol, "send the message")
         .detail("the attempt panicked")
         .cure("report this, with the log");
-    Attempted::Submitted(Err(Broken { failure, after_dot: true }))
+    Attempted::Submitted(Err(Broken { failure, after_dot: true }), None)
 }
 
 fn tell_refusals(id: &OutboxId, account: &AccountName, outcome: &Outcome) {

@@ -330,6 +330,15 @@ pub enum OutboxEvent {
         /// The server's word.
         reply: String,
     },
+    /// A message was accepted that answers or forwards others.
+    Answers {
+        /// The account that sent it.
+        account: AccountName,
+        /// The Message-IDs of the others, with angle brackets, the likeliest first.
+        originals: Vec<String>,
+        /// Whether it says that it forwards, and not that it answers.
+        is_forward: bool,
+    },
     /// It is tried again later.
     Deferred {
         /// The message.

@@ -201,7 +201,7 @@ fn settled(world: &World, all: &[&Case], odd: &[(&str, &str)], sent: &[Vec<Strin
         .map(|entry| entry.unwrap())
         .filter(|entry| !entry.file_name().to_string_lossy().ends_with(".reason"))
         .map(|entry| fs::symlink_metadata(entry.path()).unwrap())
-        .filter(std::fs::Metadata::is_file)
+        .filter(fs::Metadata::is_file)
         .map(|meta| usize::try_from(meta.len()).unwrap())
         .sum::<usize>();
     assert!(kept >= n_bytes, "{kept} bytes are left of {n_bytes}");

@@ -9,6 +9,8 @@ mod transaction;
 mod wire;
 
 #[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

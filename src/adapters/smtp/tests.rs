@@ -12,7 +12,7 @@ use crate::model::outbox::{Address, Dsn, Envelope, Verdict};
 
 /// How the peer differs from a server that takes everything.
 #[derive(Clone, Default)]
-struct Script {
+pub(super) struct Script {
     /// Replies by the first word of the command or by the whole of it; `greeting` and `.` as well.
     replies: Vec<(&'static str, String)>,
     /// It closes after so many bytes of its own.
@@ -27,7 +27,7 @@ impl Script {
         self
     }
 
-    fn reply(&self, line: &str) -> String {
+    pub(super) fn reply(&self, line: &str) -> String {
         let word = line.split([' ', ':']).next().unwrap_or("");
         let known = self.replies.iter().find(|(on, _)| *on == line);
         if let Some((_, reply)) = known.or_else(|| self.replies.iter().find(|(on, _)| *on == word))
@@ -95,9 +95,9 @@ async fn peer(script: Script) -> (u16, JoinHandle<Vec<String>>) {
 }
 
 #[derive(Default)]
-struct Gate {
-    opened: AtomicBool,
-    jammed: bool,
+pub(super) struct Gate {
+    pub(super) opened: AtomicBool,
+    pub(super) jammed: bool,
 }
 
 impl DotGate for Gate {
@@ -110,7 +110,7 @@ impl DotGate for Gate {
     }
 }
 
-fn endpoint(port: u16) -> Endpoint {
+pub(super) fn endpoint(port: u16) -> Endpoint {
     Endpoint {
         host: "127.0.0.1".to_owned(),
         port,
@@ -125,7 +125,7 @@ fn endpoint(port: u16) -> Endpoint {
     }
 }
 
-fn address(text: &str) -> Address {
+pub(super) fn address(text: &str) -> Address {
     Address::new(text).unwrap()
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::Attempted;
 use super::intake::HEAD_BYTES;
+use super::{Answers, Attempted};
 use crate::engine::offload::offload;
 use crate::model::account::SentCopy;
 use crate::model::failure::Failure;
@@ -25,15 +25,17 @@ pub(super) async fn attempt<P: Spool, L: OutboxLedger, S: Submit>(
     let gate = Gate { ledger, item: item.clone() };
     let begun = offload(move || begin(&*spool, &item)).await;
     match begun {
-        Ok(Some(job)) => Attempted::Submitted(submit.submit(&job, &gate).await),
+        Ok(Some((job, answers))) => {
+            Attempted::Submitted(submit.submit(&job, &gate).await, Some(answers))
+        }
         Ok(None) => Attempted::Changed,
-        Err(failure) => Attempted::Submitted(Err(Broken { failure, after_dot: false })),
+        Err(failure) => Attempted::Submitted(Err(Broken { failure, after_dot: false }), None),
     }
 }
 
 /// Makes the job from the file as it is now. That an attempt begins is not written down: until the dot
 /// may leave, it makes no difference to anybody who finds the message after a crash.
-fn begin(spool: &impl Spool, item: &Item) -> Result<Option<Job>, Failure> {
+fn begin(spool: &impl Spool, item: &Item) -> Result<Option<(Job, Answers)>, Failure> {
     // Fresh, since a mail program may have changed the flags in its name.
     let Some(kept) = spool.find(&item.id)? else { return Ok(None) };
     let Some(account) = item.account.clone().filter(|_| !kept.draft && !kept.trashed) else {
@@ -43,7 +45,9 @@ fn begin(spool: &impl Spool, item: &Item) -> Result<Option<Job>, Failure> {
     let skip = header.stripped(Audience::Recipients);
     let envelope = Envelope { sender: item.sender.clone(), recipients: item.open() };
     let (dsn, utf8_header) = (header.wishes().dsn, header.has_utf8());
-    Ok(Some(Job { account, path: kept.path, skip, envelope, dsn, utf8_header }))
+    let answers = Answers { originals: header.originals(), is_forward: !header.is_answer() };
+    let job = Job { account, path: kept.path, skip, envelope, dsn, utf8_header };
+    Ok(Some((job, answers)))
 }
 
 struct Gate<L> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::{Ended, Relay, attempt};
+use super::{Answers, Ended, Relay, attempt};
 use crate::model::account::SentCopy;
 use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{CopyState, Item, Phase};
+use crate::model::outbox::{Broken, CopyState, Item, OutboxEvent, Outcome, Phase, Verdict};
 use crate::model::status::Micros;
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay;
@@ -78,6 +78,25 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         self.save_all(settled).await;
         for id in ids {
             self.close(&id).await;
+        }
+    }
+
+    /// Once somebody has the answer, the original counts as answered.
+    pub(super) fn tell_answers(
+        &self,
+        id: &OutboxId,
+        account: &AccountName,
+        result: &Result<Outcome, Broken>,
+        answers: Option<Answers>,
+    ) {
+        let accepted = |outcome: &Outcome| {
+            outcome.verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Accepted(_)))
+        };
+        let is_first = self.items.get(id).is_some_and(|item| item.copy == CopyState::NotYet);
+        let Some(answers) = answers.filter(|answers| !answers.originals.is_empty()) else { return };
+        if is_first && result.as_ref().is_ok_and(accepted) {
+            let Answers { originals, is_forward } = answers;
+            self.tell(OutboxEvent::Answers { account: account.clone(), originals, is_forward });
         }
     }
 
