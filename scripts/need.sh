@@ -14,6 +14,7 @@ build=(
 )
 bench=(
     "dovecot-imapd|command -v dovecot && test -x /usr/lib/dovecot/imap"
+    "dovecot-pop3d|test -x /usr/lib/dovecot/pop3"
     "isync|command -v mbsync"
     "openssl|command -v openssl"
     "postfix|command -v postfix"
@@ -31,6 +32,8 @@ test=(
     "systemd|command -v systemd-analyze"
     "libplist-utils|command -v plistutil"
     "e2fsprogs|command -v mkfs.ext4 && command -v e2fsck"
+    "exfatprogs|command -v mkfs.exfat"
+    "exfat-fuse|command -v mount.exfat-fuse"
     "libical3|ldconfig -p | grep -q libical.so.3"
     "libpcre3|ldconfig -p | grep -q libpcreposix.so.3"
     "libpq5|ldconfig -p | grep -q libpq.so.5"

@@ -37,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/paths",
             "daemon/run",
             "daemon/check",
+            "daemon/doctor",
             "daemon/document",
             "daemon/held",
             "daemon/skipped",
@@ -48,7 +49,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Of the rules an adapter may know how names and headers are spelt, never what is decided.
-const ADAPTERS_IMPORT: [&str; 8] = [
+const ADAPTERS_IMPORT: [&str; 9] = [
     "ports",
     "model",
     "rules/header",
@@ -57,6 +58,7 @@ const ADAPTERS_IMPORT: [&str; 8] = [
     "adapters/net",
     "adapters/sasl",
     "adapters/secrets",
+    "adapters/process",
 ];
 
 /// Floors 0 and 1 are total functions of their arguments: no I/O, no clock, no random order.

@@ -1,11 +1,14 @@
 //! Floor 3: one outside thing each, and one `classify` each. Library types never leave an adapter.
 
+pub mod desktop;
 pub mod imap;
 pub mod ledger;
 pub mod maildir;
 pub mod net;
 pub mod outbox;
 pub mod outbox_ledger;
+pub mod pop3;
+pub mod process;
 pub mod sasl;
 pub mod secrets;
 pub mod smtp;

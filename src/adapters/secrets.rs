@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tracing::debug;
 use zeroize::Zeroizing;
 
+use crate::adapters::process::Group;
 use crate::model::account::SecretSource;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
@@ -136,7 +137,7 @@ async fn run(argv: &[String], asked: &Asked<'_>, limit: Duration) -> Result<Secr
         .spawn()
         .map_err(|err| wrong(err.to_string()))?;
     // Kills the whole group however this function is left; a pinentry must not outlive its caller.
-    let group = Group(child.id());
+    let group = Group::led_by(child.id());
     let account = asked.account.to_owned();
     if let Some(stderr) = child.stderr.take() {
         let tail = tokio::spawn(async move { log_tail(stderr, &account).await });
@@ -206,24 +207,6 @@ async fn log_tail(mut stderr: impl AsyncRead + Unpin, account: &str) {
     if let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty()) {
         let line = crate::model::failure::server_words(line);
         debug!(account, line, "password command wrote to stderr");
-    }
-}
-
-struct Group(Option<u32>);
-
-impl Group {
-    fn disarm(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let pid = self.0.and_then(|id| i32::try_from(id).ok());
-        if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
-            // Gone already is fine.
-            let _gone = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
-        }
     }
 }
 

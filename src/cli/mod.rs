@@ -7,22 +7,28 @@ mod bs;
 mod check;
 mod client;
 mod complaint;
+mod explain;
 mod fetch;
+mod generate;
 mod held;
 mod log;
 mod mailboxes;
+mod mua;
 mod outbox;
 mod pause;
 mod print;
+mod providers;
 mod queue;
 mod reload;
 mod resume;
 mod run;
 pub mod send;
 pub mod sendmail;
+mod service;
 mod status;
 mod submit;
 mod sync;
+mod token;
 mod verify;
 mod view;
 
@@ -76,6 +82,8 @@ enum Command {
     Mailboxes(mailboxes::Args),
     /// Test configuration, secrets, logins and permissions; changes nothing
     Check(check::Args),
+    /// What check does, and a look at this machine: limits, bus, disk, other syncers, service
+    Doctor(check::Args),
     /// Compare both sides and the ledger; changes nothing
     Verify(verify::Args),
     /// Stop syncing and sending for a while
@@ -88,6 +96,20 @@ enum Command {
     Reload,
     /// Look at and steer the queue of outgoing mail
     Outbox(outbox::Args),
+    /// The service of systemd or launchd that runs the daemon
+    Service(service::Args),
+    /// Print what a mail reader has to be told
+    Mua(mua::Args),
+    /// List the providers whose servers need not be configured
+    Providers(providers::Args),
+    /// Explain an error code at length
+    Explain(explain::Args),
+    /// Access tokens for other programs
+    Token(token::Args),
+    /// Print a completion script for a shell
+    Completions(generate::CompletionArgs),
+    /// Print the manual page, as roff
+    Man(generate::ManArgs),
     /// Queue one message and print its id
     Send(submit::SendArgs),
     /// Do what sendmail does with these arguments
@@ -127,13 +149,21 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Status(args) => status::run(config, &args).await,
         Command::Fetch(args) => Box::pin(fetch::run(config, &args, entry)).await,
         Command::Mailboxes(args) => mailboxes::run(config, &args).await,
-        Command::Check(args) => Box::pin(check::run(config, &args)).await,
+        Command::Check(args) => Box::pin(check::run(config, &args, check::Scope::Accounts)).await,
+        Command::Doctor(args) => Box::pin(check::run(config, &args, check::Scope::Machine)).await,
         Command::Verify(args) => Box::pin(verify::run(config, &args)).await,
         Command::Pause(args) => pause::run(config, &args).await,
         Command::Held(args) => Box::pin(held::run(config, &args)).await,
         Command::Resume => resume::run(config).await,
         Command::Reload => reload::run(config).await,
         Command::Outbox(args) => outbox::run(config, &args).await,
+        Command::Service(args) => service::run(&args),
+        Command::Mua(args) => mua::run(config, &args),
+        Command::Providers(args) => providers::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Token(args) => token::run(config, &args).await,
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
         Command::Send(args) => submit::send(config, &args),
         Command::Sendmail(args) => submit::sendmail(config, &args).await,
     }

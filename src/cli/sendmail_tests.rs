@@ -34,8 +34,10 @@ fn settings(dir: &Path) -> Settings {
         info_separator: ':',
         roles: BTreeMap::new(),
         imap: None,
+        pop3: None,
         sync: SyncPolicy {
             remove_mailboxes: false,
+            leave_out: Vec::new(),
             limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: Vec::new(),
@@ -53,7 +55,9 @@ fn settings(dir: &Path) -> Settings {
             poll_interval: Duration::ZERO,
             log: String::new(),
             bus: BusChoice::Off,
+            notifications: false,
         },
+        new_mail: None,
         outbox: OutboxSettings {
             dir: dir.join("Outbox"),
             undo_delay: Duration::ZERO,

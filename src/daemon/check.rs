@@ -6,14 +6,17 @@ use std::path::Path;
 
 use futures_util::future::join_all;
 use rustix::fs::{Access, access};
+use secrecy::SecretString;
 
 use crate::adapters::imap::ImapConnector;
+use crate::adapters::pop3::Pop3Connector;
 use crate::adapters::secrets;
 use crate::adapters::smtp::SmtpRelay;
 use crate::daemon::paths;
-use crate::model::account::{Account, Endpoint, Settings};
+use crate::model::account::{Account, Endpoint, PopSettings, SecretSource, Settings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
+use crate::ports::pop::{PopConnector as _, PopDrop as _};
 use crate::ports::remote::{Connector, Remote};
 
 /// One thing that was looked at.
@@ -25,6 +28,8 @@ pub struct Finding {
     pub what: String,
     /// What is wrong with it.
     pub failure: Option<Failure>,
+    /// What would be better; nothing is wrong yet.
+    pub advice: Option<String>,
 }
 
 /// Looks at what all accounts share, then at one account, or at each that is enabled. The accounts
@@ -42,7 +47,7 @@ pub async fn check(settings: &Settings, only: Option<&AccountName>) -> Vec<Findi
 }
 
 fn shared(settings: &Settings) -> Vec<Finding> {
-    let finding = |what: String, failure| Finding { account: None, what, failure };
+    let finding = |what: String, failure| Finding { account: None, what, failure, advice: None };
     let state = paths::state_dir();
     vec![
         finding(format!("configuration {}", settings.path.display()), None),
@@ -55,8 +60,12 @@ fn shared(settings: &Settings) -> Vec<Finding> {
 }
 
 async fn one(account: &Account) -> Vec<Finding> {
-    let finding =
-        |what: String, failure| Finding { account: Some(account.name.clone()), what, failure };
+    let finding = |what: String, failure| Finding {
+        account: Some(account.name.clone()),
+        what,
+        failure,
+        advice: None,
+    };
     let mut findings = Vec::new();
     if let Some(imap) = &account.imap {
         let place = imap.endpoint.authority();
@@ -80,6 +89,9 @@ async fn one(account: &Account) -> Vec<Finding> {
             }
         }
     }
+    if let Some(pop) = &account.pop3 {
+        findings.extend(pop3(account, pop).await);
+    }
     if let Some(smtp) = &account.smtp {
         let place = smtp.endpoint.authority();
         match secret(&smtp.endpoint, account).await {
@@ -96,10 +108,58 @@ async fn one(account: &Account) -> Vec<Finding> {
     findings
 }
 
+async fn pop3(account: &Account, pop: &PopSettings) -> Vec<Finding> {
+    let finding = |what: String, failure| Finding {
+        account: Some(account.name.clone()),
+        what,
+        failure,
+        advice: None,
+    };
+    let mut findings = vec![finding(
+        format!("Maildir {}", account.maildir.display()),
+        writable(&account.maildir).err(),
+    )];
+    let secret = secret(&pop.endpoint, account).await.err();
+    let has_secret = secret.is_none();
+    findings.push(finding("POP3 password".to_owned(), secret));
+    if has_secret {
+        let connector = Pop3Connector::new(pop.clone(), account.name.as_str());
+        let login = match Box::pin(connector.connect()).await {
+            Ok(maildrop) => Box::pin(maildrop.quit()).await.err(),
+            Err(failure) => Some(failure),
+        };
+        findings.push(finding(format!("POP3 login at {}", pop.endpoint.authority()), login));
+    }
+    findings
+}
+
 async fn secret(endpoint: &Endpoint, account: &Account) -> Result<(), Failure> {
     match &endpoint.password {
         Some(source) => secrets::resolve(source, account.name.as_str()).await.map(drop),
         None => Ok(()),
+    }
+}
+
+/// The access token of an account, for other programs.
+///
+/// # Errors
+/// The account logs in with a password, or the token cannot be had.
+pub async fn token(account: &Account) -> Result<SecretString, Failure> {
+    let endpoints = [
+        account.imap.as_ref().map(|imap| &imap.endpoint),
+        account.pop3.as_ref().map(|pop| &pop.endpoint),
+        account.smtp.as_ref().map(|smtp| &smtp.endpoint),
+    ];
+    let sources = endpoints.into_iter().flatten().filter_map(|endpoint| endpoint.password.as_ref());
+    let mut tokens = sources.filter(|source| matches!(source, SecretSource::Token(_)));
+    match tokens.next() {
+        Some(source) => secrets::resolve(source, account.name.as_str()).await,
+        None => {
+            let what = format!("show the token of account {}", account.name);
+            Err(Failure::new(Scope::Account, Remedy::Never, Kind::NotSupported, what)
+                .detail("it logs in with a password")
+                .cure("an account with oauth has a token"))
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::daemon::{paths, wiring};
 use crate::engine::account::{self, Drive, Order};
 use crate::engine::board::{Board, trouble};
 use crate::engine::jobs::{Jobs, report_error};
+use crate::engine::pop;
 use crate::model::account::{Account, Settings};
 use crate::model::event::{AccountReport, JobId};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
@@ -59,7 +60,7 @@ impl Fleet {
             }
         }
         for (name, account) in &settings.accounts {
-            if account.enabled && account.imap.is_some() && !self.running.contains_key(name) {
+            if account.enabled && receives(account) && !self.running.contains_key(name) {
                 self.start(account, poll_interval);
             }
         }
@@ -67,7 +68,12 @@ impl Fleet {
 
     fn start(&mut self, account: &Account, poll_interval: Duration) {
         let ledger = paths::ledger(&self.state_dir, &account.name);
-        let worker = match wiring::worker(account, &ledger, self.board.clone()) {
+        let board = self.board.clone();
+        let worker = match account.pop3 {
+            Some(_) => wiring::pop_worker(account, &ledger, board).map(|w| w.map(AnyWorker::Pop)),
+            None => wiring::worker(account, &ledger, board).map(|w| w.map(AnyWorker::Imap)),
+        };
+        let worker = match worker {
             Ok(Some(worker)) => worker,
             Ok(None) => return,
             Err(failure) => {
@@ -94,7 +100,10 @@ impl Fleet {
             max_connections,
             stop: stop.clone(),
         };
-        let join = tokio::spawn(account::run(worker, drive));
+        let join = match worker {
+            AnyWorker::Imap(worker) => tokio::spawn(account::run(worker, drive)),
+            AnyWorker::Pop(worker) => tokio::spawn(pop::run(worker, drive)),
+        };
         let settings = account.clone();
         self.running
             .insert(account.name.clone(), Running { settings, poll_interval, orders, stop, join });
@@ -152,6 +161,17 @@ impl Fleet {
             running.stop().await;
         }
     }
+}
+
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
+enum AnyWorker {
+    Imap(wiring::RealWorker),
+    Pop(wiring::RealPopWorker),
+}
+
+/// Whether mail comes to an account.
+fn receives(account: &Account) -> bool {
+    account.imap.is_some() || account.pop3.is_some()
 }
 
 impl Running {

@@ -1,11 +1,15 @@
 //! Floor 5: the wiring of the service.
 
 mod answered;
+mod beside;
 pub mod bus;
 pub mod check;
+pub mod doctor;
 pub mod document;
 mod fleet;
 pub mod held;
+mod hooks;
+mod notifications;
 pub mod once;
 mod outbox;
 pub mod paths;

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
+use crate::daemon::hooks::{self, Arrivals};
 use crate::daemon::{paths, wiring};
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::{JobResult, report_error};
 use crate::model::account::Settings;
-use crate::model::event::{AccountReport, Target};
+use crate::model::event::{AccountReport, Notice, Target};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, MailboxName};
 use crate::ports::remote::Connector as _;
@@ -29,11 +31,23 @@ pub async fn sync_once(
     let wanted = wanted(&settings, targets)?;
     let begin = Instant::now();
     let (board, _status) = Board::new(wiring::first_status(&settings, micros_now()));
+    let notices = board.notices().subscribe();
     let mut passes = JoinSet::new();
     let mut result = JobResult::default();
     for (name, mailboxes) in wanted {
         let Some(account) = settings.accounts.get(&name) else { continue };
         let ledger = paths::ledger(&state_dir, &name);
+        if account.pop3.is_some() {
+            match wiring::pop_worker(account, &ledger, board.clone()) {
+                Ok(Some(worker)) => {
+                    let mut worker = if dry_run { worker.dry() } else { worker };
+                    passes.spawn(async move { (name, worker.once(&mailboxes).await) });
+                }
+                Ok(None) => {}
+                Err(failure) => drop(result.accounts.insert(name, failed(&failure))),
+            }
+            continue;
+        }
         // Dialled while the ledger is being opened: a pass with nothing to do is mostly this.
         let connecting =
             wiring::connector(account).map(|c| tokio::spawn(async move { c.connect().await }));
@@ -52,19 +66,39 @@ pub async fn sync_once(
                 });
             }
             Ok(None) => {}
-            Err(failure) => {
-                let error = Some(report_error(&failure));
-                result.accounts.insert(name, AccountReport { error, ..AccountReport::default() });
-            }
+            Err(failure) => drop(result.accounts.insert(name, failed(&failure))),
         }
     }
-    while let Some(done) = passes.join_next().await {
-        if let Ok((name, report)) = done {
-            result.accounts.insert(name, report);
-        }
-    }
+    let arrivals = finish(passes, notices, &mut result).await;
     result.elapsed = begin.elapsed();
+    if let Some(hook) = settings.new_mail.as_ref().filter(|_| !arrivals.is_empty()) {
+        hooks::run(hook, &arrivals).await;
+    }
     Ok(result)
+}
+
+/// Waits for all passes, and hears of what they bring.
+async fn finish(
+    mut passes: JoinSet<(AccountName, AccountReport)>,
+    mut notices: broadcast::Receiver<Notice>,
+    result: &mut JobResult,
+) -> Arrivals {
+    let mut arrivals = Arrivals::default();
+    loop {
+        tokio::select! {
+            biased;
+            Ok(notice) = notices.recv() => drop(arrivals.add(&notice)),
+            done = passes.join_next() => match done {
+                Some(Ok((name, report))) => drop(result.accounts.insert(name, report)),
+                Some(Err(_)) => {}
+                None => return arrivals,
+            },
+        }
+    }
+}
+
+fn failed(failure: &Failure) -> AccountReport {
+    AccountReport { error: Some(report_error(failure)), ..AccountReport::default() }
 }
 
 /// The mailboxes of each account that are asked for; an empty list means all.

@@ -149,7 +149,10 @@ fn sent_place(account: &Account, status: &Status) -> Option<SentMaildir> {
     let place =
         |path: std::path::PathBuf| SentMaildir { path, info_separator: account.info_separator };
     if account.imap.is_none() {
-        return Some(place(account.maildir.join("Sent")));
+        // No server files a copy: it stays here.
+        let name = account.roles.get(&Role::Sent).cloned();
+        let name = name.unwrap_or_else(|| MailboxName("Sent".to_owned()));
+        return Some(place(maildir(account).path(&name)));
     }
     let store = maildir(account);
     if let Some(name) = account.roles.get(&Role::Sent) {

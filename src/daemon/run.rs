@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::daemon::beside::Beside;
 use crate::daemon::bus::{Bus, BusContext, OUTBOX_JOB, OutboxCall};
 use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
@@ -91,6 +92,7 @@ struct Daemon {
     events: broadcast::Sender<OutboxEvent>,
     commands: mpsc::Sender<Command>,
     shutdown: CancellationToken,
+    beside: Beside,
     bus: JoinHandle<()>,
 }
 
@@ -129,6 +131,7 @@ impl Daemon {
             commands.clone(),
             shutdown.clone(),
         ));
+        let beside = Beside::start(&settings, &board.notices(), &status);
         let fleet = Fleet::new(state_dir, board.clone(), jobs.clone());
         let mut daemon = Self {
             settings: settings.clone(),
@@ -141,6 +144,7 @@ impl Daemon {
             events,
             commands,
             shutdown,
+            beside,
             bus,
         };
         daemon.start_outbox()?;
@@ -270,6 +274,7 @@ impl Daemon {
             }
         });
         self.settings = new;
+        self.beside = Beside::start(&self.settings, &self.board.notices(), &self.status);
         if let Some(outbox) = self.outbox.take() {
             outbox.stop().await;
         }

@@ -46,7 +46,7 @@ pub async fn verify(
     let (board, _status) = Board::new(wiring::first_status(settings, micros_now()));
     let worker = wiring::auditor(account, &ledger, board)?;
     let mut worker =
-        worker.ok_or_else(|| fail(Kind::NotSupported, "it receives no mail by IMAP"))?;
+        worker.ok_or_else(|| fail(Kind::NotSupported, "only IMAP has two sides to compare"))?;
     let audits = worker.verify(bytes).await?;
     Ok(audits.into_iter().map(|(mailbox, audit)| (mailbox, verdict(audit))).collect())
 }

@@ -7,14 +7,19 @@ use std::sync::Arc;
 use crate::adapters::imap::{ImapConnector, Needs};
 use crate::adapters::ledger::SqliteLedger;
 use crate::adapters::maildir::MaildirStore;
+use crate::adapters::pop3::Pop3Connector;
 use crate::engine::board::Board;
 use crate::engine::pass::Worker;
+use crate::engine::pop::pass::PopWorker;
 use crate::model::account::{Account, Settings};
 use crate::model::failure::Failure;
 use crate::model::status::{AccountState, AccountStatus, OutboxStatus, Status};
 
 /// A worker over the real ports.
 pub type RealWorker = Worker<MaildirStore, SqliteLedger, ImapConnector>;
+
+/// A worker over the real ports, for POP3.
+pub type RealPopWorker = PopWorker<MaildirStore, SqliteLedger, Pop3Connector>;
 
 /// The Maildir of an account.
 pub fn maildir(account: &Account) -> MaildirStore {
@@ -64,6 +69,23 @@ pub fn auditor(
     Ok(Some(worker_on(account, connector, SqliteLedger::read(ledger)?, board).dry()))
 }
 
+/// Builds the worker of an account that fetches by POP3; `None` if it does not.
+///
+/// # Errors
+/// The ledger cannot be used.
+pub fn pop_worker(
+    account: &Account,
+    ledger: &Path,
+    board: Board,
+) -> Result<Option<RealPopWorker>, Failure> {
+    let Some(pop) = account.pop3.clone() else { return Ok(None) };
+    let connector = Pop3Connector::new(pop.clone(), account.name.as_str());
+    let ledger = SqliteLedger::open(ledger, message_backoff)?;
+    let local = Arc::new(maildir(account));
+    let account = (Arc::new(account.clone()), pop);
+    Ok(Some(PopWorker::new(account, local, Arc::new(ledger), Arc::new(connector), board)))
+}
+
 fn worker_on(
     account: &Account,
     connector: ImapConnector,
@@ -78,11 +100,15 @@ fn worker_on(
 /// The status before anything happened.
 pub fn first_status(settings: &Settings, since: u64) -> Status {
     let accounts = settings.accounts.iter().map(|(name, account)| {
-        let protocol = if account.imap.is_some() { "imap" } else { "none" };
-        let state = match (account.enabled, &account.imap) {
+        let protocol = match (&account.imap, &account.pop3) {
+            (Some(_), _) => "imap",
+            (None, Some(_)) => "pop3",
+            (None, None) => "none",
+        };
+        let state = match (account.enabled, protocol) {
             (false, _) => AccountState::Disabled,
-            (true, None) => AccountState::Idle,
-            (true, Some(_)) => AccountState::Connecting,
+            (true, "none") => AccountState::Idle,
+            (true, _) => AccountState::Connecting,
         };
         let status = AccountStatus {
             address: account.address.clone(),

@@ -1,6 +1,6 @@
 //! The loop of one account: one task, one select. Floor 4.
 
-mod waiting;
+pub(in crate::engine) mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -50,6 +50,10 @@ pub(super) struct Twins {
     pub(super) view: Arc<RemoteView>,
 }
 
+/// Looks whether a message that was fetched is here already; answers what the ledger has to learn then, and
+/// nothing if it is new.
+pub(super) type FindTwin<S> = Box<dyn FnMut(&Header, &S) -> Result<Option<Change>, Failure> + Send>;
+
 /// Called with the messages and bytes that became durable and visible.
 pub(super) type OnBatch = Box<dyn FnMut(&[Landing], u64) + Send>;
 
@@ -61,16 +65,34 @@ pub(super) async fn download<L: Local, G: Ledger, C: Connector>(
     twins: Twins,
     on_batch: OnBatch,
 ) -> (Downloaded, Result<(), Failure>) {
-    let (sender, receiver) = mpsc::channel(QUEUE_ITEMS);
-    let budget = Arc::new(Semaphore::new(QUEUE_BYTES));
-    let writing = offload(move || write_all(&target, receiver, twins, on_batch));
-    let mut sink = Sink { source: 0, next: Arc::default(), sender, budget };
+    let find_twin = twins.finder((&target.local, &target.mailbox));
+    let (mut sink, writing) = writer(target, find_twin, on_batch);
     let fetching = async {
         let fetched = crew.fetch(remote, wanted, &mut sink).await;
         drop(sink);
         fetched
     };
     let (fetched, written) = tokio::join!(fetching, writing);
+    outcome(fetched, written)
+}
+
+/// Where fetched messages go, and the work that stores them, which ends once the sink is dropped.
+pub(super) fn writer<L: Local, G: Ledger>(
+    target: Target<L, G>,
+    find_twin: FindTwin<L::Staging>,
+    on_batch: OnBatch,
+) -> (Sink, impl Future<Output = Result<Downloaded, Failure>> + Send) {
+    let (sender, receiver) = mpsc::channel(QUEUE_ITEMS);
+    let budget = Arc::new(Semaphore::new(QUEUE_BYTES));
+    let writing = offload(move || write_all(&target, receiver, find_twin, on_batch));
+    (Sink { source: 0, next: Arc::default(), sender, budget }, writing)
+}
+
+/// What a download came to, from how its two sides ended.
+pub(super) fn outcome(
+    fetched: Result<(), Failure>,
+    written: Result<Downloaded, Failure>,
+) -> (Downloaded, Result<(), Failure>) {
     match (fetched, written) {
         // The local cause comes first: the fetch only failed because nobody took its messages.
         (_, Err(failure)) => (Downloaded::default(), Err(failure)),
@@ -81,7 +103,7 @@ pub(super) async fn download<L: Local, G: Ledger, C: Connector>(
 /// A piece, and which connection it came from: those of a large message belong together.
 type Piece = (u32, Fetched, OwnedSemaphorePermit);
 
-struct Sink {
+pub(super) struct Sink {
     source: u32,
     next: Arc<AtomicU32>,
     sender: mpsc::Sender<Piece>,
@@ -134,14 +156,14 @@ impl Batch {
 fn write_all<L: Local, G: Ledger>(
     target: &Target<L, G>,
     receiver: mpsc::Receiver<Piece>,
-    twins: Twins,
+    find_twin: FindTwin<L::Staging>,
     on_batch: OnBatch,
 ) -> Result<Downloaded, Failure> {
     std::thread::scope(|scope| {
         // A batch is synced while the next one is being written.
         let (to_commit, batches) = blocking::sync_channel::<Batch>(1);
         let committer = scope.spawn(move || commit_all(target, &batches, on_batch));
-        let staged = stage_all(target, receiver, twins, &to_commit);
+        let staged = stage_all(target, receiver, find_twin, &to_commit);
         drop(to_commit);
         let committed = committer.join().unwrap_or_else(|_| Err(ended()));
         let mut downloaded = committed?;
@@ -153,11 +175,11 @@ fn write_all<L: Local, G: Ledger>(
 fn stage_all<L: Local, G: Ledger>(
     target: &Target<L, G>,
     mut receiver: mpsc::Receiver<Piece>,
-    twins: Twins,
+    find_twin: FindTwin<L::Staging>,
     to_commit: &blocking::SyncSender<Batch>,
 ) -> Result<u32, Failure> {
     let mut stager =
-        Stager { target, twins, open: BTreeMap::new(), seen: BTreeSet::new(), n_twins: 0 };
+        Stager { target, find_twin, open: BTreeMap::new(), seen: BTreeSet::new(), n_twins: 0 };
     let mut batch = Batch::new();
     let mut limit = FIRST_BATCH;
     let mut since = Instant::now();
@@ -184,7 +206,7 @@ fn stage_all<L: Local, G: Ledger>(
 
 struct Stager<'a, L: Local, G> {
     target: &'a Target<L, G>,
-    twins: Twins,
+    find_twin: FindTwin<L::Staging>,
     /// Large messages that arrive in pieces, one at most per connection.
     open: BTreeMap<u32, (Header, L::Staging)>,
     seen: BTreeSet<Uid>,
@@ -245,12 +267,10 @@ impl<L: Local, G: Ledger> Stager<'_, L, G> {
         file: L::Staging,
         batch: &mut Batch,
     ) -> Result<(), Failure> {
-        if let Some(base) = self.find_twin(header.uid, &file)? {
+        if let Some(change) = (self.find_twin)(&header, &file)? {
             file.discard();
             self.n_twins += 1;
-            let flags = agreed(&self.twins.view, &self.twins.scan, header.uid, &base);
-            let (uid, date) = (header.uid, header.date);
-            batch.pairs.push(Change::Pair { uid, base, flags, print: None, date });
+            batch.pairs.push(change);
             return Ok(());
         }
         let (base, print) = file.finish(header.date)?;
@@ -261,19 +281,42 @@ impl<L: Local, G: Ledger> Stager<'_, L, G> {
         batch.landings.push(Landing { uid, base, sub, flags, print, date });
         Ok(())
     }
+}
+
+impl Twins {
+    fn finder<L: Local>(
+        mut self,
+        (local, mailbox): (&Arc<L>, &MailboxName),
+    ) -> FindTwin<L::Staging> {
+        let (local, mailbox) = (Arc::clone(local), mailbox.clone());
+        Box::new(move |header, file| {
+            let Some(base) = self.find(&*local, &mailbox, header.uid, file)? else {
+                return Ok(None);
+            };
+            let flags = agreed(&self.view, &self.scan, header.uid, &base);
+            let (uid, date) = (header.uid, header.date);
+            Ok(Some(Change::Pair { uid, base, flags, print: None, date }))
+        })
+    }
 
     /// A file with the same bytes that is nobody else's twin.
-    fn find_twin(&mut self, uid: Uid, file: &L::Staging) -> Result<Option<Base>, Failure> {
-        let Some(bases) = self.twins.by_uid.get(&uid) else { return Ok(None) };
+    fn find<L: Local>(
+        &mut self,
+        local: &L,
+        mailbox: &MailboxName,
+        uid: Uid,
+        file: &L::Staging,
+    ) -> Result<Option<Base>, Failure> {
+        let Some(bases) = self.by_uid.get(&uid) else { return Ok(None) };
         let seen: Vec<_> = bases
             .iter()
-            .filter_map(|b| self.twins.scan.messages.get(b).map(|m| (b.clone(), m)))
+            .filter_map(|b| self.scan.messages.get(b).map(|m| (b.clone(), m)))
             .collect();
         let digest = file.digest();
-        let prints = self.target.local.fingerprints(&self.target.mailbox, &seen)?;
+        let prints = local.fingerprints(mailbox, &seen)?;
         let found = prints.into_iter().find(|(_, p)| p.digest == digest).map(|(base, _)| base);
         if let Some(base) = &found {
-            for bases in self.twins.by_uid.values_mut() {
+            for bases in self.by_uid.values_mut() {
                 bases.retain(|b| b != base);
             }
         }

@@ -83,6 +83,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             .filter(|(name, remote)| {
                 name.is_inbox() || remote.as_ref().is_none_or(|m| m.is_subscribed)
             })
+            .filter(|(name, remote)| {
+                let role = remote.as_ref().and_then(|mailbox| mailbox.role);
+                name.is_inbox()
+                    || role.is_none_or(|role| !self.account.sync.leave_out.contains(&role))
+            })
             .filter(|(name, _)| targets.is_empty() || targets.contains(name))
             .map(|(name, remote)| Candidate {
                 is_local: on_disk.contains(&name),

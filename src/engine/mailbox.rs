@@ -13,14 +13,15 @@ use crate::engine::execute::{Site, count};
 use crate::engine::observe::{self, Adopted};
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
+use crate::engine::progress::on_batch;
 use crate::engine::sight::{Sight, horizon, seconds_now};
 use crate::engine::upload::upload;
 use crate::model::account::{DeletePolicy, Direction, Role};
-use crate::model::event::{Consent, Notice};
+use crate::model::event::Consent;
 use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
-use crate::model::status::{Counters, Progress};
-use crate::model::view::{Cursor, RemoteView, RowId, Sub};
+use crate::model::status::Counters;
+use crate::model::view::{Cursor, RemoteView, RowId};
 use crate::ports::ledger::{Change, Ledger};
 use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote, Removal, Wanted};
@@ -300,29 +301,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
 
     /// Reports progress and new mail to the board, batch by batch.
     fn progress(&self, name: &MailboxName, wanted: &[Wanted]) -> OnBatch {
-        let mut progress = Progress {
-            mailbox: name.to_string(),
-            done: 0,
-            total: wanted.len() as u64,
-            bytes_done: 0,
-            bytes_total: wanted.iter().map(|w| u64::from(w.size.unwrap_or(0))).sum(),
-        };
-        let (board, account) = (self.board.clone(), self.account.name.clone());
-        let (mailbox, new) = (name.clone(), self.local.path(name).join("new"));
-        board.account(&account, |a| a.progress = Some(progress.clone()));
-        Box::new(move |landed, bytes| {
-            progress.done = progress.done.saturating_add(landed.len() as u64);
-            progress.bytes_done = progress.bytes_done.saturating_add(bytes);
-            board.account(&account, |a| a.progress = Some(progress.clone()));
-            // What somebody flagged elsewhere already was noticed there.
-            let unseen = landed.iter().filter(|l| l.sub == Sub::New && l.flags.is_empty());
-            let paths: Vec<String> =
-                unseen.map(|l| new.join(&l.base.0).display().to_string()).collect();
-            if !paths.is_empty() {
-                let (account, mailbox) = (account.clone(), mailbox.clone());
-                board.notice(Notice::NewMessages { account, mailbox, paths });
-            }
-        })
+        let bytes = wanted.iter().map(|w| u64::from(w.size.unwrap_or(0))).sum();
+        let new = self.local.path(name).join("new");
+        on_batch((&self.board, &self.account.name), name, new, (wanted.len(), bytes))
     }
 
     /// How a local deletion reaches the server; makes sure that there is a Trash when it is needed.

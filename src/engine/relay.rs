@@ -29,9 +29,7 @@ use crate::engine::board::trouble;
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{
-    Broken, CopyState, Item, OutboxEvent, Outcome, Phase, RecipientState, Verdict,
-};
+use crate::model::outbox::{Broken, Item, OutboxEvent, Outcome, Phase, RecipientState, Verdict};
 use crate::model::status::{Micros, Trouble};
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay::{self, Jitter};

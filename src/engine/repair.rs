@@ -18,19 +18,7 @@ pub(super) fn settle_epoch<L: Local, G: Ledger>(
     local: &L,
     ledger: &G,
 ) -> Result<Vec<MailboxName>, Failure> {
-    let here = local.epoch()?;
-    let Some(known) = ledger.epoch()? else {
-        // A new ledger pairs everything by itself.
-        ledger.set_epoch(here)?;
-        return Ok(Vec::new());
-    };
-    // One ahead: the process died after the one and before the other.
-    if here == known || here == known.saturating_add(1) {
-        if here != known {
-            ledger.set_epoch(here)?;
-        }
-        return Ok(Vec::new());
-    }
+    let Some(epoch) = restored(local, ledger)? else { return Ok(Vec::new()) };
     let mut reset = Vec::new();
     for row in ledger.mailboxes()?.into_iter().filter(|row| row.is_known) {
         let mut known: BTreeSet<Base> = BTreeSet::new();
@@ -50,10 +38,27 @@ pub(super) fn settle_epoch<L: Local, G: Ledger>(
         ledger.apply(row.id, &changes)?;
         reset.push(row.name);
     }
-    let epoch = here.max(known).saturating_add(1);
     local.set_epoch(epoch)?;
     ledger.set_epoch(epoch)?;
     Ok(reset)
+}
+
+/// The epoch to begin once all is paired again, if one of the two was restored; else they agree now.
+pub(super) fn restored<L: Local, G: Ledger>(local: &L, ledger: &G) -> Result<Option<u64>, Failure> {
+    let here = local.epoch()?;
+    let Some(known) = ledger.epoch()? else {
+        // A new ledger pairs everything by itself.
+        ledger.set_epoch(here)?;
+        return Ok(None);
+    };
+    // One ahead: the process died after the one and before the other.
+    if here == known || here == known.saturating_add(1) {
+        if here != known {
+            ledger.set_epoch(here)?;
+        }
+        return Ok(None);
+    }
+    Ok(Some(here.max(known).saturating_add(1)))
 }
 
 /// Begins a new epoch, after a pass that changed something.

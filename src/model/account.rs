@@ -181,6 +181,8 @@ pub struct SyncPolicy {
     pub direction: Direction,
     /// Glob patterns on the decoded name; `!` excludes, the last match wins.
     pub mailboxes: Vec<String>,
+    /// Mailboxes with these roles are left out: they hold copies of what is elsewhere.
+    pub leave_out: Vec<Role>,
     /// Whether only mailboxes that are subscribed to are synced.
     pub subscribed_only: bool,
     /// Where missing mailboxes are created.
@@ -210,6 +212,28 @@ pub struct ImapSettings {
     pub max_connections: u32,
 }
 
+/// How long a message stays on a POP3 server once it is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leave {
+    /// It is never removed.
+    Forever,
+    /// It is removed this long after it was fetched; nothing means at once.
+    For(Duration),
+    /// It is removed when the local copy left its mailbox: moved or deleted.
+    UntilMoved,
+}
+
+/// The `[account.NAME.pop3]` table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PopSettings {
+    /// The server.
+    pub endpoint: Endpoint,
+    /// What becomes of messages on the server.
+    pub leave: Leave,
+    /// The local mailbox that they come into.
+    pub mailbox: MailboxName,
+}
+
 /// The role of a mailbox (RFC 6154).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -229,6 +253,8 @@ pub enum Role {
     All,
     /// `\Flagged`.
     Flagged,
+    /// `\Important` (RFC 8457).
+    Important,
 }
 
 impl Role {
@@ -243,6 +269,7 @@ impl Role {
             Self::Archive => "archive",
             Self::All => "all",
             Self::Flagged => "flagged",
+            Self::Important => "important",
         }
     }
 }
@@ -288,8 +315,10 @@ pub struct Account {
     pub info_separator: char,
     /// Roles fixed by the configuration.
     pub roles: BTreeMap<Role, MailboxName>,
-    /// Incoming mail; none for a send-only account.
+    /// Incoming mail by IMAP.
     pub imap: Option<ImapSettings>,
+    /// Incoming mail by POP3; never beside IMAP.
+    pub pop3: Option<PopSettings>,
     /// Sync settings.
     pub sync: SyncPolicy,
     /// Outgoing mail.
@@ -338,6 +367,19 @@ pub struct DaemonSettings {
     pub log: String,
     /// Which bus.
     pub bus: BusChoice,
+    /// Whether the desktop is told of new mail and of trouble.
+    pub notifications: bool,
+}
+
+/// A command of the user's: an argument vector, no shell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// How long to wait for more of the same before it is run.
+    pub debounce: Duration,
+    /// How long it may run.
+    pub timeout: Duration,
 }
 
 /// The whole configuration.
@@ -349,6 +391,8 @@ pub struct Settings {
     pub daemon: DaemonSettings,
     /// The outbox.
     pub outbox: OutboxSettings,
+    /// What is run when new mail came.
+    pub new_mail: Option<Hook>,
     /// The accounts, by name.
     pub accounts: BTreeMap<AccountName, Account>,
 }

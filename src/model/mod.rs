@@ -10,6 +10,8 @@ pub mod ids;
 pub mod listing;
 pub mod outbox;
 pub mod pool;
+pub mod pop;
+pub mod provider;
 pub mod remote_list;
 pub mod status;
 pub mod uids;

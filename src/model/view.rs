@@ -146,6 +146,15 @@ pub struct Stamp {
     pub cur_ns: i64,
 }
 
+impl Stamp {
+    /// Whether the file system keeps times in steps of 10 ms or more (FAT, exFAT, HFS+): a change may
+    /// then leave the times as they were. (exFAT in FUSE does not even move them at a rename.)
+    pub fn is_coarse(self) -> bool {
+        const STEP_NS: i64 = 10_000_000;
+        self.new_ns % STEP_NS == 0 && self.cur_ns % STEP_NS == 0
+    }
+}
+
 /// What the Maildir shows of the messages that a plan is about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LocalView {

@@ -11,6 +11,7 @@ use crate::model::view::{
     BaseRow, BaseView, Cursor, Fingerprint, RemoteMessage, RowId, SkippedMessage, Stamp,
 };
 use crate::ports::local::Landing;
+use crate::ports::pop::PopChange;
 use crate::ports::remote::Quirk;
 use std::collections::BTreeSet;
 
@@ -116,6 +117,8 @@ pub enum Change {
     Held(u32),
     /// A person's word about them; none once it was followed.
     Consent(Option<Consent>),
+    /// What is known about a POP3 maildrop.
+    Pop(PopChange),
 }
 
 /// What limits, and the wish to have a message in spite of them, do to rows.

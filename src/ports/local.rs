@@ -30,9 +30,9 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// The directories' state, if they stood still.
+    /// The directories' state, if they stood still and it will show the next change.
     pub fn still(&self) -> Option<Stamp> {
-        self.steady.then_some(self.stamp)
+        (self.steady && !self.stamp.is_coarse()).then_some(self.stamp)
     }
 }
 

@@ -4,4 +4,5 @@ pub mod hints;
 pub mod ledger;
 pub mod local;
 pub mod outbox;
+pub mod pop;
 pub mod remote;

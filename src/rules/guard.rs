@@ -41,7 +41,8 @@ pub fn guard(plan: &mut Plan, known: usize, brake: Brake, held_before: u32) -> R
     refusal
 }
 
-fn is_too_much(deletions: usize, known: usize, brake: Brake) -> bool {
+/// Whether so many deletions of so many known messages wait for consent.
+pub fn is_too_much(deletions: usize, known: usize, brake: Brake) -> bool {
     if deletions == 0 {
         return false;
     }

@@ -63,6 +63,49 @@ pub fn directory(name: &MailboxName, layout: Layout) -> Vec<String> {
 
 /// The mailbox of a directory; `None` if no mailbox has it.
 pub fn name_of(components: &[&str], layout: Layout) -> Option<MailboxName> {
+    let (name, back) = decode(components, layout)?;
+    back.iter().map(String::as_str).eq(components.iter().copied()).then_some(name)
+}
+
+/// [`name_of`] where a directory may be written in any of its [`spellings`].
+pub fn name_of_spelled(components: &[&str], layout: Layout) -> Option<MailboxName> {
+    let (name, back) = decode(components, layout)?;
+    let is_spelling = |(plain, written): (&String, &&str)| {
+        spellings(plain).iter().any(|spelling| spelling == written)
+    };
+    let is_same = back.len() == components.len() && back.iter().zip(components).all(is_spelling);
+    is_same.then_some(name)
+}
+
+/// The ways to write a directory: as it is, with its first letter as `%XX`, and with all of them.
+/// Where case does not count, the last one differs from that of every other name.
+pub fn spellings(component: &str) -> [String; 3] {
+    [component.to_owned(), escape_letters(component, 1), escape_letters(component, usize::MAX)]
+}
+
+fn escape_letters(component: &str, count: usize) -> String {
+    let mut out = String::new();
+    let (mut left, mut escape_until) = (count, 0);
+    for (at, c) in component.char_indices() {
+        let rest = component.get(at..).unwrap_or_default();
+        if decode_hex(rest).is_some() {
+            escape_until = at.saturating_add(3);
+        }
+        let has_case = c.to_lowercase().ne(c.to_uppercase());
+        if has_case && at >= escape_until && left > 0 {
+            left = left.saturating_sub(1);
+            let mut buffer = [0_u8; 4];
+            for byte in c.encode_utf8(&mut buffer).bytes() {
+                out.push_str(&format!("%{byte:02X}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn decode(components: &[&str], layout: Layout) -> Option<(MailboxName, Vec<String>)> {
     let name = match (layout, components) {
         (Layout::Fs, []) => return None,
         (Layout::Fs, levels) => {
@@ -77,7 +120,7 @@ pub fn name_of(components: &[&str], layout: Layout) -> Option<MailboxName> {
     };
     let name = MailboxName(name);
     let back = directory(&name, layout);
-    (back.iter().map(String::as_str).eq(components.iter().copied())).then_some(name)
+    Some((name, back))
 }
 
 fn encode_component(level: &str) -> String {
@@ -272,8 +315,25 @@ mod tests {
                     let path = directory(&name, layout);
                     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
                     prop_assert_eq!(name_of(&parts, layout), Some(name.clone()));
+                    for n in 0..3 {
+                        let spelled: Vec<String> =
+                            path.iter().map(|part| spellings(part)[n].clone()).collect();
+                        let parts: Vec<&str> = spelled.iter().map(String::as_str).collect();
+                        prop_assert_eq!(name_of_spelled(&parts, layout), Some(name.clone()));
+                    }
                 }
             }
+        }
+
+        #[test]
+        fn fully_spelled_names_differ_even_where_case_does_not_count(
+            one in "[a-cA-C%äÄ]{1,4}", other in "[a-cA-C%äÄ]{1,4}",
+        ) {
+            let [a, b] = [&one, &other].map(|name| {
+                let path = directory(&MailboxName(name.clone()), Layout::Fs);
+                spellings(&path[0])[2].to_lowercase()
+            });
+            prop_assert_eq!(a == b, one == other, "{} {}", a, b);
         }
     }
 }

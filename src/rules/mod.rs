@@ -9,6 +9,7 @@ pub mod mailboxes;
 pub mod names;
 pub mod pair;
 pub mod plan;
+pub mod pop;
 pub mod relay;
 pub mod report;
 pub mod schedule;

@@ -239,11 +239,13 @@ pub(crate) fn account(maildir: &Path, port: u16) -> Account {
         info_separator: ':',
         roles: BTreeMap::new(),
         imap: Some(imap),
+        pop3: None,
         sync: SyncPolicy {
             remove_mailboxes: false,
             limits: Limits::default(),
             direction: Direction::Both,
             mailboxes: vec!["*".into()],
+            leave_out: Vec::new(),
             subscribed_only: false,
             create: CreatePolicy::Both,
             delete: DeletePolicy::Trash,

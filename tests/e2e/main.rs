@@ -9,16 +9,19 @@
 
 mod bad_drops;
 mod bare_server;
+mod beside;
 mod both_ways;
 mod configuration;
 mod cyrus;
 mod fixture;
+mod folding;
 mod kill;
 mod latency;
 mod limits;
 mod notify;
 mod on_the_bus;
 mod outbox;
+mod pop3;
 mod power_cut;
 mod power_cut_outbox;
 mod programs;

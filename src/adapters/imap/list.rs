@@ -194,6 +194,7 @@ const ROLES: &[(&str, Role)] = &[
     ("\\archive", Role::Archive),
     ("\\all", Role::All),
     ("\\flagged", Role::Flagged),
+    ("\\important", Role::Important),
 ];
 
 /// More mailboxes than this are not taken from one server.

@@ -77,6 +77,7 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
         Change::Held(n) => {
             run(tx, "UPDATE mailbox SET held = ?2 WHERE id = ?1", params![mailbox, n])
         }
+        Change::Pop(change) => super::pop::apply(tx, mailbox, change),
     }
 }
 
@@ -101,7 +102,7 @@ pub(super) fn forget(db: &mut Connection, mailbox: MailboxId) -> Result<()> {
 }
 
 fn forget_in(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
-    for table in ["msg", "append"] {
+    for table in ["msg", "append", "pop"] {
         tx.execute(&format!("DELETE FROM {table} WHERE mailbox = ?1"), [mailbox])?;
     }
     tx.execute("DELETE FROM mailbox WHERE id = ?1", [mailbox]).map(drop)
@@ -114,7 +115,7 @@ fn landed(tx: &Transaction<'_>, mailbox: MailboxId, uids: &[Uid]) -> Result<()> 
     uids.iter().try_for_each(|uid| statement.execute(params![mailbox, uid.get()]).map(drop))
 }
 
-fn run(tx: &Transaction<'_>, sql: &str, params: impl rusqlite::Params) -> Result<()> {
+pub(super) fn run(tx: &Transaction<'_>, sql: &str, params: impl rusqlite::Params) -> Result<()> {
     tx.prepare_cached(sql)?.execute(params).map(drop)
 }
 

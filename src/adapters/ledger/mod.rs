@@ -4,6 +4,7 @@
 //! downloaded file into a new local one. Losing the whole file costs time, never mail.
 
 mod apply;
+mod pop;
 mod read;
 mod schema;
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// The version of the tables below.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const TABLES: &str = "
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT;
@@ -41,6 +41,15 @@ CREATE TABLE append(
     mailbox INTEGER NOT NULL REFERENCES mailbox(id), base TEXT NOT NULL,
     flags INTEGER NOT NULL, uidnext INTEGER NOT NULL,
     PRIMARY KEY(mailbox, base)) STRICT;
+";
+
+const POP: &str = "
+CREATE TABLE pop(
+    mailbox INTEGER NOT NULL REFERENCES mailbox(id), uid INTEGER NOT NULL, key TEXT NOT NULL,
+    octets INTEGER NOT NULL, at INTEGER NOT NULL, gone INTEGER NOT NULL DEFAULT 0,
+    moved INTEGER NOT NULL DEFAULT 0, asked INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY(mailbox, uid)) STRICT;
+CREATE UNIQUE INDEX pop_key ON pop(mailbox, key);
 ";
 
 /// Why the ledger could not be opened.
@@ -102,13 +111,14 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     match version {
         0 => {
             let tx = db.transaction()?;
-            for part in [TABLES, INDICES, APPENDS] {
+            for part in [TABLES, INDICES, APPENDS, POP] {
                 tx.execute_batch(part)?;
             }
             tx.pragma_update(None, "user_version", VERSION)?;
             tx.commit()?;
         }
         1 => from_version_1(&mut db)?,
+        2 => from_version_2(&mut db)?,
         VERSION => {}
         newer => return Err(OpenError::Newer(newer)),
     }
@@ -155,8 +165,17 @@ fn from_version_1(db: &mut Connection) -> Result<(), OpenError> {
     )?;
     tx.execute_batch(INDICES)?;
     tx.execute_batch(APPENDS)?;
+    tx.execute_batch(POP)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;
     db.pragma_update(None, "foreign_keys", true)?;
     Ok(())
+}
+
+/// POP3 came.
+fn from_version_2(db: &mut Connection) -> Result<(), OpenError> {
+    let tx = db.transaction()?;
+    tx.execute_batch(POP)?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    Ok(tx.commit()?)
 }

@@ -203,3 +203,13 @@ thread_local! {
 /// From this many files on, one `syncfs` is cheaper than an `fsync` each.
 const FSYNC_EACH_MAX: usize = 8;
 const BUFFER_BYTES: usize = 32 * 1024;
+
+/// Writes a file durably: the old or the new content is there, never half of it.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(content).and_then(|()| file.sync_all())?;
+    std::fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}

@@ -7,15 +7,19 @@
 mod deliver;
 mod flags;
 mod keywords;
+mod leave;
+mod mounts;
 mod name;
 mod print;
 mod read;
 mod root;
 mod scan;
+mod spelling;
 mod watch;
 
 use keywords::Keywords;
 use name::Naming;
+use spelling::Spelling;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,6 +31,7 @@ use crate::model::view::{Fingerprint, Stamp, Sub};
 use crate::ports::hints::HintBox;
 use crate::ports::local::{Landing, Local, LocalWatcher, Scan, Seen, Settled};
 use crate::ports::remote::Upload;
+use crate::rules::mailboxes::directory;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,13 +45,16 @@ pub struct MaildirStore {
     separator: char,
     quarantine_for: Duration,
     host: String,
+    spelling: Spelling,
 }
 
 impl MaildirStore {
     /// A store below `root`. Nothing is touched yet.
     pub fn new(root: PathBuf, layout: Layout, separator: char, quarantine_for: Duration) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { root, layout, separator, quarantine_for, host: name::escape_host(&host) }
+        let host = name::escape_host(&host);
+        let spelling = Spelling::default();
+        Self { root, layout, separator, quarantine_for, host, spelling }
     }
 
     /// The root directory.
@@ -132,7 +140,7 @@ impl Local for MaildirStore {
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure> {
-        root::mailboxes(&self.root, self.layout)
+        root::mailboxes(self)
     }
 
     fn create(&self, mailbox: &MailboxName) -> Result<(), Failure> {
@@ -140,17 +148,19 @@ impl Local for MaildirStore {
     }
 
     fn rename(&self, from: &MailboxName, to: &MailboxName) -> Result<(), Failure> {
-        root::rename(&self.path(from), &self.path(to))
+        let renamed = root::rename(&self.path(from), &self.path(to));
+        self.spelling.forget();
+        renamed
     }
 
     fn remove(&self, mailbox: &MailboxName) -> Result<bool, Failure> {
-        root::remove(&self.path(mailbox))
+        let removed = root::remove(&self.path(mailbox));
+        self.spelling.forget();
+        removed
     }
 
     fn path(&self, mailbox: &MailboxName) -> PathBuf {
-        let mut path = self.root.clone();
-        path.extend(crate::rules::mailboxes::directory(mailbox, self.layout));
-        path
+        self.spelling.path(&self.root, &directory(mailbox, self.layout))
     }
 
     fn stamp(&self, mailbox: &MailboxName) -> Result<Stamp, Failure> {
@@ -193,11 +203,11 @@ impl Local for MaildirStore {
     }
 
     fn quarantine(&self, mailbox: &MailboxName, seen: &[Seen]) -> Result<(), Failure> {
-        root::quarantine(self, mailbox, seen)
+        leave::quarantine(self, mailbox, seen)
     }
 
     fn sweep(&self) -> Result<(), Failure> {
-        root::sweep(&self.root, self.layout, self.quarantine_for)
+        root::sweep(self)
     }
 
     fn open(&self, mailbox: &MailboxName, seen: &Seen) -> Result<Option<Upload>, Failure> {
@@ -223,7 +233,7 @@ impl Local for MaildirStore {
         seen: &[Seen],
     ) -> Result<Vec<Base>, Failure> {
         let naming = self.naming_for(to, seen.iter().map(|(_, m)| &m.flags))?;
-        root::relocate(self, (from, to), seen, &naming)
+        leave::relocate(self, (from, to), seen, &naming)
     }
 }
 

@@ -6,14 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::name::Naming;
-use super::{MaildirStore, classify, deliver, name, sub_name};
+use super::{MaildirStore, classify, deliver, mounts, name};
 use crate::model::account::Layout;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::{Base, MailboxName};
-use crate::model::view::Sub;
-use crate::ports::local::{Local, Seen};
-use crate::rules::mailboxes::{directory, name_of};
+use crate::model::ids::MailboxName;
+use crate::rules::mailboxes::{name_of, name_of_spelled};
 
 /// Reads the marker; makes one where none is expected.
 pub(super) fn open(root: &Path, expected: Option<&str>) -> Result<String, Failure> {
@@ -70,20 +67,28 @@ pub(super) fn epoch(root: &Path) -> Result<u64, Failure> {
 
 /// Writes the epoch: the old or the new one, never half of it.
 pub(super) fn set_epoch(root: &Path, epoch: u64) -> Result<(), Failure> {
-    let dir = root.join(PRIVATE_DIR);
-    let (path, new) = (dir.join(EPOCH), dir.join(format!("{EPOCH}.new")));
-    let fail = |e: io::Error| classify("write the Maildir's epoch", &path, &e);
-    let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
-    let mut file = options.map_err(fail)?;
-    file.write_all(epoch.to_string().as_bytes()).and_then(|()| file.sync_all()).map_err(fail)?;
-    fs::rename(&new, &path).map_err(fail)?;
-    deliver::sync_dir(&dir)
+    let path = root.join(PRIVATE_DIR).join(EPOCH);
+    deliver::replace(&path, epoch.to_string().as_bytes())
+        .map_err(|e| classify("write the Maildir's epoch", &path, &e))
 }
 
 /// Creates a directory and its parents, all of mode 0700.
 fn make_dir(path: &Path) -> Result<(), Failure> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|e| classify("create directory", path, &e))
+}
+
+/// Makes a directory with its parents, each of them durable: a file that was moved into a directory
+/// that a power cut takes away is lost.
+pub(super) fn make_durable_dir(dir: &Path) -> Result<(), Failure> {
+    let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.is_dir()).collect();
+    make_dir(dir)?;
+    for made in missing {
+        if let Some(parent) = made.parent() {
+            deliver::sync_dir(parent)?;
+        }
+    }
+    Ok(())
 }
 
 /// Creates a Maildir and syncs the way to it.
@@ -160,24 +165,26 @@ pub(super) fn remove(dir: &Path) -> Result<bool, Failure> {
 }
 
 /// The mailboxes that exist: every directory with a `cur/`.
-pub(super) fn mailboxes(root: &Path, layout: Layout) -> Result<Vec<MailboxName>, Failure> {
+pub(super) fn mailboxes(store: &MaildirStore) -> Result<Vec<MailboxName>, Failure> {
     let mut found = Vec::new();
     let mut path = Vec::new();
-    walk(root, layout, &mut path, &mut found)?;
+    walk(store, &store.root, &mut path, &mut found)?;
     found.sort();
-    Ok(found)
+    mounts::present(store, found)
 }
 
 fn walk(
+    store: &MaildirStore,
     dir: &Path,
-    layout: Layout,
     path: &mut Vec<String>,
     found: &mut Vec<MailboxName>,
 ) -> Result<(), Failure> {
+    let layout = store.layout;
     let fail = |e: io::Error| classify("list directory", dir, &e);
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     if dir.join("cur").is_dir() {
-        found.extend(name_of(&parts, layout));
+        let folds = store.spelling.folds(&store.root);
+        found.extend(if folds { name_of_spelled(&parts, layout) } else { name_of(&parts, layout) });
     }
     if path.len() >= DEPTH_MAX || (layout == Layout::MaildirPlusPlus && !path.is_empty()) {
         return Ok(());
@@ -193,117 +200,30 @@ fn walk(
         };
         if fits && entry.file_type().map_err(fail)?.is_dir() {
             path.push(name);
-            walk(&entry.path(), layout, path, found)?;
+            walk(store, &entry.path(), path, found)?;
             path.pop();
         }
     }
     Ok(())
 }
 
-/// Moves files out of the Maildir into today's quarantine.
-pub(super) fn quarantine(
-    store: &MaildirStore,
-    mailbox: &MailboxName,
-    seen: &[Seen],
-) -> Result<(), Failure> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let mut to = store.root.join(PRIVATE_DIR).join(QUARANTINE);
-    to.push(now.to_string());
-    to.extend(directory(mailbox, Layout::Fs));
-    make_durable_dir(&to)?;
-    let mut left: Vec<Seen> = seen.to_vec();
-    for _ in 0..RACE_ROUNDS_MAX {
-        let mut missed = Vec::new();
-        for one in left {
-            let (base, at) = &one;
-            if !move_out(&store.file(mailbox, &one), &to.join(format!("{base}{}", at.info)))? {
-                missed.push(one);
-            }
-        }
-        if missed.is_empty() {
-            break;
-        }
-        // The mail reader renamed them meanwhile, or they are gone.
-        let bases = missed.iter().map(|(base, _)| base);
-        let naming = store.naming(mailbox)?;
-        left = super::flags::find(&store.path(mailbox), bases, &naming)?.into_iter().collect();
-        if left.is_empty() {
-            break;
-        }
-    }
-    deliver::sync_dir(&to)?;
-    for sub in [Sub::New, Sub::Cur] {
-        deliver::sync_dir(&store.path(mailbox).join(sub_name(sub)))?;
-    }
-    Ok(())
-}
-
-/// Makes a directory with its parents, each of them durable: a file that was moved into a directory
-/// that a power cut takes away is lost.
-fn make_durable_dir(dir: &Path) -> Result<(), Failure> {
-    let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.is_dir()).collect();
-    make_dir(dir)?;
-    for made in missing {
-        if let Some(parent) = made.parent() {
-            deliver::sync_dir(parent)?;
-        }
-    }
-    Ok(())
-}
-
-/// Renames files into another mailbox; answers those that were there to be moved.
-pub(super) fn relocate(
-    store: &MaildirStore,
-    (from, to): (&MailboxName, &MailboxName),
-    seen: &[Seen],
-    naming: &Naming,
-) -> Result<Vec<Base>, Failure> {
-    let mut moved = Vec::new();
-    for one in seen {
-        let (base, at) = one;
-        let info = match at.info.as_str() {
-            "" if at.flags.is_empty() => String::new(),
-            _ => naming.info_with("", &at.flags),
-        };
-        let target = store.sub(to, at.sub).join(format!("{base}{info}"));
-        if move_out(&store.file(from, one), &target)? {
-            moved.push(base.clone());
-        }
-    }
-    for mailbox in [to, from] {
-        for sub in [Sub::New, Sub::Cur] {
-            deliver::sync_dir(&store.sub(mailbox, sub))?;
-        }
-    }
-    Ok(moved)
-}
-
-fn move_out(from: &Path, to: &Path) -> Result<bool, Failure> {
-    match fs::rename(from, to) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(classify("move message", from, &e)),
-    }
-}
-
 /// Drops what is older than allowed: quarantined mail, and files of ours in `tmp/` after 36 h.
-pub(super) fn sweep(root: &Path, layout: Layout, keep: Duration) -> Result<(), Failure> {
+pub(super) fn sweep(store: &MaildirStore) -> Result<(), Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let quarantine = root.join(PRIVATE_DIR).join(QUARANTINE);
+    let quarantine = store.root.join(PRIVATE_DIR).join(QUARANTINE);
     if let Ok(entries) = fs::read_dir(&quarantine) {
         for entry in entries.flatten() {
             let at = entry.file_name().to_str().and_then(|n| n.parse().ok());
-            let is_old = at.is_some_and(|s: u64| Duration::from_secs(s) + keep < now);
+            let is_old =
+                at.is_some_and(|s: u64| Duration::from_secs(s) + store.quarantine_for < now);
             if is_old {
                 let path = entry.path();
                 fs::remove_dir_all(&path).map_err(|e| classify("empty quarantine", &path, &e))?;
             }
         }
     }
-    for mailbox in mailboxes(root, layout)? {
-        let mut tmp = root.to_path_buf();
-        tmp.extend(directory(&mailbox, layout));
-        sweep_tmp(&tmp.join("tmp"), now);
+    for mailbox in mailboxes(store)? {
+        sweep_tmp(&store.tmp(&mailbox), now);
     }
     Ok(())
 }
@@ -320,11 +240,10 @@ fn sweep_tmp(tmp: &Path, now: Duration) {
 }
 
 /// The one directory of ours inside the Maildir's root.
-const PRIVATE_DIR: &str = ".postrider";
-const MARKER: &str = "root";
+pub(super) const PRIVATE_DIR: &str = ".postrider";
+pub(super) const MARKER: &str = "root";
 const EPOCH: &str = "epoch";
-const QUARANTINE: &str = "quarantine";
+pub(super) const QUARANTINE: &str = "quarantine";
 const DEPTH_MAX: usize = 32;
-const RACE_ROUNDS_MAX: u32 = 10;
 const SWEEP_FILES_MAX: usize = 10_000;
 const TMP_AGE_MAX: Duration = Duration::from_secs(36 * 3600);

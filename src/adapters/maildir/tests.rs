@@ -1,6 +1,6 @@
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::*;
 use crate::model::ids::Uid;
@@ -183,4 +183,71 @@ fn only_maildirs_are_mailboxes_and_hidden_ones_are_left_alone() {
     fs::create_dir_all(store.root().join("plain")).unwrap();
     let names: Vec<String> = store.mailboxes().unwrap().into_iter().map(|m| m.0).collect();
     assert_eq!(names, ["Archive/2024", "Entwürfe & Co", "INBOX", "a.b"]);
+}
+
+/// A directory on another file system than this one: in memory or on a disk.
+fn elsewhere(than: &Path) -> tempfile::TempDir {
+    let device = than.metadata().unwrap().dev();
+    let other = ["/dev/shm", "/var/tmp", "/tmp"]
+        .into_iter()
+        .find(|dir| Path::new(dir).metadata().is_ok_and(|m| m.dev() != device))
+        .expect("two file systems that can be written");
+    tempfile::tempdir_in(other).unwrap()
+}
+
+#[test]
+fn a_mailbox_whose_file_system_is_not_mounted_is_missing_and_not_empty() {
+    let (_dir, store) = store();
+    let archive = MailboxName("Archive".to_owned());
+    let (path, other) = (store.path(&archive), elsewhere(store.root()));
+    store.create(&archive).unwrap();
+    // What is in it is on another file system, as below a mount point.
+    let mount = || {
+        for sub in ["cur", "new"] {
+            fs::remove_dir(path.join(sub)).unwrap();
+            fs::create_dir_all(other.path().join(sub)).unwrap();
+            std::os::unix::fs::symlink(other.path().join(sub), path.join(sub)).unwrap();
+        }
+    };
+    let unmount = || {
+        for sub in ["cur", "new"] {
+            fs::remove_file(path.join(sub)).unwrap();
+            fs::create_dir(path.join(sub)).unwrap();
+        }
+    };
+    mount();
+    assert!(store.mailboxes().unwrap().contains(&archive));
+    unmount();
+    assert!(!store.mailboxes().unwrap().contains(&archive), "it looks empty, and is not there");
+    mount();
+    assert!(store.mailboxes().unwrap().contains(&archive));
+    // Brought over on purpose, with its mail.
+    unmount();
+    fs::write(path.join("cur/1.a.b:2,S"), "x").unwrap();
+    assert!(store.mailboxes().unwrap().contains(&archive));
+    fs::remove_file(path.join("cur/1.a.b:2,S")).unwrap();
+    assert!(store.mailboxes().unwrap().contains(&archive), "emptied by its owner");
+}
+
+#[test]
+fn a_message_moves_to_a_mailbox_on_another_file_system_with_its_date() {
+    let (_dir, store) = store();
+    let inbox = MailboxName::inbox();
+    let archive = MailboxName("Archive".to_owned());
+    let other = elsewhere(store.root());
+    std::os::unix::fs::symlink(other.path(), store.path(&archive)).unwrap();
+    store.create(&archive).unwrap();
+    let landing = deliver(&store, 1, b"Subject: a\n\nhello\n", "FS");
+    store.promote(&inbox, std::slice::from_ref(&landing)).unwrap();
+    let moved = store.relocate(&inbox, &archive, &[seen(&store, &landing.base)]).unwrap();
+    assert_eq!(moved, std::slice::from_ref(&landing.base));
+    assert!(store.scan(&inbox).unwrap().messages.is_empty());
+    let there = other.path().join("cur").join(format!("{}:2,FS", landing.base));
+    assert_eq!(fs::read(&there).unwrap(), b"Subject: a\n\nhello\n");
+    let meta = fs::metadata(&there).unwrap();
+    assert_eq!((meta.mtime(), meta.mode() & 0o777), (1_000_000_000, 0o600));
+    assert_eq!(fs::read_dir(other.path().join("tmp")).unwrap().count(), 0);
+    let seen = store.scan(&archive).unwrap().messages.get(&landing.base).unwrap();
+    store.quarantine(&archive, &[(landing.base, seen)]).unwrap();
+    assert!(!there.exists());
 }

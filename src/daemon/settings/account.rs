@@ -5,14 +5,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Surroundings;
+use super::pop::{self, pop};
+use super::presets::{preset_for, presets};
 use super::raw::{Spot, Table, Value, nearest, quoted};
 use super::server::{Login, Protocol, Server, server};
 use super::{secret, values};
 use crate::model::account::{
     Account, Brake, CreatePolicy, DeletePolicy, Direction, ImapSettings, Layout, Limits, Role,
-    SmtpSettings, SyncPolicy,
+    SentCopy, SmtpSettings, SyncPolicy,
 };
 use crate::model::ids::{AccountName, MailboxName};
+use crate::model::provider::{Preset, PresetServer};
 
 /// The shared outgoing servers: `[smtp.NAME]`.
 pub(super) type Shared<'a> = BTreeMap<&'a str, Server<'a>>;
@@ -27,20 +30,36 @@ pub(super) fn account<'a>(
     let address = table.need("address").and_then(|v| v.parsed(values::address)).unwrap_or_default();
     let (maildir, maildir_spot) = maildir(name, &table, around);
     let (password, has_password) = secret::login(&table, around);
-    let login = Login { user: address.clone(), password, has_password };
-    let imap_table = table.take("imap").and_then(|v| v.table());
-    let imap_server = imap_table.as_ref().map(|t| server(t, Protocol::Imap, around));
-    let login = Login { user: sending_user(&login, imap_server.as_ref()), ..login };
+    let user = address.clone();
+    let login = Login { address: address.clone(), user, password, has_password };
+    let preset = preset(&table, &address);
+    let known = |of: fn(&Preset) -> &Option<PresetServer>| preset.and_then(|p| of(p).as_ref());
+    // With a preset, an address and a password are enough.
+    let is_bare = ["imap", "pop3", "smtp"].iter().all(|key| table.named().all(|(k, _)| k != *key));
+    let bare = |key| (is_bare && preset.is_some()).then(|| Table::empty(table.spot.below(key)));
+    let imap_table = table.take("imap").and_then(|v| v.table()).or_else(|| bare("imap"));
+    let imap_preset = known(|p| &p.imap);
+    let imap_server = imap_table.as_ref().map(|t| server(t, Protocol::Imap, imap_preset, around));
+    let pop_table = table.take("pop3").and_then(|v| v.table());
+    let pop_preset = known(|p| &p.pop3);
+    let pop_server = pop_table.as_ref().map(|t| server(t, Protocol::Pop, pop_preset, around));
+    let own = imap_server.as_ref().or(pop_server.as_ref());
+    let login = Login { user: sending_user(&login, own), ..login };
     let imap = imap_table.zip(imap_server).map(|(t, s)| imap(t, &s, &login, &table.spot));
-    let smtp = table.take("smtp").and_then(|v| smtp(&v, shared, &login, &table.spot, around));
-    refuse_what_is_not_built(&table);
+    let pop3 = pop_table.zip(pop_server).map(|(t, s)| pop(t, &s, &login, imap.is_some(), &table));
+    let outgoing = Outgoing { shared, login: &login, preset, around };
+    let smtp = match table.take("smtp") {
+        Some(value) => outgoing.smtp(&value, &table.spot),
+        None => bare("smtp").map(|own| outgoing.own_server(own, &table.spot)),
+    };
     let sync_table = table.take("sync");
-    if let (Some(sync), None) = (&sync_table, &imap) {
-        sync.name_spot.problem("has no meaning without an imap table");
+    if let Some(sync) = sync_table.as_ref().filter(|_| imap.is_none() && pop3.is_none()) {
+        sync.name_spot.problem("has no meaning without an imap or a pop3 table");
     }
-    if imap.is_none() && smtp.is_none() && table.take("pop3").is_none() {
-        table.spot.problem("has neither an imap nor an smtp table that can be used");
+    if imap.is_none() && pop3.is_none() && smtp.is_none() {
+        table.spot.problem("has neither an imap, a pop3 nor an smtp table that can be used");
     }
+    let read_sync: fn(Table<'_>) -> SyncPolicy = if pop3.is_some() { pop::sync } else { sync };
     let account = Account {
         name: AccountName(name.to_owned()),
         address,
@@ -51,7 +70,8 @@ pub(super) fn account<'a>(
         info_separator: info_separator(&table),
         roles: table.take("roles").and_then(|v| v.table()).map(roles).unwrap_or_default(),
         imap,
-        sync: sync_table.and_then(|v| v.table()).map_or_else(default_sync, sync),
+        pop3,
+        sync: leave_out(preset, sync_table.and_then(|v| v.table()), read_sync),
         smtp,
     };
     table.finish();
@@ -59,9 +79,10 @@ pub(super) fn account<'a>(
 }
 
 /// The login of the outgoing server is that of the incoming one, where they do not differ.
-fn sending_user(login: &Login, imap: Option<&Server<'_>>) -> String {
-    let own = imap.and_then(|server| server.user.clone()).filter(|user| !user.is_empty());
-    own.unwrap_or_else(|| login.user.clone())
+fn sending_user(login: &Login, incoming: Option<&Server<'_>>) -> String {
+    let own = incoming.and_then(|server| server.user.as_deref()).filter(|user| !user.is_empty());
+    // What Gmail takes before the name of a POP3 user says which messages to list.
+    own.map_or_else(|| login.user.clone(), |own| own.trim_start_matches("recent:").to_owned())
 }
 
 fn maildir<'a>(name: &str, table: &Table<'a>, around: &Surroundings) -> (PathBuf, Spot<'a>) {
@@ -75,17 +96,35 @@ fn maildir<'a>(name: &str, table: &Table<'a>, around: &Surroundings) -> (PathBuf
     }
 }
 
-fn refuse_what_is_not_built(table: &Table<'_>) {
-    if let Some(value) = table.take("pop3") {
-        value.name_spot.not_yet();
+/// The preset that fills in what is left out: the one that is named, else that of the address.
+fn preset(table: &Table<'_>, address: &str) -> Option<&'static Preset> {
+    let Some(value) = table.take("provider") else { return preset_for(address) };
+    match value.text()? {
+        "auto" => preset_for(address),
+        "none" => None,
+        name => {
+            let preset = presets().get(name);
+            if preset.is_none() {
+                let names = presets().keys().map(String::as_str).chain(["auto", "none"]);
+                let what =
+                    format!("there is no preset {}: postrider providers lists them", quoted(name));
+                value.spot.suggest(what, nearest(name, names));
+            }
+            preset
+        }
     }
-    if let Some(provider) = table.take("provider")
-        && let Some(preset) = provider.text()
-        && !["auto", "none"].contains(&preset)
-    {
-        let preset = quoted(preset);
-        provider.spot.problem(format!("the preset {preset} is not supported yet: name the host"));
-    }
+}
+
+/// The settings of the sync. Mailboxes that only hold copies are left out, unless patterns choose.
+fn leave_out(
+    preset: Option<&Preset>,
+    table: Option<Table<'_>>,
+    read: fn(Table<'_>) -> SyncPolicy,
+) -> SyncPolicy {
+    let chooses = table.as_ref().is_some_and(|t| t.named().any(|(key, _)| key == "mailboxes"));
+    let policy = table.map_or_else(default_sync, read);
+    let leave_out = preset.filter(|_| !chooses).map(|p| p.leave_out.clone());
+    SyncPolicy { leave_out: leave_out.unwrap_or_default(), ..policy }
 }
 
 fn imap(table: Table<'_>, server: &Server<'_>, login: &Login, account: &Spot<'_>) -> ImapSettings {
@@ -102,30 +141,42 @@ fn imap(table: Table<'_>, server: &Server<'_>, login: &Login, account: &Spot<'_>
     settings
 }
 
-/// `smtp = "NAME"`, or the table itself.
-fn smtp<'a>(
-    value: &Value<'a>,
-    shared: &Shared<'a>,
-    login: &Login,
-    account: &Spot<'_>,
-    around: &Surroundings,
-) -> Option<SmtpSettings> {
-    let complete = |server: &Server<'_>| SmtpSettings {
-        endpoint: server.endpoint(Protocol::Smtp, login, account),
-        sent_copy: server.sent_copy,
-    };
-    if let Some(name) = value.as_text() {
-        if let Some(server) = shared.get(name) {
-            return Some(complete(server));
+/// What an account's outgoing server is made from.
+struct Outgoing<'a, 'b> {
+    shared: &'b Shared<'a>,
+    login: &'b Login,
+    preset: Option<&'static Preset>,
+    around: &'b Surroundings,
+}
+
+impl<'a> Outgoing<'a, '_> {
+    /// `smtp = "NAME"`, or the table itself.
+    fn smtp(&self, value: &Value<'a>, account: &Spot<'_>) -> Option<SmtpSettings> {
+        let Some(name) = value.as_text() else {
+            let table = value.table_like("the name of an [smtp.NAME] table, or a table")?;
+            return Some(self.own_server(table, account));
+        };
+        if let Some(server) = self.shared.get(name) {
+            return Some(self.complete(server, account));
         }
         let what = format!("there is no [smtp.{}]", name.escape_debug());
-        value.spot.suggest(what, nearest(name, shared.keys().copied()));
-        return None;
+        value.spot.suggest(what, nearest(name, self.shared.keys().copied()));
+        None
     }
-    let table = value.table_like("the name of an [smtp.NAME] table, or a table")?;
-    let server = server(&table, Protocol::Smtp, around);
-    table.finish();
-    Some(complete(&server))
+
+    fn own_server(&self, table: Table<'a>, account: &Spot<'_>) -> SmtpSettings {
+        let preset = self.preset.and_then(|preset| preset.smtp.as_ref());
+        let server = server(&table, Protocol::Smtp, preset, self.around);
+        table.finish();
+        self.complete(&server, account)
+    }
+
+    fn complete(&self, server: &Server<'_>, account: &Spot<'_>) -> SmtpSettings {
+        let files_sent = self.preset.is_some_and(|preset| preset.files_sent);
+        let is_filed = server.sent_copy == SentCopy::Auto && server.is_preset && files_sent;
+        let sent_copy = if is_filed { SentCopy::Server } else { server.sent_copy };
+        SmtpSettings { endpoint: server.endpoint(Protocol::Smtp, self.login, account), sent_copy }
+    }
 }
 
 fn aliases(value: &Value<'_>) -> Vec<String> {
@@ -163,7 +214,7 @@ fn roles(table: Table<'_>) -> BTreeMap<Role, MailboxName> {
 }
 
 /// A mailbox name; INBOX in any case is INBOX (RFC 9051 §5.1).
-fn mailbox(text: &str) -> Result<MailboxName, String> {
+pub(super) fn mailbox(text: &str) -> Result<MailboxName, String> {
     let name = values::one_line(text)?;
     if name.split('/').any(str::is_empty) {
         return Err(format!("{} is not the name of a mailbox", quoted(text)));
@@ -199,6 +250,7 @@ fn sync(table: Table<'_>) -> SyncPolicy {
     let policy = SyncPolicy {
         direction: direction.unwrap_or(default.direction),
         mailboxes: table.take("mailboxes").and_then(|v| patterns(&v)).unwrap_or(default.mailboxes),
+        leave_out: Vec::new(),
         subscribed_only: subscribed.unwrap_or(default.subscribed_only),
         create: create.unwrap_or(default.create),
         delete: delete.unwrap_or(default.delete),
@@ -211,10 +263,11 @@ fn sync(table: Table<'_>) -> SyncPolicy {
     policy
 }
 
-fn default_sync() -> SyncPolicy {
+pub(super) fn default_sync() -> SyncPolicy {
     SyncPolicy {
         direction: Direction::Both,
         mailboxes: vec!["*".to_owned()],
+        leave_out: Vec::new(),
         subscribed_only: false,
         create: CreatePolicy::Both,
         delete: DeletePolicy::Trash,
@@ -233,7 +286,7 @@ fn patterns(value: &Value<'_>) -> Option<Vec<String>> {
     Some(texts.iter().filter_map(|(_, item)| item.parsed(values::pattern)).collect())
 }
 
-fn brake(table: Table<'_>) -> Brake {
+pub(super) fn brake(table: Table<'_>) -> Brake {
     let brake = Brake {
         min: table.take("min").and_then(|v| v.integer(0, u32::MAX)).unwrap_or(BRAKE.min),
         percent: table.take("percent").and_then(|v| v.integer(0, 100)).unwrap_or(BRAKE.percent),

@@ -10,7 +10,7 @@ use super::account::{Shared, account};
 use super::overlap::{Place, refuse_overlaps};
 use super::raw::{Spot, Table, nearest, quoted};
 use super::server::{Protocol, server};
-use super::values;
+use super::{hooks, values};
 use crate::model::account::{
     Account, BusChoice, DaemonSettings, OnUncertain, OutboxSettings, Settings,
 };
@@ -18,9 +18,7 @@ use crate::model::ids::AccountName;
 
 /// Reads everything. The answer is only valid if no problem was noted.
 pub(super) fn settings(path: &Path, root: Table<'_>, around: &Surroundings) -> Settings {
-    if let Some(hooks) = root.take("hooks") {
-        hooks.name_spot.not_yet();
-    }
+    let new_mail = hooks::new_mail(root.take("hooks").and_then(|v| v.table()));
     let daemon = daemon(root.take("daemon").and_then(|v| v.table()));
     let (outbox, outbox_spot) = outbox(&root, around);
     let shared = shared(&root, around);
@@ -32,7 +30,7 @@ pub(super) fn settings(path: &Path, root: Table<'_>, around: &Surroundings) -> S
     let accounts = accounts(&root, &shared, around, &mut places);
     refuse_overlaps(&places);
     root.finish();
-    Settings { path: path.to_owned(), daemon, outbox, accounts }
+    Settings { path: path.to_owned(), daemon, outbox, new_mail, accounts }
 }
 
 fn accounts<'a>(
@@ -81,7 +79,7 @@ fn shared<'a>(root: &Table<'a>, around: &Surroundings) -> Shared<'a> {
     let Some(table) = root.take("smtp").and_then(|v| v.table()) else { return shared };
     for (name, value) in table.named() {
         if let Some(own) = value.table() {
-            shared.insert(name, server(&own, Protocol::Smtp, around));
+            shared.insert(name, server(&own, Protocol::Smtp, None, around));
             own.finish();
         }
     }
@@ -93,6 +91,7 @@ fn daemon(table: Option<Table<'_>>) -> DaemonSettings {
         poll_interval: Duration::from_secs(300),
         log: "info".to_owned(),
         bus: BusChoice::Session,
+        notifications: false,
     };
     let Some(table) = table else { return settings };
     if let Some(value) = table.take("poll_interval")
@@ -109,11 +108,8 @@ fn daemon(table: Option<Table<'_>>) -> DaemonSettings {
     let buses =
         [("session", BusChoice::Session), ("private", BusChoice::Private), ("off", BusChoice::Off)];
     settings.bus = table.take("bus").and_then(|v| v.choice(&buses)).unwrap_or(settings.bus);
-    if let Some(value) = table.take("notifications")
-        && value.boolean() == Some(true)
-    {
-        value.spot.problem("true is not supported yet");
-    }
+    let notifications = table.take("notifications").and_then(|v| v.boolean());
+    settings.notifications = notifications.unwrap_or(false);
     table.finish();
     settings
 }

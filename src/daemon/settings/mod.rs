@@ -6,7 +6,10 @@
 mod account;
 mod check;
 mod error;
+mod hooks;
 mod overlap;
+mod pop;
+mod presets;
 mod raw;
 mod secret;
 mod server;
@@ -22,6 +25,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 
 pub use self::error::{ConfigError, Problem};
+pub use self::presets::{preset_for, presets};
 pub use self::raw::nearest;
 pub use self::values::duration;
 use crate::model::account::Settings;

@@ -6,6 +6,7 @@
 //! loses the place inside untagged values, hence not derived structs.)
 
 use std::cell::RefCell;
+use std::sync::LazyLock;
 
 use toml::de::{DeTable, DeValue};
 
@@ -70,6 +71,12 @@ impl<'a> Table<'a> {
     pub(super) fn root(problems: &'a Problems, entries: &'a DeTable<'a>) -> Self {
         let spot = Spot { problems, at: 0, key: String::new() };
         Self { spot, entries, asked: RefCell::default() }
+    }
+
+    /// A table without a key, for what only the provider's preset says.
+    pub(super) fn empty(spot: Spot<'a>) -> Self {
+        static EMPTY: LazyLock<DeTable<'static>> = LazyLock::new(DeTable::new);
+        Self { spot, entries: &EMPTY, asked: RefCell::default() }
     }
 
     /// The value of a key, if it is there.

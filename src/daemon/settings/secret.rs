@@ -82,7 +82,7 @@ fn from_table(table: Table<'_>, around: &Surroundings) -> Option<SecretSource> {
 }
 
 /// An argv array: at least the program, no NUL.
-fn command(value: &Value<'_>) -> Option<Vec<String>> {
+pub(super) fn command(value: &Value<'_>) -> Option<Vec<String>> {
     let argv = value.texts()?;
     if argv.first().is_none_or(|(program, _)| program.is_empty()) {
         value.spot.problem("names no program: write it as [\"pass\", \"show\", \"work\"]");

@@ -1,4 +1,4 @@
-//! A server's table: host, port, encryption, login. One reader for `imap` and `smtp`. Floor 5.
+//! A server's table: host, port, encryption, login. One reader for `imap`, `pop3` and `smtp`. Floor 5.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,11 +7,13 @@ use super::Surroundings;
 use super::raw::{Spot, Table, Value, nearest, quoted};
 use super::{secret, values};
 use crate::model::account::{Endpoint, Mechanism, SecretSource, SentCopy, Tls};
+use crate::model::provider::{PresetServer, UserForm};
 
 /// Which protocol a table is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     Imap,
+    Pop,
     Smtp,
 }
 
@@ -32,6 +34,10 @@ pub(super) struct Server<'a> {
     pin_sha256: Option<[u8; 32]>,
     client_cert: Option<PathBuf>,
     timeout: Duration,
+    /// What the preset says of the user's name.
+    form: Option<UserForm>,
+    /// Whether the preset is about this server.
+    pub(super) is_preset: bool,
     /// Only for SMTP.
     pub(super) sent_copy: SentCopy,
 }
@@ -39,6 +45,7 @@ pub(super) struct Server<'a> {
 /// The login of an account.
 #[derive(Debug)]
 pub(super) struct Login {
+    pub(super) address: String,
     pub(super) user: String,
     pub(super) password: Option<SecretSource>,
     /// Whether the account says `password` at all, even if it is not usable.
@@ -49,17 +56,19 @@ pub(super) struct Login {
 pub(super) fn server<'a>(
     table: &Table<'a>,
     protocol: Protocol,
+    preset: Option<&PresetServer>,
     around: &Surroundings,
 ) -> Server<'a> {
     let path = |v: Value<'_>| v.parsed(|text| values::path(text, around));
-    let host = table.need("host").and_then(|v| v.parsed(values::host)).unwrap_or_default();
+    let (host, preset) = host(table, preset);
     let port = table.take("port").and_then(|v| v.integer(1, 65_535));
     let port = port.and_then(|port| u16::try_from(port).ok());
-    let tls = encryption(table, &host, port);
+    let tls = encryption(table, &host, port, preset);
+    let preset_port = preset.filter(|known| known.tls == tls).map(|known| known.port);
     let mut server = Server {
         spot: table.spot.clone(),
         host,
-        port: port.unwrap_or_else(|| default_port(protocol, tls)),
+        port: port.or(preset_port).unwrap_or_else(|| default_port(protocol, tls)),
         tls,
         user: table.take("user").and_then(|v| v.parsed(user)),
         password: None,
@@ -69,9 +78,13 @@ pub(super) fn server<'a>(
         pin_sha256: table.take("pin_sha256").and_then(|v| v.parsed(values::pin)),
         client_cert: None,
         timeout: timeout(table),
+        is_preset: preset.is_some(),
+        form: preset.and_then(|known| known.user),
         sent_copy: SentCopy::Auto,
     };
     match protocol {
+        // POP3 has no way to use one beside the login.
+        Protocol::Pop => {}
         Protocol::Imap => server.client_cert = table.take("client_cert").and_then(path),
         Protocol::Smtp => smtp_keys(&mut server, table, around),
     }
@@ -116,7 +129,8 @@ impl Server<'_> {
     ///
     /// `user = ""` means no login, which only a server on this machine can mean seriously.
     pub(super) fn endpoint(&self, protocol: Protocol, login: &Login, spot: &Spot<'_>) -> Endpoint {
-        let mut user = self.user.clone().unwrap_or_else(|| login.user.clone());
+        let known = || self.form.map(|form| form.of(&login.address));
+        let mut user = self.user.clone().or_else(known).unwrap_or_else(|| login.user.clone());
         let has_password = self.has_password || login.has_password;
         let mut password = self.password.clone().or_else(|| login.password.clone());
         let may_skip_login = protocol == Protocol::Smtp && values::is_loopback(&self.host);
@@ -150,8 +164,32 @@ impl Server<'_> {
     }
 }
 
-/// `tls`, or what the port implies; cleartext only where nobody listens in.
-fn encryption(table: &Table<'_>, host: &str, port: Option<u16>) -> Tls {
+/// `host`, or that of the preset; what the preset says beside it counts for its own host only.
+fn host<'p>(
+    table: &Table<'_>,
+    preset: Option<&'p PresetServer>,
+) -> (String, Option<&'p PresetServer>) {
+    match (table.take("host"), preset) {
+        (Some(value), _) => {
+            let host = value.parsed(values::host).unwrap_or_default();
+            let preset = preset.filter(|known| known.host.eq_ignore_ascii_case(&host));
+            (host, preset)
+        }
+        (None, Some(known)) => (known.host.clone(), preset),
+        (None, None) => {
+            table.spot.below("host").problem("is missing");
+            (String::new(), None)
+        }
+    }
+}
+
+/// `tls`, or what the port implies, or the preset says; cleartext only where nobody listens in.
+fn encryption(
+    table: &Table<'_>,
+    host: &str,
+    port: Option<u16>,
+    preset: Option<&PresetServer>,
+) -> Tls {
     let value = table.take("tls");
     let choices = [("implicit", Tls::Implicit), ("starttls", Tls::StartTls), ("none", Tls::None)];
     let tls = value.as_ref().and_then(|v| v.choice(&choices));
@@ -162,9 +200,10 @@ fn encryption(table: &Table<'_>, host: &str, port: Option<u16>) -> Tls {
         let what = format!("\"none\" is only for loopback hosts, and {} is none", quoted(host));
         value.spot.problem(format!("{what}: use \"implicit\" or \"starttls\""));
     }
-    tls.unwrap_or(match port {
-        Some(25 | 143 | 587) => Tls::StartTls,
-        Some(_) | None => Tls::Implicit,
+    tls.unwrap_or_else(|| match port {
+        Some(25 | 110 | 143 | 587) => Tls::StartTls,
+        Some(_) => Tls::Implicit,
+        None => preset.map_or(Tls::Implicit, |known| known.tls),
     })
 }
 
@@ -172,6 +211,8 @@ fn default_port(protocol: Protocol, tls: Tls) -> u16 {
     match (protocol, tls) {
         (Protocol::Imap, Tls::Implicit) => 993,
         (Protocol::Imap, Tls::StartTls | Tls::None) => 143,
+        (Protocol::Pop, Tls::Implicit) => 995,
+        (Protocol::Pop, Tls::StartTls | Tls::None) => 110,
         (Protocol::Smtp, Tls::Implicit) => 465,
         (Protocol::Smtp, Tls::StartTls) => 587,
         (Protocol::Smtp, Tls::None) => 25,

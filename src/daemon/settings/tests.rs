@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Settings, Surroundings, load, parse};
-use crate::model::account::{BusChoice, Limits, Mechanism, Role, SecretSource, Tls};
+use crate::model::account::{
+    BusChoice, Leave, Limits, Mechanism, Role, SecretSource, SentCopy, Tls,
+};
 use crate::model::ids::{AccountName, MailboxName};
 
 fn around(private: bool) -> Surroundings {
@@ -276,26 +278,78 @@ fn limits_are_read_and_none_is_none() {
     );
 }
 
+const POP: &str = r#"[account.home]
+address = "me@example.com"
+password = { command = ["pass"] }
+[account.home.pop3]
+host = "pop.example.com"
+"#;
+
+#[test]
+fn pop3_has_the_defaults_of_the_product_page_and_each_policy() {
+    let home = |more: &str| {
+        let settings = good(&format!("{POP}{more}"));
+        settings.accounts[&AccountName("home".to_owned())].clone()
+    };
+    let pop = home("").pop3.unwrap();
+    assert_eq!((pop.endpoint.port, pop.endpoint.tls), (995, Tls::Implicit));
+    assert_eq!((pop.leave, pop.mailbox), (Leave::Forever, MailboxName::inbox()));
+    let days = |n: u64| Leave::For(Duration::from_secs(n * 86_400));
+    let policies = [
+        ("forever", Leave::Forever),
+        ("remove", days(0)),
+        ("7d", days(7)),
+        ("until-moved", Leave::UntilMoved),
+    ];
+    for (word, wanted) in policies {
+        assert_eq!(home(&format!("leave = '{word}'\n")).pop3.unwrap().leave, wanted);
+    }
+    let plain = home("port = 110\nmailbox = 'Old'\nuser = 'recent:me@gmail.com'\n").pop3.unwrap();
+    assert_eq!((plain.endpoint.tls, plain.mailbox.as_str()), (Tls::StartTls, "Old"));
+    assert_eq!(plain.endpoint.user, "recent:me@gmail.com");
+    let limits = home("[account.home.sync]\nmax_size = '10MiB'\nmax_age = 'none'\n").sync.limits;
+    assert_eq!(limits, Limits { max_size: Some(10 << 20), ..Limits::default() });
+    // Where mail is sent with the same login, Gmail's word for what to list is no part of it.
+    let smtp = "user = 'recent:me@gmail.com'\n[account.home.smtp]\nhost = 'smtp.gmail.com'\n";
+    assert_eq!(home(smtp).smtp.unwrap().endpoint.user, "me@gmail.com");
+}
+
+#[test]
+fn what_pop3_cannot_do_is_refused_with_the_reason() {
+    refused(
+        &format!("{POP}leave = 'ever'\npush = ['INBOX']\nclient_cert = '/x'\n"),
+        &[
+            "c.toml:6:9: account.home.pop3.leave: \"ever\" is not \"forever\", \"remove\"",
+            "c.toml:7:1: account.home.pop3.push: unknown key",
+            "c.toml:8:1: account.home.pop3.client_cert: unknown key",
+        ],
+    );
+    refused(
+        &format!("{POP}[account.home.sync]\nmax_age = '7d'\ndelete = 'trash'\nmax_messages = 5\n"),
+        &[
+            "c.toml:7:1: account.home.sync.max_age: cannot be kept to: POP3 tells no dates",
+            "c.toml:8:1: account.home.sync.delete: has no meaning for POP3",
+            "c.toml:9:1: account.home.sync.max_messages: cannot be kept to: POP3 has no order",
+        ],
+    );
+    refused(
+        &with_account("[account.work.pop3]\nhost = 'h'\n"),
+        &["c.toml:6:15: account.work.pop3: and imap: an account has one of them"],
+    );
+}
+
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    let cases = [
-        (
-            "auth = ['external']",
-            "c.toml:6:9: account.work.imap.auth: \"external\" is not supported yet",
-        ),
-        ("[account.work.pop3]", "c.toml:6:15: account.work.pop3: not supported yet"),
-        ("[hooks]", "c.toml:6:2: hooks: not supported yet"),
-        ("[daemon]\nnotifications = true", "c.toml:7:17: daemon.notifications: true is not supp"),
-    ];
+    let cases = [(
+        "auth = ['external']",
+        "c.toml:6:9: account.work.imap.auth: \"external\" is not supported yet",
+    )];
     for (keys, wanted) in cases {
         refused(&with_account(keys), &[wanted]);
     }
     refused(
         "[account.a]\naddress = 'a@b'\nprovider = 'gmail'\npassword = { keyring = true }\n[account.a.imap]\nhost = 'h'",
-        &[
-            "c.toml:3:12: account.a.provider: the preset \"gmail\" is not supported yet",
-            "c.toml:4:14: account.a.password.keyring: not supported yet",
-        ],
+        &["c.toml:4:14: account.a.password.keyring: not supported yet"],
     );
 }
 
@@ -311,9 +365,9 @@ fn what_is_missing_is_reported_at_the_table() {
         ],
     );
     let send_only = "[account.a]\naddress = 'a@b'\n";
-    refused(send_only, &["c.toml:1:10: account.a: has neither an imap nor an smtp"]);
+    refused(send_only, &["c.toml:1:10: account.a: has neither an imap, a pop3 nor an smtp"]);
     let sync = format!("{send_only}smtp = {{ host = '127.0.0.1' }}\nsync = {{ }}");
-    refused(&sync, &["c.toml:4:1: account.a.sync: has no meaning without an imap table"]);
+    refused(&sync, &["c.toml:4:1: account.a.sync: has no meaning without an imap or a pop3 table"]);
 }
 
 #[test]
@@ -451,4 +505,69 @@ fn files_are_read_as_they_are() {
     assert!(load(&path).unwrap_err().to_string().contains("chmod 600"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(load(&path).unwrap().path, path);
+}
+
+#[test]
+fn a_preset_fills_in_what_is_left_out_and_an_explicit_value_wins() {
+    let account = |text: &str| good(text).accounts.into_values().next().unwrap();
+    let password = "password = { command = ['x'] }\n";
+    let icloud = account(&format!("[account.a]\naddress = 'me@icloud.com'\n{password}"));
+    let (imap, smtp) = (icloud.imap.unwrap().endpoint, icloud.smtp.unwrap().endpoint);
+    assert_eq!((imap.host.as_str(), imap.port, imap.tls), ("imap.mail.me.com", 993, Tls::Implicit));
+    assert_eq!((smtp.host.as_str(), smtp.port, smtp.tls), ("smtp.mail.me.com", 587, Tls::StartTls));
+    assert_eq!((imap.user.as_str(), smtp.user.as_str()), ("me", "me@icloud.com"));
+
+    let gmail = "[account.a]\naddress = 'me@example.org'\nprovider = 'gmail'\n";
+    let gmail = account(&format!("{gmail}{password}[account.a.imap]\n[account.a.smtp]\n"));
+    assert_eq!(gmail.imap.unwrap().endpoint.host, "imap.gmail.com");
+    assert_eq!(gmail.smtp.unwrap().sent_copy, SentCopy::Server);
+    assert_eq!(gmail.sync.leave_out, [Role::All, Role::Important, Role::Flagged]);
+    let chosen = "[account.a.imap]\n[account.a.sync]\nmailboxes = ['*']\n";
+    let all = account(&format!("[account.a]\naddress = 'me@gmail.com'\n{password}{chosen}"));
+    assert!(all.sync.leave_out.is_empty() && all.smtp.is_none());
+
+    let own =
+        "[account.a.imap]\nhost = 'other.example'\n[account.a.smtp]\nport = 465\nuser = 'u'\n";
+    let own = account(&format!("[account.a]\naddress = 'me@icloud.com'\n{password}{own}"));
+    let (imap, smtp) = (own.imap.unwrap().endpoint, own.smtp.unwrap().endpoint);
+    assert_eq!((imap.user.as_str(), imap.host.as_str()), ("me@icloud.com", "other.example"));
+    assert_eq!((smtp.port, smtp.tls, smtp.user.as_str()), (465, Tls::Implicit, "u"));
+
+    let pop = format!("[account.a]\naddress = 'me@web.de'\n{password}[account.a.pop3]\n");
+    let pop = account(&pop).pop3.unwrap().endpoint;
+    assert_eq!((pop.host.as_str(), pop.user.as_str(), pop.port), ("pop3.web.de", "me", 995));
+    let refusals = [
+        ("me@gmail.com", "none", "c.toml:1:10: account.a: has neither"),
+        (
+            "me@example.org",
+            "gmial",
+            "c.toml:3:12: account.a.provider: there is no preset \"gmial\"",
+        ),
+    ];
+    for (address, provider, wanted) in refusals {
+        let text =
+            format!("[account.a]\naddress = '{address}'\nprovider = '{provider}'\n{password}");
+        let error = error_of(&text, true);
+        assert!(error.lines().any(|line| line.starts_with(wanted)), "{error}");
+    }
+}
+
+#[test]
+fn a_hook_has_its_defaults_and_is_refused_without_a_command() {
+    let hook = good(&with_account("[hooks]\nnew_mail = { command = ['notmuch', 'new'] }\n"));
+    let hook = hook.new_mail.unwrap();
+    assert_eq!(hook.command, ["notmuch", "new"]);
+    assert_eq!((hook.debounce.as_secs(), hook.timeout.as_secs()), (2, 300));
+    refused(
+        &with_account("[hooks]\nnew_mial = 1\n"),
+        &["c.toml:7:1: hooks.new_mial: unknown key; did you mean \"new_mail\"?"],
+    );
+    refused(
+        &with_account("[hooks]\nnew_mail = { debounce = '1s', timeout = '0s' }\n"),
+        &[
+            "c.toml:7:1: hooks.new_mail.command: is missing",
+            "c.toml:7:1: hooks.new_mail.timeout: must be longer than nothing",
+        ],
+    );
+    assert!(good(&with_account("[daemon]\nnotifications = true\n")).daemon.notifications);
 }

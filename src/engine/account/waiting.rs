@@ -118,12 +118,12 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
     }
 }
 
-fn far_away() -> Instant {
+pub(in crate::engine) fn far_away() -> Instant {
     Instant::now() + Duration::from_secs(86_400)
 }
 
 /// The state that a failure of account scope leads to.
-fn state_of(failure: &Failure) -> AccountState {
+pub(in crate::engine) fn state_of(failure: &Failure) -> AccountState {
     match failure.kind {
         Kind::Offline | Kind::Timeout => AccountState::Offline,
         Kind::TlsUntrusted => AccountState::CertProblem,

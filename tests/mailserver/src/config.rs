@@ -206,12 +206,68 @@ impl SmtpExtensions {
     }
 }
 
+/// One POP3 extension, or a part of the protocol that servers may lack. Switched off, it is neither
+/// advertised nor honoured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Pop3Extension {
+    /// CAPA itself.
+    Capa,
+    User,
+    Uidl,
+    Top,
+    Pipelining,
+    Utf8,
+    /// A timestamp in the greeting.
+    Apop,
+    AuthPlain,
+    AuthLogin,
+    AuthXOAuth2,
+}
+
+/// The set of POP3 extensions of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pop3Extensions(BTreeSet<Pop3Extension>);
+
+impl Default for Pop3Extensions {
+    /// Everything.
+    fn default() -> Self {
+        Self(BTreeSet::from([
+            Pop3Extension::Capa,
+            Pop3Extension::User,
+            Pop3Extension::Uidl,
+            Pop3Extension::Top,
+            Pop3Extension::Pipelining,
+            Pop3Extension::Utf8,
+            Pop3Extension::Apop,
+            Pop3Extension::AuthPlain,
+            Pop3Extension::AuthLogin,
+            Pop3Extension::AuthXOAuth2,
+        ]))
+    }
+}
+
+impl Pop3Extensions {
+    /// Removes one.
+    #[must_use]
+    pub fn without(mut self, extension: Pop3Extension) -> Self {
+        self.0.remove(&extension);
+        self
+    }
+
+    /// Returns whether the extension is on.
+    #[must_use]
+    pub fn has(&self, extension: Pop3Extension) -> bool {
+        self.0.contains(&extension)
+    }
+}
+
 /// When TLS begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsMode {
     /// At once.
     Implicit,
-    /// After STARTTLS, which is then advertised.
+    /// After STARTTLS or STLS, which is then advertised.
     StartTls,
 }
 
@@ -229,12 +285,18 @@ pub struct Tls {
 /// How to set up a [`MailServer`](crate::MailServer).
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Names and passwords, for IMAP and for SMTP.
+    /// Names and passwords, for all servers.
     pub users: Vec<(String, String)>,
     /// IMAP capabilities.
     pub capabilities: Capabilities,
     /// SMTP extensions.
     pub smtp_extensions: SmtpExtensions,
+    /// POP3 extensions.
+    pub pop3_extensions: Pop3Extensions,
+    /// The LOGIN-DELAY that CAPA tells, in seconds.
+    pub pop3_login_delay: Option<u32>,
+    /// A POP3 session shows only so many messages that no session has fetched yet, as Gmail does.
+    pub pop3_window: Option<usize>,
     /// The hierarchy delimiter; `None` is a flat server that answers NIL.
     pub delimiter: Option<char>,
     /// The personal namespace prefix that NAMESPACE tells, for example `INBOX.`.
@@ -250,12 +312,14 @@ pub struct Config {
     pub smtp_bytes_max: usize,
     /// Whether MAIL before AUTH is refused with 530.
     pub smtp_auth_required: bool,
-    /// TLS for both servers; `None` is plain TCP.
+    /// TLS for all servers; `None` is plain TCP.
     pub tls: Option<Tls>,
     /// Loopback port of the IMAP server, 0 for any.
     pub imap_port: u16,
     /// Loopback port of the SMTP server, 0 for any.
     pub smtp_port: u16,
+    /// Loopback port of the POP3 server, 0 for any.
+    pub pop3_port: u16,
 }
 
 impl Default for Config {
@@ -265,6 +329,9 @@ impl Default for Config {
             users: vec![("user".to_owned(), "secret".to_owned())],
             capabilities: Capabilities::default(),
             smtp_extensions: SmtpExtensions::default(),
+            pop3_extensions: Pop3Extensions::default(),
+            pop3_login_delay: None,
+            pop3_window: None,
             delimiter: Some('/'),
             namespace_prefix: String::new(),
             mailboxes: Vec::new(),
@@ -275,6 +342,7 @@ impl Default for Config {
             tls: None,
             imap_port: 0,
             smtp_port: 0,
+            pop3_port: 0,
         }
     }
 }

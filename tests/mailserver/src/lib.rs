@@ -1,5 +1,5 @@
-//! A mail server that lives in memory and does as it is told: IMAP4rev1 and SMTP submission on
-//! loopback, for postrider's tests and its demo.
+//! A mail server that lives in memory and does as it is told: IMAP4rev1, POP3 and SMTP
+//! submission on loopback, for postrider's tests and its demo.
 //!
 //! It behaves well by default. Every lie is a [`Rule`]: a matcher on a command and an [`Action`]
 //! that replaces, cuts, delays or distorts the answer. Every command is recorded, so a test can
@@ -24,6 +24,7 @@ pub mod demo;
 mod dispatch;
 mod imap;
 mod mailbox;
+mod pop3;
 mod sasl;
 mod script;
 mod sequence;
@@ -35,7 +36,10 @@ mod token;
 mod utf7;
 mod wire;
 
-pub use config::{Capabilities, Capability, Config, SmtpExtension, SmtpExtensions, Tls, TlsMode};
+pub use config::{
+    Capabilities, Capability, Config, Pop3Extension, Pop3Extensions, SmtpExtension, SmtpExtensions,
+    Tls, TlsMode,
+};
 pub use mailbox::Message;
 pub use script::{Action, Rule, RuleId};
 pub use server::{MailServer, MailboxHandle};

@@ -17,7 +17,7 @@ pub enum Action {
     /// Sends these bytes instead of executing the command.
     Reply(Vec<u8>),
     /// Refuses at the first line, before the literal's continuation. The text follows the tag
-    /// (IMAP) or is the whole reply (SMTP).
+    /// (IMAP) or is the whole reply (SMTP, POP3).
     RefuseEarly(String),
     /// Refuses without executing, after the command was received whole.
     Refuse(String),
@@ -130,7 +130,7 @@ impl fmt::Debug for Action {
 ///
 /// IMAP names are those of the protocol, with `UID ` in front where it applies (`UID FETCH`), and
 /// `GREETING` and `DONE` beside them. SMTP names are the verbs, `GREETING`, `AUTH`, and `.` for
-/// the end of DATA. `*` is any command.
+/// the end of DATA; POP3 names are the verbs and `GREETING`. `*` is any command.
 #[derive(Debug, Clone)]
 pub struct Rule {
     protocol: Protocol,
@@ -152,6 +152,12 @@ impl Rule {
     #[must_use]
     pub fn smtp(name: &str) -> Self {
         Self::new(Protocol::Smtp, name)
+    }
+
+    /// Matches a POP3 command.
+    #[must_use]
+    pub fn pop3(name: &str) -> Self {
+        Self::new(Protocol::Pop3, name)
     }
 
     fn new(protocol: Protocol, name: &str) -> Self {

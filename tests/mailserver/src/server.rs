@@ -14,9 +14,9 @@ use crate::config::Config;
 use crate::mailbox::{self, Message, NewMessage};
 use crate::script::{Rule, RuleId};
 use crate::state::{CommandRecord, Protocol, SentMessage, Shared, View};
-use crate::{imap, smtp};
+use crate::{imap, pop3, smtp};
 
-/// An IMAP and an SMTP server on loopback, running until it is dropped.
+/// An IMAP, an SMTP and a POP3 server on loopback, running until it is dropped.
 ///
 /// It has a thread and a runtime of its own, so it serves synchronous and asynchronous tests
 /// alike, and answers while a test blocks its own runtime.
@@ -25,18 +25,22 @@ pub struct MailServer {
     shared: Arc<Shared>,
     imap_addr: SocketAddr,
     smtp_addr: SocketAddr,
+    pop3_addr: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl MailServer {
-    /// Starts both servers.
+    /// Starts all servers.
     ///
     /// # Errors
     /// A port that is taken, or no thread to be had.
     pub fn start(config: Config) -> io::Result<Self> {
         let imap_listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.imap_port))?;
         let smtp_listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.smtp_port))?;
+        let pop3_listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.pop3_port))?;
+        let pop3_addr = pop3_listener.local_addr()?;
+        pop3_listener.set_nonblocking(true)?;
         let imap_addr = imap_listener.local_addr()?;
         let smtp_addr = smtp_listener.local_addr()?;
         imap_listener.set_nonblocking(true)?;
@@ -52,10 +56,12 @@ impl MailServer {
                         _ = stopped => {}
                         () = accept(Protocol::Imap, imap_listener, &for_thread) => {}
                         () = accept(Protocol::Smtp, smtp_listener, &for_thread) => {}
+                        () = accept(Protocol::Pop3, pop3_listener, &for_thread) => {}
                     }
                 });
             })?;
-        Ok(Self { shared, imap_addr, smtp_addr, stop: Some(stop), thread: Some(thread) })
+        let (stop, thread) = (Some(stop), Some(thread));
+        Ok(Self { shared, imap_addr, smtp_addr, pop3_addr, stop, thread })
     }
 
     /// Returns the address of the IMAP server.
@@ -68,6 +74,12 @@ impl MailServer {
     #[must_use]
     pub fn smtp_addr(&self) -> SocketAddr {
         self.smtp_addr
+    }
+
+    /// Returns the address of the POP3 server.
+    #[must_use]
+    pub fn pop3_addr(&self) -> SocketAddr {
+        self.pop3_addr
     }
 
     /// Returns a handle on the mailbox of that (plain, not UTF-7) name, which need not exist yet.
@@ -133,7 +145,7 @@ impl MailServer {
         self.shared.update(|state| change(&mut state.config));
     }
 
-    /// Returns the commands received so far by both servers.
+    /// Returns the commands received so far by all servers.
     #[must_use]
     pub fn commands(&self) -> Vec<CommandRecord> {
         self.shared.read(|state| state.commands.clone())
@@ -150,7 +162,7 @@ impl MailServer {
         self.shared.read(|state| state.sent.clone())
     }
 
-    /// Ends all connections of both servers that are open now.
+    /// Ends all connections of all servers that are open now.
     pub fn disconnect_all(&self) {
         self.shared.update(|state| state.cut_below = state.fresh_id());
     }
@@ -220,6 +232,7 @@ async fn serve(protocol: Protocol, stream: TcpStream, shared: Arc<Shared>) {
     let wire = match protocol {
         Protocol::Imap => imap::serve(stream, id, Arc::clone(&shared)).await,
         Protocol::Smtp => smtp::serve(stream, id, Arc::clone(&shared)).await,
+        Protocol::Pop3 => pop3::serve(stream, id, Arc::clone(&shared)).await,
     };
     shared.update(|state| {
         state.open.remove(&id);

@@ -11,13 +11,15 @@ use crate::config::Config;
 use crate::mailbox::{Mailbox, Message};
 use crate::script::{Effects, Rule, RuleId};
 
-/// Which of the two servers.
+/// Which of the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// The IMAP server.
     Imap,
     /// The SMTP submission server.
     Smtp,
+    /// The POP3 server.
+    Pop3,
 }
 
 /// A command as it was received.
@@ -25,9 +27,9 @@ pub enum Protocol {
 pub struct CommandRecord {
     /// Which server.
     pub protocol: Protocol,
-    /// Counts the connections of both servers, from 1.
+    /// Counts the connections of all servers, from 1.
     pub connection: u64,
-    /// The IMAP tag; empty in SMTP.
+    /// The IMAP tag; empty in SMTP and POP3.
     pub tag: String,
     /// The name in upper case as rules know it, such as `UID FETCH`.
     pub name: String,
@@ -56,6 +58,7 @@ impl CommandRecord {
             "SUBSCRIBE",
             "UNSUBSCRIBE",
             "DATA",
+            "DELE",
         ];
         let line = self.line.to_ascii_uppercase();
         always.contains(&name)
@@ -152,6 +155,8 @@ pub(crate) struct State {
     pub(crate) hanging: BTreeMap<u64, RuleId>,
     pub(crate) idling: BTreeMap<u64, String>,
     pub(crate) open: BTreeMap<u64, Protocol>,
+    /// UIDs of INBOX that POP3 sessions fetched.
+    pub(crate) pop3_seen: BTreeSet<u32>,
     /// Raw bytes that each IMAP connection sends once, at its next chance.
     pub(crate) injections: Vec<Vec<u8>>,
     /// Connections with a smaller id end.
@@ -171,6 +176,7 @@ impl State {
             hanging: BTreeMap::new(),
             idling: BTreeMap::new(),
             open: BTreeMap::new(),
+            pop3_seen: BTreeSet::new(),
             injections: Vec::new(),
             cut_below: 0,
             next_id: 0,

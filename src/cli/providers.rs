@@ -1,0 +1,128 @@
+//! `postrider providers`: the presets that fill in what a configuration leaves out. Beside floor 5.
+
+use serde_json::{Value, json};
+
+use super::complaint::Complaint;
+use super::print;
+use crate::daemon::settings::{nearest, preset_for, presets};
+use crate::model::account::{Role, Tls};
+use crate::model::provider::{Preset, PresetAuth, PresetServer, UserForm};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A preset's name, or an address
+    name: Option<String>,
+    /// Print the presets as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<u8, Complaint> {
+    let chosen: Vec<&Preset> = match args.name.as_deref() {
+        None => presets().values().collect(),
+        Some(name) => vec![find(name)?],
+    };
+    if args.json {
+        let list: Vec<Value> = chosen.into_iter().map(as_json).collect();
+        print::out(&json!({"providers": list}).to_string())?;
+    } else if let ([one], Some(_)) = (chosen.as_slice(), &args.name) {
+        print::out(&as_text(one))?;
+    } else {
+        print::out(&table(&chosen))?;
+    }
+    Ok(0)
+}
+
+fn find(name: &str) -> Result<&'static Preset, Complaint> {
+    let found = presets().get(name).or_else(|| preset_for(name));
+    found.ok_or_else(|| {
+        let meant = nearest(name, presets().keys().map(String::as_str));
+        let meant = meant.map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
+        Complaint::plain(67, &format!("there is no preset {name:?}{meant}"))
+    })
+}
+
+fn table(presets: &[&Preset]) -> String {
+    let heads = ["NAME", "PROVIDER", "IMAP", "POP3", "SMTP", "LOGIN"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    rows.extend(presets.iter().map(|preset| {
+        let host = |server: &Option<PresetServer>| {
+            server.as_ref().map_or_else(|| "-".to_owned(), |server| server.host.clone())
+        };
+        let login: Vec<&str> = preset.auth.iter().map(|auth| auth_name(*auth)).collect();
+        let [imap, pop3, smtp] = [&preset.imap, &preset.pop3, &preset.smtp].map(host);
+        vec![preset.name.clone(), preset.title.clone(), imap, pop3, smtp, login.join(", ")]
+    }));
+    print::columns(&rows)
+}
+
+fn as_text(preset: &Preset) -> String {
+    let mut rows = vec![vec!["name".to_owned(), preset.name.clone()]];
+    let mut row = |key: &str, value: String| {
+        if !value.is_empty() {
+            rows.push(vec![key.to_owned(), value]);
+        }
+    };
+    row("provider", preset.title.clone());
+    row("addresses", preset.domains.join(", "));
+    for (key, server) in [("imap", &preset.imap), ("pop3", &preset.pop3), ("smtp", &preset.smtp)] {
+        row(key, server.as_ref().map(server_text).unwrap_or_else(|| "not offered".to_owned()));
+    }
+    let login: Vec<&str> = preset.auth.iter().map(|auth| auth_name(*auth)).collect();
+    row("login", login.join(", "));
+    row(
+        "sent mail",
+        if preset.files_sent { "filed by the server".to_owned() } else { String::new() },
+    );
+    let roles: Vec<&str> = preset.leave_out.iter().copied().map(Role::as_str).collect();
+    row("left out", roles.join(", "));
+    row("to know", preset.hint.clone().unwrap_or_default());
+    row("page", preset.setup_url.clone().unwrap_or_default());
+    print::columns(&rows)
+}
+
+fn server_text(server: &PresetServer) -> String {
+    let user = match server.user {
+        Some(UserForm::LocalPart) => ", user: what stands before the @",
+        Some(UserForm::Address) => ", user: the address",
+        None => "",
+    };
+    format!("{}:{} ({}{user})", server.host, server.port, tls_name(server.tls))
+}
+
+fn tls_name(tls: Tls) -> &'static str {
+    match tls {
+        Tls::Implicit => "implicit",
+        Tls::StartTls => "starttls",
+        Tls::None => "none",
+    }
+}
+
+fn auth_name(auth: PresetAuth) -> &'static str {
+    match auth {
+        PresetAuth::Password => "password",
+        PresetAuth::OAuth => "oauth",
+    }
+}
+
+fn as_json(preset: &Preset) -> Value {
+    let server = |server: &Option<PresetServer>| {
+        server.as_ref().map(|server| {
+            let user = server.user.map(|form| match form {
+                UserForm::Address => "address",
+                UserForm::LocalPart => "local-part",
+            });
+            json!({"host": server.host, "port": server.port, "tls": tls_name(server.tls),
+                "user": user})
+        })
+    };
+    let auth: Vec<&str> = preset.auth.iter().map(|auth| auth_name(*auth)).collect();
+    let roles: Vec<&str> = preset.leave_out.iter().copied().map(Role::as_str).collect();
+    json!({
+        "name": preset.name, "title": preset.title, "domains": preset.domains, "mx": preset.mx,
+        "auth": auth, "oauth": preset.oauth, "files_sent": preset.files_sent, "leave_out": roles,
+        "max_connections": preset.max_connections, "setup_url": preset.setup_url,
+        "hint": preset.hint, "imap": server(&preset.imap), "pop3": server(&preset.pop3),
+        "smtp": server(&preset.smtp),
+    })
+}

@@ -1,0 +1,203 @@
+//! `postrider service`: the systemd user unit, or the launchd agent. Beside floor 5.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use etcetera::BaseStrategy;
+use serde_json::json;
+
+use super::complaint::Complaint;
+use super::print;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Write the unit for this program, enable and start it
+    Install {
+        /// Only write the files
+        #[arg(long)]
+        no_start: bool,
+    },
+    /// Stop the service and remove what install wrote
+    Uninstall,
+    /// Whether it is installed, enabled and running
+    Status {
+        /// Print it as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// A file of the service.
+struct Part {
+    path: PathBuf,
+    text: String,
+}
+
+pub(super) fn run(args: &Args) -> Result<u8, Complaint> {
+    let parts = parts()?;
+    match args.verb {
+        Verb::Install { no_start } => install(&parts, no_start),
+        Verb::Uninstall => uninstall(&parts),
+        Verb::Status { json } => status(&parts, json),
+    }
+}
+
+/// What belongs to the service here, made for this very program.
+fn parts() -> Result<Vec<Part>, Complaint> {
+    let program = std::env::current_exe()
+        .map_err(|err| Complaint::plain(74, &format!("find this program: {err}")))?;
+    let Some(program) = program.to_str().filter(|p| !p.contains(['"', '%', '\\', '&', '<'])) else {
+        let shown = program.display();
+        return Err(Complaint::plain(73, &format!("a unit cannot name this program: {shown}")));
+    };
+    let xdg = etcetera::base_strategy::Xdg::new()
+        .map_err(|err| Complaint::plain(74, &format!("find the home directory: {err}")))?;
+    if cfg!(target_os = "macos") {
+        let path = xdg.home_dir().join("Library/LaunchAgents").join(AGENT_FILE);
+        return Ok(vec![Part { path, text: AGENT.replace("/usr/local/bin/postrider", program) }]);
+    }
+    let quoted = if program.contains(' ') { format!("\"{program}\"") } else { program.to_owned() };
+    Ok(vec![
+        Part {
+            path: xdg.config_dir().join("systemd/user").join(UNIT_NAME),
+            text: UNIT.replace("/usr/bin/postrider", &quoted),
+        },
+        Part {
+            path: xdg.data_dir().join("dbus-1/services/org.postrider.Postrider1.service"),
+            text: ACTIVATION.replace("/usr/bin/postrider", &quoted),
+        },
+    ])
+}
+
+fn install(parts: &[Part], no_start: bool) -> Result<u8, Complaint> {
+    for part in parts {
+        write(part).map_err(|err| {
+            Complaint::plain(73, &format!("write {}: {err}", part.path.display()))
+        })?;
+        print::out(&format!("wrote {}", part.path.display()))?;
+    }
+    if no_start {
+        return Ok(0);
+    }
+    if cfg!(target_os = "macos") {
+        let domain = format!("gui/{}", crate::daemon::paths::own_uid());
+        let file = parts.first().map(|part| part.path.display().to_string()).unwrap_or_default();
+        // One that runs already is replaced.
+        drop(manager("launchctl", &["bootout", &format!("{domain}/{AGENT_LABEL}")]));
+        manager("launchctl", &["bootstrap", &domain, &file])?;
+    } else {
+        manager("systemctl", &["--user", "daemon-reload"])?;
+        manager("systemctl", &["--user", "enable", "--now", UNIT_NAME])?;
+    }
+    print::out("the service is enabled and runs: postrider status")?;
+    Ok(0)
+}
+
+fn uninstall(parts: &[Part]) -> Result<u8, Complaint> {
+    let is_there = parts.iter().any(|part| part.path.exists());
+    if !is_there {
+        print::out("nothing is installed")?;
+        return Ok(0);
+    }
+    // A manager that is not there runs nothing: the files go all the same.
+    let stopped = if cfg!(target_os = "macos") {
+        let service = format!("gui/{}/{AGENT_LABEL}", crate::daemon::paths::own_uid());
+        manager("launchctl", &["bootout", &service])
+    } else {
+        manager("systemctl", &["--user", "disable", "--now", UNIT_NAME])
+    };
+    for part in parts {
+        match fs::remove_file(&part.path) {
+            Ok(()) => print::out(&format!("removed {}", part.path.display()))?,
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            Err(err) => {
+                let what = format!("remove {}: {err}", part.path.display());
+                return Err(Complaint::plain(74, &what));
+            }
+        }
+    }
+    if let Err(complaint) = stopped {
+        print::trouble(&complaint.text.replacen("error:", "warning:", 1));
+    }
+    Ok(0)
+}
+
+fn status(parts: &[Part], as_json: bool) -> Result<u8, Complaint> {
+    let unit = parts.first();
+    let installed = unit.is_some_and(|part| part.path.exists());
+    let current =
+        unit.is_some_and(|part| fs::read_to_string(&part.path).is_ok_and(|text| text == part.text));
+    let ask = |verb| match cfg!(target_os = "macos") {
+        true => {
+            let service = format!("gui/{}/{AGENT_LABEL}", crate::daemon::paths::own_uid());
+            manager("launchctl", &["print", &service]).is_ok()
+        }
+        false => manager("systemctl", &["--user", "--quiet", verb, UNIT_NAME]).is_ok(),
+    };
+    let (enabled, active) = (installed && ask("is-enabled"), installed && ask("is-active"));
+    let path = unit.map(|part| part.path.display().to_string()).unwrap_or_default();
+    if as_json {
+        let document = json!({"installed": installed, "current": current, "enabled": enabled,
+            "active": active, "path": path});
+        print::out(&document.to_string())?;
+    } else if !installed {
+        print::out("not installed; to install it: postrider service install")?;
+    } else {
+        let word = |is: bool, yes: &str, no: &str| if is { yes.to_owned() } else { no.to_owned() };
+        let state =
+            [word(enabled, "enabled", "not enabled"), word(active, "running", "not running")];
+        let age =
+            word(current, "", "\nit is not the unit of this version: postrider service install");
+        print::out(&format!("{path}: {}{age}", state.join(", ")))?;
+    }
+    Ok(if active { 0 } else { 69 })
+}
+
+/// Writes a file of the service; one that a person changed is kept beside it.
+fn write(part: &Part) -> io::Result<()> {
+    if let Some(dir) = part.path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    match fs::read_to_string(&part.path) {
+        Ok(text) if text == part.text => return Ok(()),
+        Ok(_) => fs::rename(&part.path, with_suffix(&part.path, ".old"))?,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+        Err(err) => return Err(err),
+    }
+    let new = with_suffix(&part.path, ".new");
+    fs::write(&new, &part.text)?;
+    fs::rename(&new, &part.path)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Runs the service manager; what it says is part of the error.
+fn manager(program: &str, args: &[&str]) -> Result<(), Complaint> {
+    let command = format!("{program} {}", args.join(" "));
+    let ran = Command::new(program).args(args).stdin(Stdio::null()).output();
+    let ran = ran.map_err(|err| Complaint::plain(69, &format!("{command}: {err}")))?;
+    if ran.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ran.stderr).trim().replace('\n', "\n  ");
+    Err(Complaint::plain(69, &format!("{command}: {}\n  {said}", ran.status)))
+}
+
+const UNIT_NAME: &str = "postrider.service";
+const UNIT: &str = include_str!("../../systemd/postrider.service");
+const ACTIVATION: &str = include_str!("../../systemd/org.postrider.Postrider1.service");
+const AGENT: &str = include_str!("../../launchd/org.postrider.postrider.plist");
+const AGENT_FILE: &str = "org.postrider.postrider.plist";
+const AGENT_LABEL: &str = "org.postrider.postrider";

@@ -1,0 +1,211 @@
+//! What `doctor` looks at beside what `check` does: this machine. Floor 5.
+//!
+//! Changes nothing. A warning is something that will hurt one day; it does not change the exit code.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::adapters::desktop;
+use crate::daemon::check::{Finding, check};
+use crate::daemon::paths;
+use crate::model::account::{Account, BusChoice, Settings};
+use crate::model::ids::AccountName;
+
+/// Everything that `check` finds, then what there is to say of the machine.
+pub async fn doctor(settings: &Settings, only: Option<&AccountName>) -> Vec<Finding> {
+    let mut findings = check(settings, only).await;
+    let accounts: Vec<&Account> = settings
+        .accounts
+        .values()
+        .filter(|account| only.map_or(account.enabled, |only| account.name == *only))
+        .collect();
+    findings.push(watches(&accounts));
+    findings.push(bus(settings).await);
+    findings.push(clock());
+    findings.extend(disks(settings, &accounts));
+    findings.extend(accounts.iter().flat_map(|account| other_syncers(account)));
+    findings.extend(running_syncers());
+    findings.push(service());
+    findings.push(linger());
+    findings.push(sendmail());
+    findings
+}
+
+fn ok(what: impl Into<String>) -> Finding {
+    Finding { account: None, what: what.into(), failure: None, advice: None }
+}
+
+fn warn(what: impl Into<String>, advice: impl Into<String>) -> Finding {
+    Finding { advice: Some(advice.into()), ..ok(what) }
+}
+
+/// Two watches for each mailbox, and room for the other programs of the user.
+fn watches(accounts: &[&Account]) -> Finding {
+    let Some(limit) = number_in("/proc/sys/fs/inotify/max_user_watches") else {
+        return ok("file watching: no limit is known here");
+    };
+    let needed: u64 = accounts.iter().map(|account| 2 * mailboxes_below(&account.maildir)).sum();
+    let what = format!("inotify: {needed} of {limit} watches needed");
+    if needed.saturating_mul(2) <= limit {
+        return ok(what);
+    }
+    warn(
+        what,
+        "mailboxes without a watch are polled; as root: sysctl fs.inotify.max_user_watches=524288",
+    )
+}
+
+fn mailboxes_below(root: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(root) else { return 0 };
+    let is_mailbox = u64::from(root.join("cur").is_dir());
+    let dirs = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    let below = dirs
+        .filter(|e| !matches!(e.file_name().to_str(), Some("cur" | "new" | "tmp" | ".postrider")));
+    is_mailbox + below.map(|e| mailboxes_below(&e.path())).sum::<u64>()
+}
+
+fn number_in(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+async fn bus(settings: &Settings) -> Finding {
+    match settings.daemon.bus {
+        BusChoice::Off => return ok("D-Bus: off"),
+        BusChoice::Private => return ok("D-Bus: the private socket only"),
+        BusChoice::Session => {}
+    }
+    match desktop::owner("org.postrider.Postrider1").await {
+        Ok(Some(pid)) => ok(format!("session bus: the name is owned by pid {pid}")),
+        Ok(None) => ok("session bus: reachable; no daemon is on it"),
+        Err(failure) => warn(
+            format!("session bus: {failure}"),
+            "the private socket serves all the same; set DBUS_SESSION_BUS_ADDRESS, or bus = \"private\"",
+        ),
+    }
+}
+
+/// Certificates and time stamps want a clock that is right; ours only shows when it went back.
+fn clock() -> Finding {
+    let now = SystemTime::now();
+    let newest = fs::read_dir(paths::state_dir()).into_iter().flatten().flatten();
+    let newest = newest.filter_map(|e| e.metadata().ok()?.modified().ok()).max();
+    let ahead = newest.and_then(|at| at.duration_since(now).ok()).unwrap_or_default();
+    if ahead < CLOCK_SLIP {
+        return ok("clock: not behind the last sync");
+    }
+    let what = format!("clock: {} min behind the last sync", ahead.as_secs() / 60);
+    warn(what, "set the clock: timedatectl set-ntp true")
+}
+
+fn disks(settings: &Settings, accounts: &[&Account]) -> Vec<Finding> {
+    let mut places = vec![paths::state_dir(), settings.outbox.dir.clone()];
+    places.extend(accounts.iter().map(|account| account.maildir.clone()));
+    let mut seen = Vec::new();
+    let mut findings = Vec::new();
+    for place in places {
+        let Some(there) = place.ancestors().find(|dir| dir.exists()) else { continue };
+        let Ok(stat) = rustix::fs::statvfs(there) else { continue };
+        if seen.contains(&stat.f_fsid) {
+            continue;
+        }
+        seen.push(stat.f_fsid);
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        let what = format!("disk of {}: {} MiB free", place.display(), free >> 20);
+        findings.push(if free < DISK_BYTES_MIN {
+            warn(what, "free some space: mail stops before the disk is full")
+        } else if stat.f_files > 0 && stat.f_favail < DISK_FILES_MIN {
+            warn(format!("{what}, {} inodes", stat.f_favail), "each message is a file: free inodes")
+        } else {
+            ok(what)
+        });
+    }
+    findings
+}
+
+/// State of other programs that sync the same Maildir.
+fn other_syncers(account: &Account) -> Option<Finding> {
+    let inbox = account.maildir.join("INBOX");
+    let traces = [".mbsyncstate", ".uidvalidity", ".isyncuidmap.db"];
+    let dirs = [account.maildir.as_path(), inbox.as_path()];
+    let found =
+        dirs.iter().flat_map(|dir| traces.map(|trace| dir.join(trace))).find(|p| p.exists())?;
+    let age = found.metadata().ok()?.modified().ok()?.elapsed().unwrap_or_default();
+    let what = format!("another syncer: {} is mbsync's", found.display());
+    let finding = if age < OTHER_SYNCER_AGE {
+        warn(what, "it ran within a day: stop its timer, or each will undo what the other does")
+    } else {
+        ok(format!("{what}, and old"))
+    };
+    Some(Finding { account: Some(account.name.clone()), ..finding })
+}
+
+/// Programs of the user's that sync mail right now.
+fn running_syncers() -> Vec<Finding> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = processes.filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let name = fs::read_to_string(entry.path().join("comm")).ok()?;
+        SYNCERS.contains(&name.trim()).then(|| (name.trim().to_owned(), pid))
+    });
+    names
+        .map(|(name, pid)| {
+            warn(
+                format!("another syncer: {name} runs, pid {pid}"),
+                "two syncers on one Maildir undo each other's work: stop one",
+            )
+        })
+        .collect()
+}
+
+fn service() -> Finding {
+    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
+    let own = config.or_else(home).map(|dir| dir.join("systemd/user/postrider.service"));
+    let places = own.into_iter().chain(UNIT_PLACES.iter().map(PathBuf::from));
+    let agent = std::env::var_os("HOME")
+        .map(|home| PathBuf::from(home).join("Library/LaunchAgents/org.postrider.postrider.plist"));
+    match places.chain(agent).find(|place| place.exists()) {
+        Some(place) => ok(format!("service: {}", place.display())),
+        None => warn("service: not installed", "postrider service install"),
+    }
+}
+
+/// Without lingering, systemd stops a user's services when the last session ends.
+fn linger() -> Finding {
+    let dir = Path::new("/var/lib/systemd/linger");
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+    if !dir.is_dir() || user.is_empty() || dir.join(&user).exists() {
+        return ok("lingering: nothing to do");
+    }
+    ok("lingering: off; on a machine where nobody logs in: loginctl enable-linger")
+}
+
+fn sendmail() -> Finding {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/usr/lib"].map(PathBuf::from))
+        .map(|dir| dir.join("sendmail"))
+        .find(|file| file.exists());
+    let Some(found) = found else {
+        return ok("sendmail: none; link it to postrider for programs that look for it");
+    };
+    let target = found.canonicalize().unwrap_or_else(|_| found.clone());
+    let own = std::env::current_exe().and_then(|exe| exe.canonicalize()).ok();
+    if own.as_ref() == Some(&target) {
+        ok(format!("sendmail: {} is postrider", found.display()))
+    } else {
+        ok(format!("sendmail: {} is {}", found.display(), target.display()))
+    }
+}
+
+const CLOCK_SLIP: Duration = Duration::from_secs(120);
+const DISK_BYTES_MIN: u64 = 500 << 20;
+const DISK_FILES_MIN: u64 = 10_000;
+const OTHER_SYNCER_AGE: Duration = Duration::from_secs(86_400);
+const SYNCERS: [&str; 5] = ["mbsync", "offlineimap", "offlineimap3", "fdm", "imapsync"];
+const UNIT_PLACES: [&str; 3] = [
+    "/usr/lib/systemd/user/postrider.service",
+    "/usr/local/lib/systemd/user/postrider.service",
+    "/etc/systemd/user/postrider.service",
+];
