@@ -1,7 +1,7 @@
 //! Every stage of the dialogue refuses, or the power of the process ends there: nothing is lost, nothing is
 //! sent twice, and the one window in which nobody can know is reported.
 
-use postrider_mailserver::{Action, MailServer, Rule};
+use postrider_mailserver::{Action, Config, MailServer, Rule};
 
 use crate::fixture::daemon::Daemon;
 use crate::fixture::{Letter, SOON, World, eventually, scripted};
@@ -138,5 +138,28 @@ fn a_goodbye_that_fails_spoils_nothing() {
     eventually("all are sent", SOON, || (server.sent().len() == 3).then_some(()));
     shows(&daemon, "bye", [0, 0, 0]);
     assert!((0..3).all(|n| n_accepted(&server, &format!("bye-{n}")) == 1));
+    daemon.stop();
+}
+
+#[test]
+fn a_message_of_100_mib_goes_out_in_little_memory() {
+    let server = MailServer::start(Config { smtp_bytes_max: 200 << 20, ..scripted::config() });
+    let server = server.unwrap();
+    let world = world_of(&server);
+    let daemon = world.daemon();
+    let mut text = Letter::new("work@example.org", "a@x.org", "large").text();
+    let line = "x".repeat(75) + "\n";
+    while text.len() < 100 << 20 {
+        text.push_str(&line);
+    }
+    world.drop_letter("large", &text);
+    eventually("it is sent", SOON * 3, || (server.sent().len() == 1).then_some(()));
+    let n_lines = text.lines().count();
+    assert_eq!(server.sent()[0].bytes.iter().filter(|byte| **byte == b'\n').count(), n_lines + 2);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    println!("the daemon's peak was {peak_kib} KiB");
+    assert!(peak_kib < 64 * 1024, "{peak_kib} KiB");
     daemon.stop();
 }

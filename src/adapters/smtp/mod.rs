@@ -11,6 +11,8 @@ mod wire;
 #[cfg(test)]
 mod cut_tests;
 #[cfg(test)]
+mod extension_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -22,7 +22,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn with(mut self, command: &'static str, reply: &str) -> Self {
+    pub(super) fn with(mut self, command: &'static str, reply: &str) -> Self {
         self.replies.push((command, reply.to_owned()));
         self
     }
@@ -47,7 +47,7 @@ impl Script {
 }
 
 /// Serves one connection and returns what the client said, the body as one entry.
-async fn peer(script: Script) -> (u16, JoinHandle<Vec<String>>) {
+pub(super) async fn peer(script: Script) -> (u16, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let task = tokio::spawn(async move {
@@ -129,13 +129,13 @@ pub(super) fn address(text: &str) -> Address {
     Address::new(text).unwrap()
 }
 
-struct Bench {
+pub(super) struct Bench {
     _dir: tempfile::TempDir,
-    relay: SmtpRelay,
-    job: Job,
+    pub(super) relay: SmtpRelay,
+    pub(super) job: Job,
 }
 
-fn bench(endpoint: Endpoint, body: &[u8], recipients: &[&str]) -> Bench {
+pub(super) fn bench(endpoint: Endpoint, body: &[u8], recipients: &[&str]) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("message");
     std::fs::write(&path, body).unwrap();
