@@ -136,7 +136,7 @@ impl Dialogue<'_, '_> {
         };
         let dsn = format!("{}{}", transaction.ret, transaction.notify);
         let wishes: Vec<_> =
-            (!dsn.is_empty()).then(|| ("X-Postrider-DSN", dsn)).into_iter().collect();
+            (!dsn.is_empty()).then_some(("X-Postrider-DSN", dsn)).into_iter().collect();
         let spooled = spool(&(self.how)(), &given, &wishes, &mut body);
         // What was refused early still comes, up to its dot.
         if !body.is_over {

@@ -90,7 +90,11 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let was_here = kept.is_some();
         self.files.extend(kept.map(|kept| (id.clone(), kept)));
         self.items.insert(id.clone(), item.clone());
-        if was_here { self.reread(id).await } else { Ok(self.save(item, Vec::new()).await) }
+        if was_here {
+            return self.reread(id).await;
+        }
+        self.save(item, Vec::new()).await;
+        Ok(())
     }
 
     /// Makes the envelope of a message anew, since its file may have been edited, and lets it go. Whoever has
