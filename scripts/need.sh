@@ -32,6 +32,8 @@ test=(
     "systemd|command -v systemd-analyze"
     "libplist-utils|command -v plistutil"
     "e2fsprogs|command -v mkfs.ext4 && command -v e2fsck"
+    "gnome-keyring|command -v gnome-keyring-daemon"
+    "libsecret-tools|command -v secret-tool"
     "exfatprogs|command -v mkfs.exfat"
     "exfat-fuse|command -v mount.exfat-fuse"
     "libical3|ldconfig -p | grep -q libical.so.3"

@@ -37,6 +37,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/paths",
             "daemon/run",
             "daemon/check",
+            "daemon/discover",
             "daemon/doctor",
             "daemon/document",
             "daemon/held",
@@ -49,7 +50,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Of the rules an adapter may know how names and headers are spelt, never what is decided.
-const ADAPTERS_IMPORT: [&str; 9] = [
+const ADAPTERS_IMPORT: [&str; 10] = [
     "ports",
     "model",
     "rules/header",
@@ -59,6 +60,7 @@ const ADAPTERS_IMPORT: [&str; 9] = [
     "adapters/sasl",
     "adapters/secrets",
     "adapters/process",
+    "adapters/keyring",
 ];
 
 /// Floors 0 and 1 are total functions of their arguments: no I/O, no clock, no random order.

@@ -2,6 +2,7 @@
 
 pub mod desktop;
 pub mod imap;
+pub mod keyring;
 pub mod ledger;
 pub mod maildir;
 pub mod net;

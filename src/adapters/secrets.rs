@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::task::spawn_blocking;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tracing::debug;
 use zeroize::Zeroizing;
 
+use crate::adapters::keyring;
 use crate::adapters::process::Group;
 use crate::model::account::SecretSource;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
@@ -52,6 +53,10 @@ pub async fn resolve(source: &SecretSource, account: &str) -> Result<SecretStrin
                 return Err(asked.failed(format!("credential {name:?} is not a file name")));
             }
             read(PathBuf::from(dir).join(name), Guarded::BySystem, &asked).await
+        }
+        SecretSource::Keyring => {
+            let secret = keyring::lookup(account).await?;
+            finish(secret.expose_secret().as_bytes(), &asked)
         }
         SecretSource::Plain(value) => finish(value.as_bytes(), &asked),
     }

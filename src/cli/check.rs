@@ -50,7 +50,7 @@ pub(super) async fn run(config: Option<&Path>, args: &Args, scope: Scope) -> Res
     Ok(worst)
 }
 
-fn as_text(findings: &[Finding]) -> String {
+pub(super) fn as_text(findings: &[Finding]) -> String {
     let line = |finding: &Finding| {
         let account = finding.account.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
         match &finding.failure {

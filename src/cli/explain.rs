@@ -207,6 +207,7 @@ mod tests {
             TlsUntrusted,
             AuthFailed,
             NeedsLogin,
+            KeyringLocked,
             Throttled,
             Refused,
             Protocol,

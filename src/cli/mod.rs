@@ -11,6 +11,7 @@ mod explain;
 mod fetch;
 mod generate;
 mod held;
+mod import;
 mod log;
 mod mailboxes;
 mod mua;
@@ -25,6 +26,7 @@ mod run;
 pub mod send;
 pub mod sendmail;
 mod service;
+mod setup;
 mod status;
 mod submit;
 mod sync;
@@ -96,8 +98,12 @@ enum Command {
     Reload,
     /// Look at and steer the queue of outgoing mail
     Outbox(outbox::Args),
+    /// Find the servers of an address, test the login, write the configuration
+    Setup(Box<setup::Args>),
     /// The service of systemd or launchd that runs the daemon
     Service(service::Args),
+    /// Print the configuration of another program as TOML
+    Import(import::Args),
     /// Print what a mail reader has to be told
     Mua(mua::Args),
     /// List the providers whose servers need not be configured
@@ -157,7 +163,9 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Resume => resume::run(config).await,
         Command::Reload => reload::run(config).await,
         Command::Outbox(args) => outbox::run(config, &args).await,
+        Command::Setup(args) => Box::pin(setup::run(config, &args)).await,
         Command::Service(args) => service::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Mua(args) => mua::run(config, &args),
         Command::Providers(args) => providers::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -4,6 +4,7 @@ mod answered;
 mod beside;
 pub mod bus;
 pub mod check;
+pub mod discover;
 pub mod doctor;
 pub mod document;
 mod fleet;

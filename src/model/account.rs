@@ -47,6 +47,8 @@ pub enum SecretSource {
     Env(String),
     /// A systemd credential: `$CREDENTIALS_DIRECTORY/<name>`.
     Credential(String),
+    /// The desktop's keyring, under the account's name.
+    Keyring,
     /// Written in the (private) configuration file.
     Plain(String),
 }
@@ -59,6 +61,7 @@ impl std::fmt::Debug for SecretSource {
             Self::File(path) => write!(f, "File({})", path.display()),
             Self::Env(name) => write!(f, "Env({name})"),
             Self::Credential(name) => write!(f, "Credential({name})"),
+            Self::Keyring => f.write_str("Keyring"),
             Self::Plain(_) => f.write_str("Plain(…)"),
         }
     }

@@ -45,6 +45,8 @@ pub enum Kind {
     AuthFailed,
     /// There is no usable secret: the command failed, the file is missing.
     NeedsLogin,
+    /// The secret is in a keyring that is locked.
+    KeyringLocked,
     /// The server asked to slow down.
     Throttled,
     /// The server refused a command (NO).
@@ -78,6 +80,7 @@ impl Kind {
             Self::TlsUntrusted => "TlsUntrusted",
             Self::AuthFailed => "AuthFailed",
             Self::NeedsLogin => "NeedsLogin",
+            Self::KeyringLocked => "KeyringLocked",
             Self::Throttled | Self::Busy => "Busy",
             Self::Refused | Self::Protocol => "Protocol",
             Self::LocalIo | Self::StoreMissing => "LocalIo",
@@ -93,7 +96,7 @@ impl Kind {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Offline | Self::Timeout => 69,
-            Self::AuthFailed | Self::NeedsLogin => 77,
+            Self::AuthFailed | Self::NeedsLogin | Self::KeyringLocked => 77,
             Self::Throttled | Self::Busy => 75,
             Self::TlsUntrusted | Self::Refused | Self::Protocol | Self::NotSupported => 76,
             Self::LocalIo | Self::StoreMissing => 74,

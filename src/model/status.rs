@@ -48,6 +48,7 @@ impl Status {
         }
         match self.outbox.troubles.get(name).map(|trouble| trouble.name.as_str()) {
             Some("AuthFailed" | "NeedsLogin") => AccountState::NeedsLogin,
+            Some("KeyringLocked") => AccountState::KeyringLocked,
             Some("TlsUntrusted") => AccountState::CertProblem,
             Some("ConfigInvalid" | "NotSupported") => AccountState::Error,
             _ => state,
@@ -75,6 +76,8 @@ pub enum AccountState {
     Paused,
     /// The login was refused, or there is no secret.
     NeedsLogin,
+    /// The secret is in a keyring that is locked.
+    KeyringLocked,
     /// The certificate was not acceptable.
     CertProblem,
     /// The Maildir's root is not there.
@@ -95,6 +98,7 @@ impl AccountState {
             Self::Offline => "offline",
             Self::Paused => "paused",
             Self::NeedsLogin => "needs-login",
+            Self::KeyringLocked => "keyring-locked",
             Self::CertProblem => "cert-problem",
             Self::StoreMissing => "store-missing",
             Self::Error => "error",
@@ -111,6 +115,7 @@ impl AccountState {
             | Self::Syncing
             | Self::Backoff
             | Self::Offline
+            | Self::KeyringLocked
             | Self::Paused => false,
         }
     }

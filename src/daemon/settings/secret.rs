@@ -67,9 +67,13 @@ fn from_table(table: Table<'_>, around: &Surroundings) -> Option<SecretSource> {
     let file = table.take("file").and_then(|v| v.parsed(|text| values::path(text, around)));
     let env = table.take("env").and_then(|v| v.parsed(variable_name));
     let credential = table.take("credential").and_then(|v| v.parsed(credential_name));
-    if let Some(keyring) = table.take("keyring") {
-        keyring.name_spot.not_yet();
-    }
+    let keyring = table.take("keyring").and_then(|value| {
+        let is_on = value.boolean()?;
+        if !is_on {
+            value.spot.problem("false says nothing: name where the password is");
+        }
+        is_on.then_some(SecretSource::Keyring)
+    });
     table.finish();
     if n_keys != 1 {
         spot.problem(format!("needs exactly one of {FORMS}"));
@@ -79,6 +83,7 @@ fn from_table(table: Table<'_>, around: &Surroundings) -> Option<SecretSource> {
         .or_else(|| file.map(SecretSource::File))
         .or_else(|| env.map(SecretSource::Env))
         .or_else(|| credential.map(SecretSource::Credential))
+        .or(keyring)
 }
 
 /// An argv array: at least the program, no NUL.
@@ -110,5 +115,4 @@ fn credential_name(text: &str) -> Result<String, String> {
     values::one_line(text)
 }
 
-const FORMS: &str =
-    "{ command = [...] }, { file = \"...\" }, { env = \"...\" }, { credential = \"...\" }";
+const FORMS: &str = "{ command = [...] }, { file = \"...\" }, { env = \"...\" }, { keyring = true }, { credential = \"...\" }";

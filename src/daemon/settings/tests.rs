@@ -348,8 +348,10 @@ fn what_is_not_built_is_refused_by_name() {
         refused(&with_account(keys), &[wanted]);
     }
     refused(
-        "[account.a]\naddress = 'a@b'\nprovider = 'gmail'\npassword = { keyring = true }\n[account.a.imap]\nhost = 'h'",
-        &["c.toml:4:14: account.a.password.keyring: not supported yet"],
+        &with_account(
+            "[account.b]\naddress = 'b@b'\npassword = { keyring = false }\n[account.b.imap]\nhost = 'h'",
+        ),
+        &["c.toml:8:24: account.b.password.keyring: false says nothing"],
     );
 }
 

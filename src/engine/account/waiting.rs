@@ -128,6 +128,7 @@ pub(in crate::engine) fn state_of(failure: &Failure) -> AccountState {
         Kind::Offline | Kind::Timeout => AccountState::Offline,
         Kind::TlsUntrusted => AccountState::CertProblem,
         Kind::AuthFailed | Kind::NeedsLogin => AccountState::NeedsLogin,
+        Kind::KeyringLocked => AccountState::KeyringLocked,
         Kind::StoreMissing => AccountState::StoreMissing,
         Kind::Throttled | Kind::Refused | Kind::Protocol | Kind::Busy => AccountState::Backoff,
         Kind::LocalIo

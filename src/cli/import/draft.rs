@@ -1,0 +1,149 @@
+//! A configuration that is being put together, and how it is written down. Beside floor 5.
+
+use std::fmt::Write as _;
+
+/// What was understood of a file.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    /// The accounts, in the order of the file.
+    pub(super) accounts: Vec<AccountDraft>,
+    /// What has no place in an account.
+    pub(super) notes: Vec<String>,
+}
+
+/// An account.
+#[derive(Debug, Default)]
+pub(super) struct AccountDraft {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) keys: Keys,
+    pub(super) imap: Option<Keys>,
+    pub(super) pop3: Option<Keys>,
+    pub(super) smtp: Option<Keys>,
+    pub(super) sync: Keys,
+    pub(super) notes: Vec<String>,
+}
+
+/// Keys of a table with their values as TOML.
+#[derive(Debug, Default)]
+pub(super) struct Keys(Vec<(String, String)>);
+
+impl Keys {
+    /// A string.
+    pub(super) fn text(&mut self, key: &str, value: &str) {
+        self.raw(key, quoted(value));
+    }
+
+    /// A string, if there is one.
+    pub(super) fn maybe(&mut self, key: &str, value: Option<&str>) {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            self.text(key, value);
+        }
+    }
+
+    /// Anything that is TOML already.
+    pub(super) fn raw(&mut self, key: &str, value: String) {
+        self.0.push((key.to_owned(), value));
+    }
+
+    /// A list of strings.
+    pub(super) fn list(&mut self, key: &str, values: &[String]) {
+        let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+        self.raw(key, format!("[{}]", values.join(", ")));
+    }
+
+    /// A password from a shell command.
+    pub(super) fn password_command(&mut self, command: &str) {
+        let is_plain =
+            !command.contains(['"', '\'', '$', '|', '&', ';', '<', '>', '`', '\\', '*', '~']);
+        let argv: Vec<String> = if is_plain {
+            command.split_whitespace().map(quoted).collect()
+        } else {
+            ["sh", "-c", command].map(quoted).to_vec()
+        };
+        self.raw("password", format!("{{ command = [{}] }}", argv.join(", ")));
+    }
+
+    /// All keys as an inline table.
+    pub(super) fn inline(&self) -> String {
+        let keys: Vec<String> =
+            self.0.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        format!("{{ {} }}", keys.join(", "))
+    }
+
+    fn write(&self, out: &mut String) {
+        for (key, value) in &self.0 {
+            let _ = writeln!(out, "{key} = {value}");
+        }
+    }
+}
+
+impl Draft {
+    /// The text of a configuration file.
+    pub(super) fn to_toml(&self) -> String {
+        let mut out = String::new();
+        comments(&mut out, &self.notes);
+        for account in &self.accounts {
+            account.write(&mut out);
+        }
+        out
+    }
+}
+
+impl AccountDraft {
+    /// An account of a name that can be one.
+    pub(super) fn named(name: &str) -> Self {
+        let name: String =
+            name.chars().map(|c| if c == '/' || c.is_control() { '-' } else { c }).collect();
+        let name = name.trim_start_matches('.').to_owned();
+        Self { name, ..Self::default() }
+    }
+
+    /// Uses a login as the address where it is one.
+    pub(super) fn guess_address(&mut self, user: &str, host: &str) {
+        if user.contains('@') {
+            user.clone_into(&mut self.address);
+            return;
+        }
+        let domain = host.split_once('.').map_or(host, |(_, domain)| domain);
+        self.address = format!("{user}@{domain}");
+        self.notes.push("the address is a guess: correct it".to_owned());
+    }
+
+    fn write(&self, out: &mut String) {
+        let name = key(&self.name);
+        let _ = writeln!(out, "[account.{name}]");
+        comments(out, &self.notes);
+        let _ = writeln!(out, "address = {}", quoted(&self.address));
+        self.keys.write(out);
+        let servers = [("imap", &self.imap), ("pop3", &self.pop3), ("smtp", &self.smtp)];
+        for (table, keys) in servers {
+            if let Some(keys) = keys {
+                let _ = writeln!(out, "\n[account.{name}.{table}]");
+                keys.write(out);
+            }
+        }
+        if !self.sync.0.is_empty() {
+            let _ = writeln!(out, "\n[account.{name}.sync]");
+            self.sync.write(out);
+        }
+        out.push('\n');
+    }
+}
+
+fn comments(out: &mut String, notes: &[String]) {
+    for note in notes {
+        let note: String = note.chars().filter(|c| !c.is_control()).collect();
+        let _ = writeln!(out, "# {note}");
+    }
+}
+
+/// A basic string of TOML.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { quoted(name) }
+}
