@@ -103,7 +103,8 @@ fn a_kill_at_any_stage_loses_nothing_and_only_behind_the_dot_it_is_uncertain() {
     let world = world_of(&server);
     for stage in STAGES {
         let subject = format!("kill-{}", slug(stage));
-        let rule = server.script(Rule::smtp(stage).then(Action::HangBefore));
+        let hang = if stage == "." { Action::HangAfter } else { Action::HangBefore };
+        let rule = server.script(Rule::smtp(stage).then(hang));
         let daemon = world.daemon();
         drop_letter(&world, &subject);
         let hangs = server.wait_until(SOON, |view| (view.hanging(rule) > 0).then_some(()));
