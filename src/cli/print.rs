@@ -20,6 +20,11 @@ pub(super) fn trouble(text: &str) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
+/// Whether a person looks at stdout.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Whether stdout takes colours.
 pub(super) fn has_colours() -> bool {
     io::stdout().is_terminal() && is_allowed()

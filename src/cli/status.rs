@@ -1,6 +1,9 @@
 //! `postrider status`: the whole state on one screen. Beside floor 5.
 
+mod bar;
+
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -13,18 +16,48 @@ use crate::model::failure::server_words;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Print the status document
-    #[arg(long)]
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    /// Go on, and show each change
+    #[arg(long)]
+    watch: bool,
+    /// Print a line for a bar
+    #[arg(long)]
+    format: Option<bar::Format>,
 }
 
 pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Complaint> {
+    if !args.watch {
+        print::out(&shown(config, args).await?)?;
+        return Ok(0);
+    }
+    let is_screen = print::is_terminal() && !args.json && args.format.is_none();
+    let mut last = String::new();
+    loop {
+        let text = shown(config, args).await?;
+        if text != last {
+            let clear = if is_screen { CLEAR_SCREEN } else { "" };
+            print::out(&format!("{clear}{text}"))?;
+            last = text;
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
+/// What is to be shown now. A bar is told that no daemon runs; for the others it is an error.
+async fn shown(config: Option<&Path>, args: &Args) -> Result<String, Complaint> {
+    if let Some(format) = args.format {
+        let view = match Daemon::find(config).await? {
+            Some(daemon) => daemon.status().await.ok().map(|(_, view)| view),
+            None => None,
+        };
+        return Ok(bar::line(format, view.as_ref(), Utc::now()));
+    }
     let (document, view) = Daemon::get(config).await?.status().await?;
     if args.json {
-        print::out(&document)?;
-    } else {
-        print::out(&screen(&view, Utc::now(), print::has_colours()))?;
+        return Ok(document);
     }
-    Ok(0)
+    Ok(screen(&view, Utc::now(), print::has_colours()))
 }
 
 fn screen(status: &StatusView, now: DateTime<Utc>, has_colours: bool) -> String {
@@ -148,6 +181,10 @@ impl Lamp {
         if has_colours { format!("\u{1b}[{colour}m{sign}\u{1b}[0m") } else { sign.to_string() }
     }
 }
+
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// To the first line, and everything below it away (ECMA-48).
+const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
 
 #[cfg(test)]
 mod tests {

@@ -29,6 +29,7 @@ mod programs;
 mod secrets;
 mod service;
 mod setup;
+mod sleep;
 mod smtp_stages;
 mod submit;
 mod transfer;

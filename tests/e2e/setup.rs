@@ -112,6 +112,8 @@ fn commands_that_need_no_daemon_answer_a_newcomer() {
         assert!(snippet.contains("Mail/work") || snippet.contains("/Mail"), "{reader}: {snippet}");
     }
     assert_eq!(world.run(&["mua", "pine"]).code, 64);
+    let bar = world.ok(&["status", "--format", "waybar"]).json();
+    assert_eq!(bar["class"], "stopped");
     assert_eq!(world.run(&["service", "status"]).code, 69);
     world.ok(&["service", "install", "--no-start"]);
     let unit = world.path("config/systemd/user/postrider.service");

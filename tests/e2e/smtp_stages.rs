@@ -119,6 +119,10 @@ fn a_kill_at_any_stage_loses_nothing_and_only_behind_the_dot_it_is_uncertain() {
             let listed = world.ok(&["outbox", "--json"]).json();
             world.ok(&["outbox", "resolve", listed[0]["id"].as_str().unwrap(), "sent"]);
         }
+        // A daemon that has just started shows an empty outbox until it has read it.
+        eventually(&format!("{stage}: it is sent"), SOON, || {
+            (n_accepted(&server, &subject) > 0).then_some(())
+        });
         shows(&daemon, stage, [0, 0, 0]);
         // Behind the dot it took the message, and nobody heard of it.
         assert_eq!(n_accepted(&server, &subject), 1, "{stage}");
