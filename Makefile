@@ -37,6 +37,7 @@ bench:
 	scripts/need.sh bench
 	$(CARGO) build --release --bin postrider
 	python3 benches/run.py "$(TARGET_DIR)/release/postrider"
+	python3 benches/send.py "$(TARGET_DIR)/release/postrider"
 	python3 benches/large.py "$(TARGET_DIR)/release/postrider"
 
 build:

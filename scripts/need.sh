@@ -18,11 +18,17 @@ bench=(
     "mpop|command -v mpop"
     "isync|command -v mbsync"
     "openssl|command -v openssl"
+    "postfix|command -v postfix"
+    "msmtp|command -v msmtp"
     "python3|command -v python3"
 )
 test=(
-    "postfix|command -v postfix"
-    "msmtp|command -v msmtp"
+    "git-email|test -x /usr/lib/git-core/git-send-email"
+    "neomutt|command -v neomutt"
+    "mutt|command -v mutt"
+    "s-nail|command -v s-nail"
+    "emacs-nox|command -v emacs"
+    "libevent-2.1-7|ldconfig -p | grep -q libevent-2.1.so.7"
     "dbus|command -v dbus-daemon"
     "systemd|command -v systemd-analyze"
     "libplist-utils|command -v plistutil"
@@ -40,6 +46,11 @@ test=(
 )
 # Debian's cyrus-imapd conflicts with dovecot-imapd: it is unpacked here, not installed.
 cyrus="${POSTRIDER_CYRUS:-/var/cache/postrider-test/cyrus}"
+
+# Debian's opensmtpd conflicts with postfix.
+opensmtpd="${POSTRIDER_OPENSMTPD:-/var/cache/postrider-test/opensmtpd}"
+# Debian's nullmailer conflicts with postfix as well.
+nullmailer="${POSTRIDER_NULLMAILER:-/var/cache/postrider-test/nullmailer}"
 
 case "${1:-}" in
     build) needs=("${build[@]}") ;;
@@ -78,6 +89,24 @@ unpack_cyrus() {
     rm -r "$debs"
 }
 
+# unpack DIRECTORY PROGRAM PACKAGE: unpacks a package that cannot be installed here.
+unpack() {
+    local debs
+    test -x "$1/$2" && return
+    if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+        echo "need.sh: unpacking $3 into $1"
+        debs=$(mktemp -d)
+        (cd "$debs" && { apt-get download -q "$3" || { apt-get update -q && apt-get download -q "$3"; }; })
+        mkdir -p "$1"
+        dpkg-deb -x "$debs"/*.deb "$1"
+        rm -r "$debs"
+    fi
+    if ! test -x "$1/$2"; then
+        echo "need.sh: missing: $3, unpacked by dpkg-deb -x into $1" >&2
+        exit 69
+    fi
+}
+
 if ! command -v cargo >/dev/null; then
     echo "need.sh: cargo is missing: install Rust (https://rustup.rs), then run make again" >&2
     exit 69
@@ -98,6 +127,10 @@ if [ "${#packages[@]}" -gt 0 ]; then
     fi
     exit 69
 fi
+case "$1" in
+    test) unpack "$opensmtpd" usr/sbin/smtpd opensmtpd ;;
+    bench) unpack "$nullmailer" usr/sbin/nullmailer-send nullmailer ;;
+esac
 if [ "$1" = test ] && ! has_cyrus; then
     if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
         apt-get update -q

@@ -149,6 +149,8 @@ fn first_status() -> Status {
         mailboxes: BTreeMap::from([(MailboxName::inbox(), inbox)]),
     };
     let outbox = OutboxStatus {
+        late: 0,
+        trouble: None,
         queued: 1,
         held: 2,
         uncertain: 3,

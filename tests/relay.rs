@@ -25,8 +25,8 @@ use postrider::model::outbox::{
 };
 use postrider::model::status::{Micros, OutboxStatus};
 use postrider::ports::outbox::{DotGate, Job, OutboxLedger, Spool, Submit};
-use postrider::rules::envelope::Sending;
 use postrider::rules::relay::RelayPolicy;
+use postrider::rules::senders::Sending;
 
 /// What the scripted server does with a recipient, by local part.
 #[derive(Clone, Default)]
@@ -72,7 +72,7 @@ struct World {
     status: watch::Receiver<OutboxStatus>,
     events: broadcast::Receiver<OutboxEvent>,
     stop: watch::Sender<bool>,
-    task: JoinHandle<Result<(), Failure>>,
+    task: JoinHandle<()>,
     _watch: OutboxWatch,
 }
 
@@ -164,7 +164,7 @@ impl World {
 
     async fn restart(self) -> Self {
         self.stop.send(true).unwrap();
-        timeout(LIMIT, self.task).await.unwrap().unwrap().unwrap();
+        timeout(LIMIT, self.task).await.unwrap().unwrap();
         Self::start(self.dir)
     }
 
@@ -275,7 +275,7 @@ async fn a_crash_behind_the_dot_is_uncertain_and_before_it_is_sent_again() {
         drop_at(spool.root(), id, "home@example.com", &format!("{id}@x.org"));
         let found = spool.scan().unwrap().ready.remove(0);
         let id = OutboxId(id.to_owned());
-        spool.claim(&found, &id).unwrap();
+        spool.claim(&[(found, id.clone())]).remove(0).unwrap();
         let mut item = Item::claimed(id.clone(), clock());
         item.phase = phase;
         item.account = Some(name("home"));
@@ -304,7 +304,7 @@ async fn s121_a_file_goes_only_after_accepted_is_durable() {
     drop_at(spool.root(), "m", "home@example.com", "a@x.org");
     let found = spool.scan().unwrap().ready.remove(0);
     let id = OutboxId("m".to_owned());
-    spool.claim(&found, &id).unwrap();
+    spool.claim(&[(found, id.clone())]).remove(0).unwrap();
     let mut item = Item::claimed(id, clock());
     item.phase = Phase::Accepted;
     item.account = Some(name("home"));

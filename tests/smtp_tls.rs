@@ -13,7 +13,7 @@ use postrider::adapters::smtp::SmtpRelay;
 use postrider::model::account::{Endpoint, Mechanism, SecretSource, Tls};
 use postrider::model::failure::{Failure, Kind};
 use postrider::model::ids::AccountName;
-use postrider::model::outbox::{Address, Envelope, Verdict};
+use postrider::model::outbox::{Address, Dsn, Envelope, Verdict};
 use postrider::ports::outbox::{DotGate, Job, Submit};
 use postrider_mailserver::{Config, MailServer, TlsMode};
 
@@ -66,7 +66,14 @@ async fn a_message_goes_out_encrypted_and_logged_in() {
                 sender: Address::new("me@example.com"),
                 recipients: vec![Address::new("a@x.org").unwrap()],
             };
-            let job = Job { account: account.clone(), path, skip: Vec::new(), envelope };
+            let job = Job {
+                account: account.clone(),
+                path,
+                skip: Vec::new(),
+                envelope,
+                dsn: Dsn::default(),
+                utf8_header: false,
+            };
             let refused = relay(wrong).submit(&job, &Open).await.unwrap_err();
             assert_eq!(refused.failure.kind, Kind::AuthFailed, "{}", refused.failure);
             let outcome = relay(endpoint).submit(&job, &Open).await.unwrap();

@@ -1,28 +1,47 @@
 //! What the outbox remembers, in `outbox.sqlite` (WAL, `synchronous=FULL`). Floor 3.
 //!
-//! Every call of [`OutboxLedger`] is one durable transaction. `postrider sendmail` opens the same file
+//! Every call of [`OutboxLedger`] is durable when it returns; calls that come at the same time share a
+//! transaction, and with it the one sync of the disk that costs. `postrider sendmail` opens the same file
 //! from another process, so a busy database is waited for.
 
+use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::model::account::OnUncertain;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{
-    Address, CopyState, Item, Phase, Reason, Recipient, RecipientState, Submitted,
-};
+use crate::model::outbox::{Address, Item, Submitted};
 use crate::model::status::Micros;
 use crate::ports::outbox::OutboxLedger;
+
+use rows::{address, join, read_item, read_recipients, signed, unsigned, write_item};
+
+mod rows;
 
 /// The outbox ledger.
 #[derive(Debug)]
 pub struct SqliteOutbox {
     db: Mutex<Connection>,
+    waiting: Mutex<VecDeque<Waiting>>,
     path: String,
+}
+
+type Change = Box<dyn Fn(&Transaction<'_>) -> Result<(), Wrong> + Send>;
+
+/// A change that waits for a transaction, and who waits for it.
+struct Waiting {
+    change: Change,
+    done: Sender<Result<(), Wrong>>,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waiting")
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +64,7 @@ impl SqliteOutbox {
         let path = state.join("outbox.sqlite");
         let shown = path.display().to_string();
         let opened = Self::prepare(&path).map_err(|wrong| classify(&wrong, &shown, "open"))?;
-        Ok(Self { db: Mutex::new(opened), path: shown })
+        Ok(Self { db: Mutex::new(opened), waiting: Mutex::default(), path: shown })
     }
 
     fn prepare(path: &Path) -> Result<Connection, Wrong> {
@@ -78,30 +97,62 @@ impl SqliteOutbox {
         f(&self.db()).map_err(|wrong| classify(&wrong, &self.path, "read"))
     }
 
-    fn write(&self, f: impl FnOnce(&Transaction<'_>) -> Result<(), Wrong>) -> Result<(), Failure> {
+    /// Makes a change durable, together with all others that wait at that moment: whoever gets the database
+    /// first commits for those behind.
+    fn write(
+        &self,
+        change: impl Fn(&Transaction<'_>) -> Result<(), Wrong> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let (done, answer) = std::sync::mpsc::channel();
+        self.queue().push_back(Waiting { change: Box::new(change), done });
         let mut db = self.db();
-        let done = db
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
-            .map_err(Wrong::from)
-            .and_then(|tx| f(&tx).and_then(|()| Ok(tx.commit()?)));
-        done.map_err(|wrong| classify(&wrong, &self.path, "write"))
+        let mine = answer.try_recv().unwrap_or_else(|_| {
+            let batch: Vec<Waiting> = self.queue().drain(..).collect();
+            commit(&mut db, &batch);
+            answer.try_recv().unwrap_or_else(|_| Err(Wrong::Odd("no answer".to_owned())))
+        });
+        mine.map_err(|wrong| classify(&wrong, &self.path, "write"))
     }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Commits all changes in one transaction; if that fails, each in its own, so that one that cannot be
+/// made spoils no other.
+fn commit(db: &mut Connection, batch: &[Waiting]) {
+    let together = transact(db, batch);
+    for one in batch {
+        let result = match (&together, batch.len()) {
+            (Ok(()), _) => Ok(()),
+            (Err(_), 2..) => transact(db, std::slice::from_ref(one)),
+            (Err(_), _) => break,
+        };
+        // Whoever waited may be gone.
+        drop(one.done.send(result));
+    }
+    if let (Err(wrong), [one]) = (together, batch) {
+        drop(one.done.send(Err(wrong)));
+    }
+}
+
+fn transact(db: &mut Connection, batch: &[Waiting]) -> Result<(), Wrong> {
+    let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    batch.iter().try_for_each(|one| (one.change)(&tx))?;
+    Ok(tx.commit()?)
 }
 
 impl OutboxLedger for SqliteOutbox {
     fn submit(&self, id: &OutboxId, submitted: &Submitted, now: Micros) -> Result<(), Failure> {
         let sender = submitted.sender.as_ref().map(|s| s.as_ref().map_or("", Address::as_str));
-        self.write(|tx| {
+        let (id, sender) = (id.clone(), sender.map(str::to_owned));
+        let (recipients, from_header) = (join(&submitted.recipients), submitted.from_header);
+        self.write(move |tx| {
             tx.execute(
                 "INSERT INTO submitted(id, sender, recipients, from_header, at)
                  VALUES(?1, ?2, ?3, ?4, ?5)",
-                params![
-                    id.0,
-                    sender,
-                    join(&submitted.recipients),
-                    submitted.from_header,
-                    signed(now)
-                ],
+                params![id.0, sender, recipients, from_header, signed(now)],
             )?;
             Ok(())
         })
@@ -130,16 +181,23 @@ impl OutboxLedger for SqliteOutbox {
     }
 
     fn put(&self, item: &Item) -> Result<(), Failure> {
-        self.write(|tx| write_item(tx, item))
+        let item = item.clone();
+        self.write(move |tx| write_item(tx, &item))
+    }
+
+    fn put_all(&self, items: &[Item]) -> Result<(), Failure> {
+        let items = items.to_vec();
+        self.write(move |tx| items.iter().try_for_each(|item| write_item(tx, item)))
     }
 
     fn put_accepted(&self, item: &Item, accepted: &[Address], now: Micros) -> Result<(), Failure> {
-        self.write(|tx| {
-            write_item(tx, item)?;
+        let (item, accepted) = (item.clone(), accepted.to_vec());
+        self.write(move |tx| {
+            write_item(tx, &item)?;
             let mut insert = tx.prepare_cached(
                 "INSERT OR REPLACE INTO done(msgid, addr, at) VALUES(?1, ?2, ?3)",
             )?;
-            for address in accepted {
+            for address in &accepted {
                 insert.execute(params![item.message_id, address.key(), signed(now)])?;
             }
             Ok(())
@@ -160,11 +218,15 @@ impl OutboxLedger for SqliteOutbox {
         })
     }
 
-    fn forget(&self, id: &OutboxId) -> Result<(), Failure> {
-        self.write(|tx| {
-            tx.execute("DELETE FROM rcpt WHERE item_id = ?1", [&id.0])?;
-            tx.execute("DELETE FROM item WHERE id = ?1", [&id.0])?;
-            tx.execute("DELETE FROM submitted WHERE id = ?1", [&id.0])?;
+    fn forget(&self, ids: &[OutboxId]) -> Result<(), Failure> {
+        let ids = ids.to_vec();
+        self.write(move |tx| {
+            for sql in FORGET {
+                let mut delete = tx.prepare_cached(sql)?;
+                for id in &ids {
+                    delete.execute([&id.0])?;
+                }
+            }
             Ok(())
         })
     }
@@ -197,7 +259,8 @@ impl OutboxLedger for SqliteOutbox {
     }
 
     fn set_server_files(&self, account: &AccountName, files: bool) -> Result<(), Failure> {
-        self.write(|tx| {
+        let account = account.clone();
+        self.write(move |tx| {
             let sql = "INSERT OR REPLACE INTO server(account, files) VALUES(?1, ?2)";
             tx.execute(sql, params![account.0, files])?;
             Ok(())
@@ -205,7 +268,7 @@ impl OutboxLedger for SqliteOutbox {
     }
 
     fn prune(&self, before: Micros) -> Result<(), Failure> {
-        self.write(|tx| {
+        self.write(move |tx| {
             tx.execute("DELETE FROM done WHERE at < ?1", [signed(before)])?;
             tx.execute(
                 "DELETE FROM submitted WHERE at < ?1 AND id NOT IN (SELECT id FROM item)",
@@ -216,114 +279,12 @@ impl OutboxLedger for SqliteOutbox {
     }
 }
 
-fn write_item(tx: &Transaction<'_>, item: &Item) -> Result<(), Wrong> {
-    let (name, text) = match &item.reason {
-        Some(reason) => (Some(&reason.name), Some(&reason.text)),
-        None => (None, None),
-    };
-    let on_uncertain = item.on_uncertain.map(|wish| match wish {
-        OnUncertain::Hold => "hold",
-        OnUncertain::Retry => "retry",
-    });
-    tx.prepare_cached(PUT)?.execute(params![
-        item.id.0,
-        item.account.as_ref().map(AccountName::as_str),
-        item.sender.as_ref().map(Address::as_str),
-        item.message_id,
-        i64::try_from(item.size).unwrap_or(i64::MAX),
-        signed(item.queued_at),
-        signed(item.hold_until),
-        item.phase.as_str(),
-        item.tries,
-        signed(item.next_try),
-        name,
-        text,
-        item.copy.as_str(),
-        on_uncertain,
-    ])?;
-    tx.prepare_cached("DELETE FROM rcpt WHERE item_id = ?1")?.execute([&item.id.0])?;
-    let mut insert = tx.prepare_cached(
-        "INSERT INTO rcpt(item_id, n, addr, st, reply) VALUES(?1, ?2, ?3, ?4, ?5)",
-    )?;
-    for (n, one) in item.recipients.iter().enumerate() {
-        let n = i64::try_from(n).unwrap_or(i64::MAX);
-        insert.execute(params![
-            item.id.0,
-            n,
-            one.address.as_str(),
-            one.state.as_str(),
-            one.reply
-        ])?;
-    }
-    Ok(())
-}
-
-fn read_item(row: &Row<'_>) -> Result<Item, Wrong> {
-    let phase: String = row.get("phase")?;
-    let copy: String = row.get("copy")?;
-    let sender: Option<String> = row.get("sender")?;
-    let reason = match (row.get("err")?, row.get("reply")?) {
-        (Some(name), Some(text)) => Some(Reason { name, text }),
-        _ => None,
-    };
-    let on_uncertain = match row.get::<_, Option<String>>("on_uncertain")?.as_deref() {
-        Some("hold") => Some(OnUncertain::Hold),
-        Some("retry") => Some(OnUncertain::Retry),
-        _ => None,
-    };
-    Ok(Item {
-        id: OutboxId(row.get("id")?),
-        account: row.get::<_, Option<String>>("account")?.map(AccountName),
-        sender: sender.as_deref().map(address).transpose()?,
-        message_id: row.get("msgid")?,
-        size: unsigned(row.get("size")?),
-        queued_at: unsigned(row.get("queued_at")?),
-        hold_until: unsigned(row.get("hold_until")?),
-        phase: Phase::parse(&phase).ok_or(Wrong::Odd(phase))?,
-        tries: row.get("tries")?,
-        next_try: unsigned(row.get("next_try")?),
-        reason,
-        copy: CopyState::parse(&copy).ok_or(Wrong::Odd(copy))?,
-        on_uncertain,
-        recipients: Vec::new(),
-    })
-}
-
-fn read_recipients(db: &Connection, id: &OutboxId) -> Result<Vec<Recipient>, Wrong> {
-    let mut select =
-        db.prepare_cached("SELECT addr, st, reply FROM rcpt WHERE item_id = ?1 ORDER BY n")?;
-    let mut rows = select.query([&id.0])?;
-    let mut all = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (addr, state): (String, String) = (row.get(0)?, row.get(1)?);
-        let state = RecipientState::parse(&state).ok_or(Wrong::Odd(state))?;
-        all.push(Recipient { address: address(&addr)?, state, reply: row.get(2)? });
-    }
-    Ok(all)
-}
-
 /// Makes the file before SQLite does, so that it is never readable by others.
 fn private(path: &Path) {
     use std::os::unix::fs::OpenOptionsExt;
     let made = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
     // It is there already, or opening it will say what is wrong.
     drop(made);
-}
-
-fn join(addresses: &[Address]) -> String {
-    addresses.iter().map(|address| format!("{address}\n")).collect()
-}
-
-fn address(text: &str) -> Result<Address, Wrong> {
-    Address::new(text).ok_or_else(|| Wrong::Odd(text.to_owned()))
-}
-
-fn signed(time: Micros) -> i64 {
-    i64::try_from(time).unwrap_or(i64::MAX)
-}
-
-fn unsigned(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or_default()
 }
 
 fn classify(wrong: &Wrong, path: &str, what: &str) -> Failure {
@@ -361,18 +322,17 @@ CREATE TABLE IF NOT EXISTS submitted(
   at INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS server(account TEXT PRIMARY KEY, files INTEGER NOT NULL) STRICT;
 ";
+const FORGET: [&str; 3] = [
+    "DELETE FROM rcpt WHERE item_id = ?1",
+    "DELETE FROM item WHERE id = ?1",
+    "DELETE FROM submitted WHERE id = ?1",
+];
 const ITEMS: &str = "SELECT * FROM item ORDER BY queued_at, id";
-const PUT: &str = "
-INSERT INTO item(id, account, sender, msgid, size, queued_at, hold_until, phase, tries, next_try,
-                 err, reply, copy, on_uncertain)
-VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-ON CONFLICT(id) DO UPDATE SET account = ?2, sender = ?3, msgid = ?4, size = ?5, queued_at = ?6,
-  hold_until = ?7, phase = ?8, tries = ?9, next_try = ?10, err = ?11, reply = ?12, copy = ?13,
-  on_uncertain = ?14";
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::account::OnUncertain;
+    use crate::model::outbox::{Phase, Reason, Recipient, RecipientState};
 
     fn item() -> Item {
         let mut item = Item::claimed(OutboxId("i".to_owned()), 5);
@@ -414,7 +374,7 @@ mod tests {
         assert_eq!(ledger.delivered("<other@x>", &to, 50).unwrap().len(), 0);
         ledger.prune(101).unwrap();
         assert_eq!(ledger.delivered("<m@x>", &to, 50).unwrap().len(), 0);
-        ledger.forget(&item.id).unwrap();
+        ledger.forget(std::slice::from_ref(&item.id)).unwrap();
         assert_eq!(ledger.items().unwrap(), []);
     }
 
@@ -428,7 +388,7 @@ mod tests {
             let given = Submitted { sender, recipients, from_header: true };
             SqliteOutbox::open(dir.path()).unwrap().submit(&id, &given, 7).unwrap();
             assert_eq!(daemon.submitted(&id).unwrap(), Some(given));
-            daemon.forget(&id).unwrap();
+            daemon.forget(std::slice::from_ref(&id)).unwrap();
         }
         assert_eq!(daemon.submitted(&id).unwrap(), None);
         let account = AccountName("w".to_owned());

@@ -3,6 +3,7 @@
 //!
 //! Text goes to stdout, trouble to stderr; exit codes are those of sysexits.
 
+mod bs;
 mod check;
 mod client;
 mod complaint;

@@ -1,12 +1,15 @@
 //! `postrider outbox`: the queue, through the daemon; without one, looking works from the ledger.
 //! Beside floor 5.
 
+mod edit;
 mod entry;
 
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use self::entry::{Entry, show, table};
 use super::client::Daemon;
@@ -40,6 +43,11 @@ enum Action {
     Hold(Ids),
     /// Send what is held or delayed
     Release(Ids),
+    /// Change a message in $VISUAL or $EDITOR; it is held meanwhile, and sent afterwards
+    Edit {
+        /// The message
+        id: String,
+    },
     /// Try again now, failed messages too
     Retry {
         /// The messages; all that wait or failed when none is named
@@ -126,6 +134,17 @@ fn print_all(
     Ok(0)
 }
 
+/// Asks again for a moment while a message is on its way: most attempts are short, and then it waits again.
+async fn patiently<F: Future<Output = zbus::Result<()>>>(ask: impl Fn() -> F) -> zbus::Result<()> {
+    for _ in 0..ON_ITS_WAY_TRIES {
+        match ask().await {
+            Err(err) if err.to_string().contains("it is on its way") => sleep(TRY_APART).await,
+            done => return done,
+        }
+    }
+    ask().await
+}
+
 /// Does what is asked, and says what was done.
 async fn obey(config: Option<&Path>, action: &Action) -> Result<String, Complaint> {
     let daemon = Daemon::get(config).await?;
@@ -137,7 +156,8 @@ async fn obey(config: Option<&Path>, action: &Action) -> Result<String, Complain
     match action {
         Action::List { .. } | Action::Show { .. } => Ok(String::new()),
         Action::Hold(Ids { ids }) => {
-            outbox.hold(&refs(ids)).await?;
+            let ours = refs(ids);
+            patiently(|| outbox.hold(&ours)).await?;
             Ok(format!("held {}; to send: postrider outbox release ID", texts(ids)))
         }
         Action::Release(Ids { ids }) => {
@@ -145,9 +165,11 @@ async fn obey(config: Option<&Path>, action: &Action) -> Result<String, Complain
             Ok(format!("released {}", texts(ids)))
         }
         Action::Cancel(Ids { ids }) => {
-            outbox.cancel(&refs(ids)).await?;
+            let ours = refs(ids);
+            patiently(|| outbox.cancel(&ours)).await?;
             Ok(format!("cancelled {}", texts(ids)))
         }
+        Action::Edit { id } => edit::edit(config, &outbox, id).await,
         Action::Resolve { id, decision } => {
             outbox.resolve(id, decision).await?;
             Ok(format!("resolved {id}: {decision}"))
@@ -186,3 +208,6 @@ fn refused(result: &std::collections::HashMap<String, zbus::OwnedVariant>) -> Co
     let text = server_words(word("text").unwrap_or("the outbox did not answer"));
     Complaint::plain(word("code").map_or(75, super::complaint::exit_code), &text)
 }
+
+const ON_ITS_WAY_TRIES: u32 = 20;
+const TRY_APART: Duration = Duration::from_millis(100);

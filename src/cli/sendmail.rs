@@ -16,6 +16,8 @@ pub enum Sendmail {
     Done(Answer),
     /// Show the queue (`-bp`, `mailq`).
     List,
+    /// Speak SMTP on stdin and stdout (`-bs`).
+    Dialogue,
     /// Try queued messages now (`-q`); none named means all.
     Flush(Vec<OutboxId>),
 }
@@ -26,6 +28,8 @@ struct Parsed {
     account: Option<String>,
     recipients: Vec<String>,
     from_header: bool,
+    /// What `-N`, `-R` and `-V` ask for, as the control header has it.
+    dsn: Vec<String>,
     mode: Mode,
     flush: Option<Vec<OutboxId>>,
 }
@@ -36,6 +40,7 @@ enum Mode {
     Submit,
     List,
     Aliases,
+    Dialogue,
     Unsupported(String),
 }
 
@@ -48,8 +53,9 @@ pub fn sendmail(how: &Spooling<'_>, args: &[String], input: &mut dyn Read) -> Se
     match &parsed.mode {
         Mode::List => return Sendmail::List,
         Mode::Aliases => return Sendmail::Done(Answer::default()),
+        Mode::Dialogue => return Sendmail::Dialogue,
         Mode::Unsupported(mode) => {
-            let why = format!("-b{mode} is not supported: give the message on stdin");
+            let why = format!("-b{mode} is not supported: give the message on stdin, or use -bs");
             return Sendmail::Done(Answer::refused(64, &why));
         }
         Mode::Submit => {}
@@ -66,7 +72,9 @@ pub fn sendmail(how: &Spooling<'_>, args: &[String], input: &mut dyn Read) -> Se
 
 /// What of the arguments travels as control header fields.
 fn wishes(parsed: &Parsed) -> Vec<(&'static str, String)> {
-    parsed.account.iter().map(|name| ("X-Postrider-Account", name.clone())).collect()
+    let account = parsed.account.iter().map(|name| ("X-Postrider-Account", name.clone()));
+    let dsn = (!parsed.dsn.is_empty()).then(|| ("X-Postrider-DSN", parsed.dsn.join("; ")));
+    account.chain(dsn).collect()
 }
 
 fn submitted(parsed: &Parsed) -> Result<Submitted, Answer> {
@@ -145,7 +153,16 @@ impl Parsed {
                     self.account = Some(value()?);
                     return Ok(());
                 }
-                'F' | 'B' | 'N' | 'R' | 'V' | 'X' | 'L' | 'h' | 'O' | 'C' | 'p' | 'o' => {
+                'N' | 'R' | 'V' => {
+                    let key = match letter {
+                        'N' => "notify",
+                        'R' => "ret",
+                        _ => "envid",
+                    };
+                    self.dsn.push(format!("{key}={}", value()?));
+                    return Ok(());
+                }
+                'F' | 'B' | 'X' | 'L' | 'h' | 'O' | 'C' | 'p' | 'o' => {
                     let _ignored = value()?;
                     return Ok(());
                 }
@@ -155,6 +172,7 @@ impl Parsed {
                         "m" | "" => Mode::Submit,
                         "p" => Mode::List,
                         "i" => Mode::Aliases,
+                        "s" => Mode::Dialogue,
                         other => Mode::Unsupported(other.to_owned()),
                     };
                     return Ok(());

@@ -130,6 +130,12 @@ fn of_outbox(outbox: &OutboxView, now: DateTime<Utc>) -> String {
         facts.push(format!("next attempt {}", ahead(now, at)));
     }
     facts.push(format!("{} failed", outbox.failed));
+    if outbox.late > 0 {
+        facts.push(format!("{} waiting for more than 4 hours", outbox.late));
+    }
+    if let Some(error) = &outbox.error {
+        facts.push(format!("it does not work: {}", server_words(&error.text)));
+    }
     facts.join(", ")
 }
 

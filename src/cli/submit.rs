@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 
+use super::bs::converse;
 use super::client::Daemon;
 use super::complaint::Complaint;
 use super::print;
@@ -47,6 +48,14 @@ pub(super) async fn sendmail(config: Option<&Path>, args: &SendmailArgs) -> Resu
     let asked = obey(&how, &texts, &mut std::io::stdin().lock());
     match asked {
         Sendmail::Done(answer) => say(&answer),
+        Sendmail::Dialogue => {
+            let how = || spooling(&settings, &state_dir);
+            let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
+            match converse(&how, &mut input, &mut output) {
+                Ok(()) => Ok(0),
+                Err(err) => Err(Complaint::plain(74, &format!("speak SMTP: {err}"))),
+            }
+        }
         Sendmail::List => say(&queued(&state_dir, Utc::now())),
         Sendmail::Flush(ids) => {
             let daemon = Daemon::get(config).await?;

@@ -63,7 +63,16 @@ pub(super) struct MailboxView {
 }
 
 #[derive(Debug, Deserialize)]
+pub(super) struct OutboxErrorView {
+    pub(super) text: String,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct OutboxView {
+    #[serde(default)]
+    pub(super) late: u32,
+    #[serde(default)]
+    pub(super) error: Option<OutboxErrorView>,
     pub(super) queued: u32,
     pub(super) held: u32,
     pub(super) uncertain: u32,

@@ -82,6 +82,8 @@ pub fn needs_attention(status: &Status) -> bool {
     let mut accounts = status.accounts.iter().filter(|(_, a)| a.enabled);
     status.outbox.uncertain > 0
         || status.outbox.failed > 0
+        || status.outbox.late > 0
+        || status.outbox.trouble.is_some()
         || accounts.any(|(name, a)| status.state(name).needs_attention() || a.held() > 0)
 }
 
@@ -162,14 +164,22 @@ fn mailbox(name: &MailboxName, mailbox: &MailboxStatus) -> Value {
 }
 
 fn outbox(outbox: &OutboxStatus) -> Value {
-    json!({
+    let mut shown = json!({
         "queued": outbox.queued,
         "held": outbox.held,
         "uncertain": outbox.uncertain,
         "failed": outbox.failed,
         "next_attempt": time(outbox.next_attempt),
         "directory": outbox.directory,
-    })
+    });
+    // Only where there is something to say: the other keys are always there.
+    if let (Some(keys), Some(trouble)) = (shown.as_object_mut(), &outbox.trouble) {
+        keys.insert("error".to_owned(), json!({"name": trouble.name, "text": trouble.text}));
+    }
+    if let (Some(keys), 1..) = (shown.as_object_mut(), outbox.late) {
+        keys.insert("late".to_owned(), json!(outbox.late));
+    }
+    shown
 }
 
 fn report(name: &str, report: &AccountReport) -> Value {

@@ -1,5 +1,6 @@
 //! Floor 5: the wiring of the service.
 
+mod answered;
 mod beside;
 pub mod bus;
 pub mod check;

@@ -11,6 +11,7 @@ use crate::adapters::outbox::sent::{SentMaildir, SentMaildirs};
 use crate::adapters::outbox::watch::OutboxWatch;
 use crate::adapters::outbox_ledger::SqliteOutbox;
 use crate::adapters::smtp::SmtpRelay;
+use crate::daemon::answered::mark_originals;
 use crate::daemon::wiring::maildir;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::relay::{Ask, Relay, RelayLinks, RelaySetup, Request};
@@ -60,6 +61,8 @@ impl OutboxTask {
             ..OutboxStatus::default()
         };
         let (shown, changes) = watch::channel(first);
+        let answers =
+            mark_originals(events.subscribe(), settings.accounts.clone(), state_dir.to_owned());
         let links = RelayLinks {
             wake: Arc::clone(&wake),
             requests: receiver,
@@ -71,18 +74,15 @@ impl OutboxTask {
         let accounts: Vec<Account> = sending(settings).cloned().collect();
         let helpers = vec![
             tokio::spawn(show(changes, board.clone())),
+            tokio::spawn(answers),
             tokio::spawn(find_sent(accounts, status, sent.clone(), Arc::clone(&wake))),
         ];
         let endpoints = sending(settings)
             .filter_map(|a| a.smtp.as_ref().map(|s| (a.name.clone(), s.endpoint.clone())));
-        let setup = RelaySetup::new(settings, micros_now, || fastrand::u32(0..=1000));
+        let setup = RelaySetup::new(settings, micros_now, || fastrand::u32(..));
         let ports = (dir, ledger, SmtpRelay::new(endpoints.collect()), sent);
         let relay = Relay::new(ports, setup, links);
-        let join = tokio::spawn(async move {
-            if let Err(failure) = relay.run().await {
-                tracing::error!(%failure, "the outbox stopped");
-            }
-        });
+        let join = tokio::spawn(relay.run());
         Ok(Self { requests, stop, join, helpers, _watch: watching })
     }
 

@@ -16,7 +16,7 @@ use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
 use crate::daemon::{document, paths, ready, sent, settings, submit, wake, wiring};
 use crate::engine::account::Order;
-use crate::engine::board::{Board, micros_now};
+use crate::engine::board::{Board, micros_now, trouble};
 use crate::engine::jobs::{Jobs, report_error};
 use crate::engine::relay::Ask;
 use crate::model::account::Settings;
@@ -287,6 +287,8 @@ impl Daemon {
         }
         if let Err(failure) = self.start_outbox() {
             tracing::error!(%failure, "the outbox cannot start");
+            let shown = trouble(&failure, None, 0);
+            self.board.update(|status| status.outbox.trouble = Some(shown));
         }
         self.fleet.apply(&self.settings.clone()).await;
         if self.board.now().paused {

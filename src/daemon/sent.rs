@@ -1,5 +1,6 @@
 //! Brings the server's own copy of a sent message here, where the outbox waits for it. Floor 5.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::jobs::Jobs;
 use crate::model::account::Role;
 use crate::model::event::Command;
+use crate::model::ids::AccountName;
 use crate::model::outbox::OutboxEvent;
 use crate::model::status::Status;
 
@@ -26,20 +28,41 @@ pub(super) async fn look_into_sent(
             () = stop.cancelled() => return,
             event = events.recv() => event,
         };
-        let account = match event {
-            Ok(OutboxEvent::Sent { account, .. }) => account,
+        let mut accounts = match event {
+            Ok(event) => BTreeSet::from_iter(sent_by(event)),
             Err(broadcast::error::RecvError::Closed) => return,
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
         };
-        let now = Arc::clone(&status.borrow());
-        let mailboxes = now.accounts.get(&account).map(|a| &a.mailboxes);
-        let sent = mailboxes.and_then(|m| m.iter().find(|(_, m)| m.role == Role::Sent.as_str()));
-        let Some((mailbox, _)) = sent else { continue };
+        if accounts.is_empty() {
+            continue;
+        }
         // Servers file the copy a moment after they accepted the message.
         tokio::time::sleep(SENT_DELAY).await;
-        let job = jobs.begin(vec![account.clone()]);
-        let mailboxes = vec![mailbox.clone()];
-        drop(commands.try_send(Command::Sync { job, account, mailboxes }));
+        // One look is enough for all that was sent meanwhile.
+        while let Ok(event) = events.try_recv() {
+            accounts.extend(sent_by(event));
+        }
+        let now = Arc::clone(&status.borrow());
+        for account in accounts {
+            let mailboxes = now.accounts.get(&account).map(|a| &a.mailboxes);
+            let sent =
+                mailboxes.and_then(|m| m.iter().find(|(_, m)| m.role == Role::Sent.as_str()));
+            let Some((mailbox, _)) = sent else { continue };
+            let job = jobs.begin(vec![account.clone()]);
+            let mailboxes = vec![mailbox.clone()];
+            drop(commands.try_send(Command::Sync { job, account, mailboxes }));
+        }
+    }
+}
+
+fn sent_by(event: OutboxEvent) -> Option<AccountName> {
+    match event {
+        OutboxEvent::Sent { account, .. } => Some(account),
+        OutboxEvent::Queued { .. }
+        | OutboxEvent::Answers { .. }
+        | OutboxEvent::Deferred { .. }
+        | OutboxEvent::Failed { .. }
+        | OutboxEvent::Uncertain { .. } => None,
     }
 }
 

@@ -16,8 +16,9 @@ use crate::model::outbox::{Address, Submitted};
 use crate::model::status::Micros;
 use crate::ports::outbox::OutboxLedger;
 use crate::rules::addresses::addresses;
-use crate::rules::envelope::{Header, Unsendable, account_for, sending};
+use crate::rules::envelope::{Header, Unsendable};
 use crate::rules::relay::new_id;
+use crate::rules::senders::{account_for, sending};
 
 /// Where and when a message is spooled.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +129,7 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
             Unsendable::BadAddress(text) if !text.contains('@') => 67,
             Unsendable::NoAccount(_) => 67,
             Unsendable::NoHeader
+            | Unsendable::HeaderTooBig
             | Unsendable::NoSender
             | Unsendable::NoRecipients
             | Unsendable::BadAddress(_) => 65,
@@ -135,6 +137,7 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
         let why = match why {
             Unsendable::BadAddress(text) if code == 67 => local_name(text),
             Unsendable::NoHeader
+            | Unsendable::HeaderTooBig
             | Unsendable::NoSender
             | Unsendable::NoRecipients
             | Unsendable::NoAccount(_)

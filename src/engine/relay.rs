@@ -5,10 +5,13 @@
 //! decides. It never deletes what was not accepted or cancelled.
 
 mod attempt;
+mod closing;
 mod copies;
 mod desk;
 mod intake;
 mod outlook;
+mod resume;
+mod steer;
 mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,16 +22,14 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
 use crate::engine::board::trouble;
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{
-    Broken, CopyState, Item, OutboxEvent, Outcome, Phase, RecipientState, Verdict,
-};
+use crate::model::outbox::{Broken, Item, OutboxEvent, Outcome, Phase, RecipientState, Verdict};
 use crate::model::status::{Micros, Trouble};
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay::{self, Jitter};
@@ -47,10 +48,24 @@ pub struct Relay<P, L, S, F> {
     files: BTreeMap<OutboxId, Kept>,
     lines: BTreeMap<AccountName, Line>,
     copies: BTreeMap<OutboxId, Micros>,
+    /// The accounts whose copies are being filed.
+    copying: BTreeSet<AccountName>,
+    /// Accepted, filed, and not forgotten yet.
+    done: Vec<OutboxId>,
+    /// No forgetting before this; never while one runs.
+    finish_at: Micros,
     flushes: Vec<Flush>,
+    /// Whether more old mail turned up than anybody drops on purpose.
+    flooded: bool,
+    /// Whose delay is in the log.
+    late: BTreeSet<OutboxId>,
+    /// Why nothing works.
+    trouble: Option<Trouble>,
+    looked: Option<Instant>,
     tasks: JoinSet<Ended>,
     dirty: bool,
     more: bool,
+    unfinished: bool,
     paused: bool,
 }
 
@@ -70,14 +85,22 @@ struct Line {
 /// What a task came back with.
 enum Ended {
     Attempt(OutboxId, AccountName, Attempted),
-    Copy(OutboxId, Result<(), Failure>),
+    Copies(AccountName, Vec<(OutboxId, Result<(), Failure>)>),
+    /// These were removed and forgotten, or were not.
+    Finished(Vec<OutboxId>, Result<(), Failure>),
     /// Whether Sent has a message of unknown fate; its tries say whether that is still asked.
     Probe(OutboxId, u32, Result<bool, Failure>),
 }
 
+/// What a message answers or forwards.
+struct Answers {
+    originals: Vec<String>,
+    is_forward: bool,
+}
+
 /// How an attempt ended.
 enum Attempted {
-    Submitted(Result<Outcome, Broken>),
+    Submitted(Result<Outcome, Broken>, Option<Answers>),
     /// The file is gone, or its flags changed: look again.
     Changed,
 }
@@ -97,30 +120,46 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             files: BTreeMap::new(),
             lines: BTreeMap::new(),
             copies: BTreeMap::new(),
+            copying: BTreeSet::new(),
+            done: Vec::new(),
+            finish_at: 0,
             flushes: Vec::new(),
+            flooded: false,
+            late: BTreeSet::new(),
+            trouble: None,
+            looked: None,
             tasks: JoinSet::new(),
             dirty: true,
             more: false,
+            unfinished: false,
             paused: false,
         }
     }
 
     /// Runs until the daemon stops. Attempts on the wire get a moment to end then.
     ///
-    /// # Errors
-    ///
-    /// When the ledger or the directory cannot be read at the start.
-    pub async fn run(mut self) -> Result<(), Failure> {
-        self.restore().await?;
+    /// A ledger or a directory that cannot be read is tried again; until then the status says so, and
+    /// whoever asks is told.
+    pub async fn run(mut self) {
+        while let Err(failure) = self.restore().await {
+            if !self.wait_for_repair(&failure).await {
+                return;
+            }
+        }
+        self.trouble = None;
         while !*self.links.stop.borrow() {
-            if self.dirty || self.more {
+            let rests = self.rest_before_look();
+            if (self.dirty || self.more) && rests.is_zero() {
+                self.looked = Some(Instant::now());
                 self.look().await;
             }
             self.start_due();
             self.start_copies();
+            self.start_finish();
+            self.tell_delays();
             self.publish();
             self.answer_flushes();
-            let pause = self.pause();
+            let pause = if self.dirty { self.pause().min(rests) } else { self.pause() };
             tokio::select! {
                 biased;
                 stopped = self.links.stop.changed() => if stopped.is_err() { break },
@@ -148,7 +187,19 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         if tokio::time::timeout(LAST_MOMENT, rest).await.is_err() {
             info!("stopped while a message was on the wire; the next start settles it");
         }
-        Ok(())
+        self.start_finish();
+        if let Some(Ok(ended)) = self.tasks.join_next().await {
+            self.ended(ended).await;
+        }
+    }
+
+    /// How long the directory is left alone: each file that goes is an event as well, and a look reads the
+    /// whole directory.
+    fn rest_before_look(&self) -> Duration {
+        match self.looked {
+            Some(at) if !self.more => LOOK_GAP.saturating_sub(at.elapsed()),
+            _ => Duration::ZERO,
+        }
     }
 
     fn now(&self) -> Micros {
@@ -199,7 +250,10 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             Ended::Attempt(id, account, ended) => {
                 self.lines.entry(account.clone()).or_default().busy = false;
                 match ended {
-                    Attempted::Submitted(result) => self.submitted(&id, &account, result).await,
+                    Attempted::Submitted(result, answers) => {
+                        self.tell_answers(&id, &account, &result, answers);
+                        self.submitted(&id, &account, result).await;
+                    }
                     Attempted::Changed => {
                         if let Some(item) = self.items.get_mut(&id) {
                             item.phase = Phase::Queued;
@@ -208,7 +262,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                     }
                 }
             }
-            Ended::Copy(id, filed) => self.copied(id, filed).await,
+            Ended::Copies(account, filed) => self.copied(&account, filed).await,
+            Ended::Finished(ids, result) => self.finished(ids, result),
             Ended::Probe(id, tries, found) => self.probed(&id, tries, found).await,
         }
     }
@@ -246,6 +301,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             }
         }
         let item = item.clone();
+        // The next one is on its way while this one becomes durable.
+        self.start_due();
         // A claim that cannot be kept is not made: without the ledger the message stays as it is there.
         self.save(item.clone(), change.accepted).await;
         self.announce(&item, account, change.reply);
@@ -282,41 +339,6 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         drop(self.links.events.send(event));
     }
 
-    /// Ends what is settled: the file goes, or moves to `failed/`.
-    async fn close(&mut self, id: &OutboxId) {
-        let Some(item) = self.items.get(id).cloned() else { return };
-        if item.copy == CopyState::Due {
-            return;
-        }
-        let file = self.files.get(id).cloned();
-        let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
-        let closed = match item.phase {
-            Phase::Accepted => {
-                offload(move || intake::finish(&*spool, &*ledger, &item)).await.map(|()| true)
-            }
-            Phase::Failed if file.is_some() => {
-                offload(move || intake::park(&*spool, &item)).await.map(|()| false)
-            }
-            Phase::Claimed
-            | Phase::Queued
-            | Phase::Held
-            | Phase::Sending
-            | Phase::Dot
-            | Phase::Uncertain
-            | Phase::SentCopy
-            | Phase::Failed => return,
-        };
-        match closed {
-            Ok(gone) => {
-                self.files.remove(id);
-                if gone {
-                    self.items.remove(id);
-                }
-            }
-            Err(failure) => warn!(%id, %failure, "the message stays in cur/ until this works"),
-        }
-    }
-
     /// Writes an item, and who just got it.
     async fn save(&self, item: Item, accepted: Vec<crate::model::outbox::Address>) {
         let (ledger, now) = (Arc::clone(&self.ledger), self.now());
@@ -331,13 +353,20 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             warn!(%failure, "the outbox ledger is behind");
         }
     }
+
+    async fn save_all(&self, items: Vec<Item>) {
+        let ledger = Arc::clone(&self.ledger);
+        if let Err(failure) = offload(move || ledger.put_all(&items)).await {
+            warn!(%failure, "the outbox ledger is behind");
+        }
+    }
 }
 
 fn panicked() -> Attempted {
     let failure = Failure::new(Scope::Account, Remedy::Later, Kind::Protocol, "send the message")
         .detail("the attempt panicked")
         .cure("report this, with the log");
-    Attempted::Submitted(Err(Broken { failure, after_dot: true }))
+    Attempted::Submitted(Err(Broken { failure, after_dot: true }), None)
 }
 
 fn tell_refusals(id: &OutboxId, account: &AccountName, outcome: &Outcome) {
@@ -358,3 +387,4 @@ fn failed_recipients(item: &Item) -> Vec<(String, String)> {
 }
 
 const LAST_MOMENT: Duration = Duration::from_secs(3);
+const LOOK_GAP: Duration = Duration::from_millis(50);

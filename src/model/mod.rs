@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod address;
+pub mod dsn;
 pub mod event;
 pub mod failure;
 pub mod flags;

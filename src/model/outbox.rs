@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::model::account::OnUncertain;
 pub use crate::model::address::Address;
+pub use crate::model::dsn::Dsn;
 use crate::model::failure::{Failure, server_words};
 use crate::model::ids::{AccountName, OutboxId};
 use crate::model::status::Micros;
@@ -328,6 +329,15 @@ pub enum OutboxEvent {
         message_id: String,
         /// The server's word.
         reply: String,
+    },
+    /// A message was accepted that answers or forwards others.
+    Answers {
+        /// The account that sent it.
+        account: AccountName,
+        /// The Message-IDs of the others, with angle brackets, the likeliest first.
+        originals: Vec<String>,
+        /// Whether it says that it forwards, and not that it answers.
+        is_forward: bool,
     },
     /// It is tried again later.
     Deferred {

@@ -275,6 +275,10 @@ pub struct OutboxStatus {
     pub uncertain: u32,
     /// Messages parked in `failed/`.
     pub failed: u32,
+    /// Of those that are queued, how many have waited for hours.
+    pub late: u32,
+    /// Why the outbox as a whole does not work.
+    pub trouble: Option<Trouble>,
     /// Accounts whose mail waits because of their outgoing server.
     pub troubles: BTreeMap<AccountName, Trouble>,
     /// Whether a message is on the wire.

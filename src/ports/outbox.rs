@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{Address, Broken, Envelope, Item, Outcome, Submitted};
+use crate::model::outbox::{Address, Broken, Dsn, Envelope, Item, Outcome, Submitted};
 use crate::model::status::Micros;
 
 /// A file that was dropped and is complete.
@@ -24,6 +24,19 @@ pub struct Dropped {
     pub draft: bool,
     /// Whether it carries `T`: cancel.
     pub trashed: bool,
+    /// Whether it lay in the directory itself: nothing but its writer says that it is whole.
+    pub is_flat: bool,
+    /// Whether it looks like mail that was in a mailbox before: the flags of one, or an old file.
+    pub is_used: bool,
+}
+
+/// Something that was dropped and can never be a message: a link, a pipe, a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Odd {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What is wrong with it, and what mends it.
+    pub why: String,
 }
 
 /// A file in `cur/`.
@@ -44,6 +57,8 @@ pub struct Kept {
 pub struct Scan {
     /// Complete files, oldest name first.
     pub ready: Vec<Dropped>,
+    /// What can never be a message.
+    pub odd: Vec<Odd>,
     /// Whether a file is still being written: look again soon.
     pub unfinished: bool,
 }
@@ -56,11 +71,31 @@ pub trait Spool: Send + Sync + 'static {
     /// When a directory cannot be listed completely, or others may write to it.
     fn scan(&self) -> Result<Scan, Failure>;
 
-    /// Moves a dropped file into `cur/`, durably; `id` becomes its base name.
+    /// Moves dropped files into `cur/`, durably; the ids become their base names.
+    ///
+    /// Each has its own result; an error leaves that file where it was. One of scope `Message` says
+    /// that the file itself cannot be read.
+    fn claim(&self, batch: &[(Dropped, OutboxId)]) -> Vec<Result<Kept, Failure>>;
+
+    /// Moves something that is no message to `failed/` under an id, and writes the reason beside it, durably.
+    /// It is neither opened nor followed.
     ///
     /// # Errors
-    /// When the file is gone or cannot be moved.
-    fn claim(&self, dropped: &Dropped, id: &OutboxId) -> Result<Kept, Failure>;
+    /// When it cannot be moved.
+    fn set_aside(&self, path: &Path, id: &OutboxId, reason: &str) -> Result<(), Failure>;
+
+    /// Whether the message ends before its last part does: the closing delimiter of its outermost
+    /// multipart is missing (RFC 2046 §5.1.1).
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn ends_early(&self, kept: &Kept, boundary: &str) -> Result<bool, Failure>;
+
+    /// Finds one file of `cur/` as it is now.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    fn find(&self, id: &OutboxId) -> Result<Option<Kept>, Failure>;
 
     /// Lists `cur/` by id.
     ///
@@ -98,17 +133,23 @@ pub trait Spool: Send + Sync + 'static {
     /// When it cannot be moved.
     fn unpark(&self, id: &OutboxId) -> Result<Option<Kept>, Failure>;
 
+    /// Removes a message of `failed/` and its reason, durably. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    fn discard(&self, id: &OutboxId) -> Result<(), Failure>;
+
     /// Lists the ids in `failed/`.
     ///
     /// # Errors
     /// When the directory cannot be listed completely.
     fn parked(&self) -> Result<Vec<OutboxId>, Failure>;
 
-    /// Removes a message that is done or cancelled, durably. One that is gone already is fine.
+    /// Removes messages that are done or cancelled, durably. One that is gone already is fine.
     ///
     /// # Errors
-    /// When it cannot be removed.
-    fn remove(&self, kept: &Kept) -> Result<(), Failure>;
+    /// When one cannot be removed; others may be gone.
+    fn remove(&self, kept: &[Kept]) -> Result<(), Failure>;
 }
 
 /// What the outbox remembers. Each call is one durable transaction.
@@ -131,6 +172,12 @@ pub trait OutboxLedger: Send + Sync + 'static {
     /// When the ledger cannot be written.
     fn put(&self, item: &Item) -> Result<(), Failure>;
 
+    /// Writes items and their recipients, new or known, all or none.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn put_all(&self, items: &[Item]) -> Result<(), Failure>;
+
     /// Writes an item and remembers that these recipients have it, for the replay guard.
     ///
     /// # Errors
@@ -143,11 +190,11 @@ pub trait OutboxLedger: Send + Sync + 'static {
     /// When the ledger cannot be read.
     fn items(&self) -> Result<Vec<Item>, Failure>;
 
-    /// Forgets an item and what was submitted for it.
+    /// Forgets items and what was submitted for them, all or none.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    fn forget(&self, id: &OutboxId) -> Result<(), Failure>;
+    fn forget(&self, ids: &[OutboxId]) -> Result<(), Failure>;
 
     /// Returns which of these recipients have this Message-ID since `since`, and when.
     ///
@@ -190,6 +237,10 @@ pub struct Job {
     pub skip: Vec<Range<u64>>,
     /// Sender, and the recipients that are still to be tried.
     pub envelope: Envelope,
+    /// The delivery reports that are asked for.
+    pub dsn: Dsn,
+    /// Whether the header itself needs SMTPUTF8 (RFC 6532).
+    pub utf8_header: bool,
 }
 
 /// Asked before the final dot leaves.
@@ -241,16 +292,17 @@ pub enum Sighting {
 
 /// Files copies of sent messages.
 pub trait SentFiler: Send + Sync + 'static {
-    /// Looks for a message in the Sent mailbox, and waits at most `wait` for it to appear.
+    /// Looks for messages in the Sent mailbox, and waits at most `wait` for all of them to appear. The answers
+    /// are in the order of the ids.
     ///
     /// # Errors
     /// When the mailbox cannot be read, or is not known yet.
-    fn sighting(
+    fn sightings(
         &self,
         account: &AccountName,
-        message_id: &str,
+        message_ids: &[String],
         wait: Duration,
-    ) -> impl Future<Output = Result<Sighting, Failure>> + Send;
+    ) -> impl Future<Output = Result<Vec<Sighting>, Failure>> + Send;
 
     /// Files a copy, durably, unless one with its Message-ID is there.
     ///

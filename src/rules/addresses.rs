@@ -71,7 +71,6 @@ impl Reader {
             // A group's name, or the route of a source-routed address.
             ':' if !self.literal => self.token.clear(),
             ',' | ';' if !self.angle && !self.literal => self.end(),
-            _ if c.is_whitespace() && self.angle => {}
             _ => self.token.push(c),
         }
     }
@@ -122,6 +121,7 @@ mod tests {
         check("a@b.org; c@d.org", &["a@b.org", "c@d.org"]);
         check("=?utf-8?q?=C3=BC?= <a@b.org>", &["a@b.org"]);
         check("< a@b.org >", &["a@b.org"]);
+        check("<a b@c.org>", &["!a b@c.org"]);
     }
 
     proptest::proptest! {

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use crate::model::account::{OnUncertain, Settings};
+use crate::model::account::OnUncertain;
 use crate::model::ids::AccountName;
-use crate::model::outbox::{Address, Envelope, Submitted};
+use crate::model::outbox::{Address, Dsn, Envelope, Submitted};
 use crate::model::status::Micros;
 
 use super::addresses::addresses;
@@ -34,17 +34,6 @@ struct Field {
     range: Range<u64>,
 }
 
-/// An account, as far as sending is concerned.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sending {
-    /// Its name.
-    pub name: AccountName,
-    /// Its address.
-    pub address: String,
-    /// Further addresses; `*@domain` is a wildcard.
-    pub aliases: Vec<String>,
-}
-
 /// Why a message has no envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsendable {
@@ -52,6 +41,8 @@ pub enum Unsendable {
     NoHeader,
     /// Neither Sender nor From nor an argument says who sends it.
     NoSender,
+    /// The header is longer than anything is read of it.
+    HeaderTooBig,
     /// Nobody is to get it.
     NoRecipients,
     /// An address cannot be used.
@@ -65,6 +56,11 @@ impl Unsendable {
     pub fn explain(&self) -> String {
         match self {
             Self::NoHeader => "no header block: the file looks truncated".to_owned(),
+            Self::HeaderTooBig => {
+                "the header is longer than 1 MiB, and what stands behind that could not be kept back: \
+                 shorten it"
+                    .to_owned()
+            }
             Self::NoSender => "no usable From or Sender address: add a From header".to_owned(),
             Self::NoRecipients => "no recipients: add To, Cc or Bcc".to_owned(),
             Self::BadAddress(text) => format!("address {text:?} cannot be used: correct it"),
@@ -78,6 +74,7 @@ impl Unsendable {
     pub fn error_name(&self) -> &'static str {
         match self {
             Self::NoAccount(_) => "NoAccountForSender",
+            Self::HeaderTooBig => "MessageTooBig",
             Self::NoHeader | Self::NoSender | Self::NoRecipients | Self::BadAddress(_) => {
                 "InvalidAddress"
             }
@@ -98,6 +95,8 @@ pub struct Wishes {
     pub send_after: Micros,
     /// `X-Postrider-On-Uncertain`.
     pub on_uncertain: Option<OnUncertain>,
+    /// `X-Postrider-DSN`.
+    pub dsn: Dsn,
 }
 
 /// Whom a byte range is kept from.
@@ -264,7 +263,54 @@ impl Header {
                 Some("hold") => Some(OnUncertain::Hold),
                 _ => None,
             },
+            dsn: value("x-postrider-dsn").map(Dsn::parse).unwrap_or_default(),
         }
+    }
+
+    /// Whether a field that goes out holds more than ASCII (RFC 6532).
+    pub fn has_utf8(&self) -> bool {
+        let wired = self.fields.iter().filter(|f| !is_stripped(&f.name, Audience::Recipients));
+        wired.into_iter().any(|field| !field.value.is_ascii())
+    }
+
+    /// How long the header is in bytes, without the empty line behind it.
+    pub fn bytes(&self) -> usize {
+        let last = self.fields.last().map(|field| field.range.end);
+        let end = last.or_else(|| self.mbox_line.as_ref().map(|line| line.end));
+        end.and_then(|end| usize::try_from(end).ok()).unwrap_or_default()
+    }
+
+    /// What separates the parts of a multipart message (RFC 2046 §5.1.1).
+    pub fn boundary(&self) -> Option<String> {
+        let value = self.values("content-type").next()?;
+        let is_multipart = value.get(..10).is_some_and(|t| t.eq_ignore_ascii_case("multipart/"));
+        let parameters = value.split_once(';').filter(|_| is_multipart)?.1;
+        let at = parameters.to_ascii_lowercase().find("boundary=")?;
+        let text = parameters.get(at + "boundary=".len()..)?.trim_start();
+        let boundary = match text.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next()?,
+            None => text.split([';', ' ', '\t', '(']).next()?,
+        };
+        (!boundary.is_empty()).then(|| boundary.to_owned())
+    }
+
+    /// The Message-IDs of what this answers or forwards, the likeliest first.
+    pub fn originals(&self) -> Vec<String> {
+        let ids = |text: &str| -> Vec<String> {
+            let parts = text.split('<').skip(1).filter_map(|part| part.split_once('>'));
+            parts.map(|(id, _)| format!("<{id}>")).collect()
+        };
+        let answered = self.values("in-reply-to").flat_map(ids);
+        let thread = self.values("references").flat_map(|text| ids(text).into_iter().next_back());
+        let mut found: Vec<String> = answered.chain(thread).collect();
+        found.dedup();
+        found.truncate(ORIGINALS_MAX);
+        found
+    }
+
+    /// Whether it says of itself that it is an answer.
+    pub fn is_answer(&self) -> bool {
+        self.values("in-reply-to").any(|value| value.contains('<'))
     }
 
     /// The byte ranges that this audience does not get, ascending.
@@ -289,39 +335,6 @@ impl Header {
         let at = self.mbox_line.as_ref().map_or(0, |line| line.end);
         (!text.is_empty()).then_some((at, text))
     }
-}
-
-/// The accounts of the settings that can send.
-pub fn sending(settings: &Settings) -> Vec<Sending> {
-    let able = settings.accounts.values().filter(|one| one.enabled && one.smtp.is_some());
-    able.map(|one| Sending {
-        name: one.name.clone(),
-        address: one.address.clone(),
-        aliases: one.aliases.clone(),
-    })
-    .collect()
-}
-
-/// Returns the account that sends as this address.
-///
-/// An account's own address goes before aliases, those before wildcards; then all again without
-/// `+detail`.
-pub fn account_for<'a>(from: &Address, accounts: &'a [Sending]) -> Option<&'a AccountName> {
-    let plain = from.local_part().split_once('+').map(|(user, _)| user);
-    let without = plain.map(|user| format!("{user}@{}", from.domain()));
-    let wildcard = format!("*@{}", from.domain());
-    for text in std::iter::once(from.as_str().to_owned()).chain(without) {
-        let same = |other: &str| other.to_lowercase() == text.to_lowercase();
-        let own = accounts.iter().find(|account| same(&account.address));
-        let alias = || accounts.iter().find(|account| account.aliases.iter().any(|a| same(a)));
-        if let Some(found) = own.or_else(alias) {
-            return Some(&found.name);
-        }
-    }
-    let wild = |account: &&Sending| {
-        account.aliases.iter().any(|alias| alias.to_lowercase() == wildcard.to_lowercase())
-    };
-    accounts.iter().find(wild).map(|account| &account.name)
 }
 
 fn unique(all: Vec<Address>) -> Vec<Address> {
@@ -353,6 +366,8 @@ fn moment(text: &str) -> Micros {
     let seconds = parsed.map(|time| time.timestamp()).or_else(|_| text.parse::<i64>());
     seconds.ok().and_then(|s| Micros::try_from(s).ok()).map_or(0, |s| s.saturating_mul(1_000_000))
 }
+
+const ORIGINALS_MAX: usize = 4;
 
 /// The line at an offset, without its end, and where the next begins.
 fn line_at(head: &[u8], at: usize) -> Option<(&[u8], usize)> {

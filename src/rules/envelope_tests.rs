@@ -1,4 +1,5 @@
 use super::*;
+use crate::rules::senders::{Sending, account_for};
 use proptest::prelude::*;
 
 fn envelope(head: &str) -> String {

@@ -11,4 +11,6 @@ pub mod pair;
 pub mod plan;
 pub mod pop;
 pub mod relay;
+pub mod report;
 pub mod schedule;
+pub mod senders;

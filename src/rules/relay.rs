@@ -188,30 +188,16 @@ pub fn retry(item: &mut Item, now: Micros) {
     item.reason = None;
 }
 
-/// The text of the reason file in `failed/` (after RFC 3464).
-pub fn report(item: &Item) -> String {
-    let mut text = format!("Original-Message-ID: {}\nQueue-ID: {}\n", item.message_id, item.id);
-    if let Some(reason) = &item.reason {
-        text.push_str(&format!("Reason: {}\n", reason.text));
-    }
-    for one in &item.recipients {
-        let action = match one.state {
-            RecipientState::Accepted => "relayed",
-            RecipientState::Failed => "failed",
-            RecipientState::Pending | RecipientState::Deferred => "delayed",
-        };
-        text.push_str(&format!("\nFinal-Recipient: rfc822; {}\nAction: {action}\n", one.address));
-        if let Some(reply) = &one.reply {
-            text.push_str(&format!("Diagnostic-Code: smtp; {reply}\n"));
-        }
-    }
-    text
+/// Whether somebody should be told that a message still waits.
+pub fn is_late(item: &Item, now: Micros) -> bool {
+    item.phase == Phase::Queued && now >= after(item.queued_at.max(item.hold_until), LATE)
 }
 
 /// How long an account waits after `failures` failures in a row.
 pub fn account_pause(failure: &Failure, failures: u32, jitter: Jitter) -> Duration {
     match (failure.remedy, failure.kind) {
         (Remedy::Never, _) => Duration::from_secs(LONGEST),
+        (Remedy::After(least), _) => back_off(failures, jitter).max(least),
         (_, Kind::Throttled) => back_off(failures, jitter).max(THROTTLED),
         _ => back_off(failures, jitter),
     }
@@ -253,6 +239,7 @@ const LONGEST: u64 = 3600;
 const GREYLISTING: Duration = Duration::from_secs(300);
 const UNCERTAIN_PAUSE: Duration = Duration::from_secs(60);
 const THROTTLED: Duration = Duration::from_secs(60);
+const LATE: Duration = Duration::from_secs(4 * 3600);
 
 #[cfg(test)]
 mod tests {
@@ -314,7 +301,19 @@ mod tests {
         let later = after(NOW, POLICY.retry_for);
         let _change = settle(&mut item, &outcome(&[452]), later, 500, &POLICY);
         assert_eq!(item.phase, Phase::Failed);
-        assert!(report(&item).contains("Action: failed"));
+        assert!(item.recipients[0].reply.as_deref().unwrap().contains("452 4.7.1 later"));
+    }
+
+    #[test]
+    fn a_message_is_late_after_four_hours_of_waiting_and_not_of_being_held() {
+        let mut item = item(1);
+        item.phase = Phase::Queued;
+        let four = after(NOW, Duration::from_secs(4 * 3600));
+        assert!(!is_late(&item, four - 1) && is_late(&item, four));
+        item.hold_until = NOW + 1_000_000;
+        assert!(!is_late(&item, four));
+        item.phase = Phase::Held;
+        assert!(!is_late(&item, four * 2));
     }
 
     #[test]

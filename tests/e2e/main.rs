@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::string_slice, clippy::print_stdout, reason = "a test may stop, and may speak")]
 
+mod bad_drops;
 mod bare_server;
 mod beside;
 mod both_ways;
@@ -24,10 +25,12 @@ mod outbox;
 mod pop3;
 mod power_cut;
 mod power_cut_outbox;
+mod programs;
 mod secrets;
 mod service;
 mod setup;
 mod sleep;
+mod smtp_stages;
 mod submit;
 mod transfer;
 mod trouble_imap;

@@ -147,3 +147,40 @@ fn s125_a_file_written_flat_is_sent_once_its_writer_is_done() {
     assert_eq!(servers.postfix.accepted("drop flat").len(), 1, "and nothing that is no mail");
     daemon.stop();
 }
+
+#[test]
+fn what_is_answered_or_forwarded_is_marked_here_and_the_sync_carries_it() {
+    let servers = shared::servers();
+    let world = world_of(&servers, "answered");
+    let mut imap = servers.dovecot.client("answered");
+    for id in ["<asked@example.net>", "<news@example.net>"] {
+        let letter = Letter::new("a@example.net", "work@example.org", "question");
+        let text = letter.field("Message-ID", id).text().replace("\n", "\r\n");
+        imap.append("INBOX", "", 1_700_000_000, text.as_bytes());
+    }
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    eventually("both are here", SOON, || {
+        (maildir::count(&world.mailbox("INBOX")) == 2).then_some(())
+    });
+    let letter = |subject: &str| Letter::new("work@example.org", "a@example.net", subject);
+    let answer = letter("Re: q").field("In-Reply-To", "<asked@example.net>");
+    let forward = letter("Fwd: n").field("References", "<x@y> <news@example.net>");
+    for (name, letter, flag) in [("re", answer, "\\Answered"), ("fwd", forward, "$Forwarded")] {
+        world.drop_letter(name, &letter.text());
+        eventually(&format!("one is marked {flag} here"), SOON, || {
+            let all = maildir::entries(&world.mailbox("INBOX"));
+            all.iter().any(|one| one.flags == letter_of(flag)).then_some(())
+        });
+    }
+    world.ok(&["sync"]);
+    eventually("the answered one is marked on the server", SOON, || {
+        let n = imap.messages("INBOX").iter().filter(|one| one.has("\\Answered")).count();
+        (n == 1).then_some(())
+    });
+    daemon.stop();
+}
+
+fn letter_of(flag: &str) -> &'static str {
+    if flag == "\\Answered" { "R" } else { "P" }
+}

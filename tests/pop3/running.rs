@@ -1,6 +1,7 @@
 //! The loop of an account: when it goes to the server, and when it does not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postrider::engine::account::{Drive, Order};

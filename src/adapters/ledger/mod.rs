@@ -70,6 +70,24 @@ impl SqliteLedger {
         Ok(Self { db: Mutex::new(db), path: path.to_path_buf(), retry: |_| Duration::ZERO })
     }
 
+    /// The messages with this Message-ID: mailbox and base name. At most a few, since the id is unique but
+    /// for copies.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn with_message_id(&self, id: &str) -> Result<Vec<(MailboxName, Base)>, Failure> {
+        let sql = "SELECT mailbox.name, msg.base FROM msg JOIN mailbox ON mailbox.id = msg.mailbox
+                   WHERE msg.msgid = ?1 AND msg.base IS NOT NULL LIMIT 20";
+        let db = self.db();
+        let read = || -> rusqlite::Result<Vec<(MailboxName, Base)>> {
+            let mut select = db.prepare_cached(sql)?;
+            let rows =
+                select.query_map([id], |row| Ok((MailboxName(row.get(0)?), Base(row.get(1)?))))?;
+            rows.collect()
+        };
+        read().map_err(|err| self.classify("find a message by its id", &err))
+    }
+
     fn db(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,23 +1,32 @@
 //! Names and files of the outbox. Floor 3.
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 /// A file name taken apart.
 pub(super) struct Info<'a> {
     pub(super) base: &'a str,
     pub(super) draft: bool,
     pub(super) trashed: bool,
+    /// Whether a mailbox gave it its flags: read, replied, forwarded, flagged.
+    pub(super) is_used: bool,
 }
 
 impl<'a> Info<'a> {
     pub(super) fn of(name: &'a str) -> Self {
         let (base, flags) = name.split_once(":2,").unwrap_or((name, ""));
-        Self { base, draft: flags.contains('D'), trashed: flags.contains('T') }
+        Self {
+            base,
+            draft: flags.contains('D'),
+            trashed: flags.contains('T'),
+            is_used: flags.contains(['S', 'R', 'P', 'F']),
+        }
     }
 }
 
@@ -31,14 +40,13 @@ pub(super) fn is_mail(name: &str) -> bool {
         })
 }
 
-/// Lists a directory's mail by name; a name that is not UTF-8 is not ours to touch.
+/// Lists a directory's mail by name. What is no UTF-8 in a name is replaced there; the path is exact.
 pub(super) fn names(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string()
-            && is_mail(&name)
-        {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_mail(&name) {
             found.push((name, entry.path()));
         }
     }
@@ -46,10 +54,48 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-/// Whether a path is a regular file of this user. Links are not followed.
-pub(super) fn is_ours(path: &Path) -> bool {
-    let uid = rustix::process::geteuid().as_raw();
-    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file() && meta.uid() == uid)
+/// What a dropped thing is.
+pub(super) enum Nature {
+    /// A regular file of this user; with its age, as far as the clock can tell.
+    Mail(Duration),
+    /// It has another name, under which somebody may still write.
+    Linked,
+    /// Anything else: why it is no message.
+    Odd(&'static str),
+    /// A directory.
+    Directory,
+    /// Gone meanwhile.
+    Gone,
+}
+
+/// Looks at a dropped thing. Links are not followed, and nothing is opened.
+pub(super) fn nature(path: &Path) -> Nature {
+    let Ok(meta) = fs::symlink_metadata(path) else { return Nature::Gone };
+    let kind = meta.file_type();
+    if kind.is_dir() {
+        return Nature::Directory;
+    }
+    if kind.is_symlink() {
+        return Nature::Odd("a symbolic link is not followed: drop the file itself");
+    }
+    if kind.is_fifo() {
+        return Nature::Odd("a pipe has no end: drop a regular file");
+    }
+    if !kind.is_file() {
+        return Nature::Odd("a device or socket is no message: drop a regular file");
+    }
+    if meta.uid() != rustix::process::geteuid().as_raw() {
+        return Nature::Odd("the file belongs to another user: drop one of your own");
+    }
+    let since = |secs: i64| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        now.saturating_sub(Duration::from_secs(u64::try_from(secs).unwrap_or_default()))
+    };
+    // The last change of its links, not of its text.
+    if meta.nlink() > 1 && since(meta.ctime()) < LINK_PATIENCE {
+        return Nature::Linked;
+    }
+    Nature::Mail(since(meta.mtime()))
 }
 
 /// Opens a regular file of this user; no link, no FIFO, no device.
@@ -63,6 +109,17 @@ pub(super) fn open_message(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Renames without ever replacing a file, where the file system can promise that.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(to).is_ok() => {
+            Err(io::ErrorKind::AlreadyExists.into())
+        }
+        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
+        other => other.map_err(io::Error::from),
+    }
+}
+
 /// Makes a new file of mode 0600.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     File::options().write(true).create_new(true).mode(0o600).open(path)
@@ -72,6 +129,35 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
+
+/// Whether the line `--boundary--` is missing in a file, which is read once, in flat memory.
+pub(super) fn lacks_end(file: &mut File, boundary: &str) -> io::Result<bool> {
+    let needle = format!("--{boundary}--").into_bytes();
+    let finder = memchr::memmem::Finder::new(&needle);
+    // What begins the file stands at the beginning of a line as well.
+    let mut window = vec![b'\n'];
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        let n = file.read(&mut chunk)?;
+        if n == 0 {
+            return Ok(true);
+        }
+        window.extend_from_slice(chunk.get(..n).unwrap_or_default());
+        let mut hits = finder.find_iter(&window);
+        if hits.any(|at| {
+            let before = at.checked_sub(1).and_then(|at| window.get(at));
+            matches!(before, Some(b'\n' | b'\r'))
+        }) {
+            return Ok(false);
+        }
+        let done = window.len().saturating_sub(needle.len());
+        window.drain(..done);
+    }
+}
+
+/// How long a second name of a file may be its writer's.
+const LINK_PATIENCE: Duration = Duration::from_secs(10);
+const CHUNK_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -5,6 +5,7 @@
 //! before it is reported. Nothing here decides what becomes of a message.
 
 mod files;
+mod take;
 mod writers;
 
 pub mod sent;
@@ -13,14 +14,15 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::OutboxId;
-use crate::ports::outbox::{Dropped, Kept, Scan, Spool};
+use crate::ports::outbox::{Dropped, Kept, Odd, Scan, Spool};
 
-use files::{Info, names, open_message, sync_dir};
+use files::{Info, Nature, names, open_message, sync_dir};
 
 /// The outbox directory.
 #[derive(Debug, Clone)]
@@ -101,7 +103,62 @@ impl OutboxDir {
 
     fn dropped(&self, name: &str, path: PathBuf) -> Dropped {
         let info = Info::of(name);
-        Dropped { path, name: info.base.to_owned(), draft: info.draft, trashed: info.trashed }
+        Dropped {
+            path,
+            name: info.base.to_owned(),
+            draft: info.draft,
+            trashed: info.trashed,
+            is_flat: false,
+            is_used: info.is_used,
+        }
+    }
+
+    /// Sorts what lies in a directory: files that may be mail are returned, the rest is noted in `scan`.
+    fn sorted(&self, dir: &Path, scan: &mut Scan) -> Result<Vec<Dropped>, Failure> {
+        let is_flat = dir == self.root;
+        let mut found = Vec::new();
+        for (name, path) in self.mail(dir)? {
+            match files::nature(&path) {
+                Nature::Mail(age) => {
+                    let mut dropped = self.dropped(&name, path);
+                    dropped.is_flat = is_flat;
+                    dropped.is_used |= age > OLD;
+                    found.push(dropped);
+                }
+                Nature::Linked => scan.unfinished = true,
+                Nature::Odd(why) => scan.odd.push(Odd { path, why: why.to_owned() }),
+                // Beside new/ and cur/ it is somebody's, and no business of ours.
+                Nature::Directory if is_flat => {}
+                Nature::Directory => {
+                    let why = "a directory is no message: drop its files one by one".to_owned();
+                    scan.odd.push(Odd { path, why });
+                }
+                Nature::Gone => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn kept_file(&self, name: &str, path: PathBuf) -> Option<(OutboxId, Kept)> {
+        let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        let info = Info::of(name);
+        let (draft, trashed, size) = (info.draft, info.trashed, meta.len());
+        Some((OutboxId(info.base.to_owned()), Kept { path, draft, trashed, size }))
+    }
+
+    /// Moves something to `failed/` with a reason beside it, durably.
+    fn put_aside(&self, path: &Path, id: &OutboxId, reason: &str) -> io::Result<()> {
+        let dir = self.dir("failed");
+        let (note, tmp) = (dir.join(format!("{id}.reason")), self.dir("tmp").join(&id.0));
+        let _leftover = fs::remove_file(&tmp);
+        let mut file = files::create(&tmp)?;
+        file.write_all(reason.as_bytes())?;
+        file.sync_all()?;
+        // The reason first: a message without one would look like a mystery after a crash.
+        fs::rename(&tmp, &note)?;
+        files::rename_new(path, &dir.join(&id.0))?;
+        sync_dir(&dir)?;
+        path.parent().map_or(Ok(()), sync_dir)
     }
 }
 
@@ -112,17 +169,12 @@ impl Spool for OutboxDir {
         for dir in [&self.root, &new] {
             check_private(dir)?;
         }
-        for (name, path) in self.mail(&new)? {
-            if files::is_ours(&path) {
-                scan.ready.push(self.dropped(&name, path));
-            }
-        }
-        let mut flat = self.mail(&self.root)?;
-        flat.retain(|(_, path)| files::is_ours(path));
-        let complete = writers::complete(flat.iter().map(|(_, path)| path.as_path()));
-        for ((name, path), complete) in flat.into_iter().zip(complete) {
+        scan.ready = self.sorted(&new, &mut scan)?;
+        let flat = self.sorted(&self.root, &mut scan)?;
+        let complete = writers::complete(flat.iter().map(|dropped| dropped.path.as_path()));
+        for (dropped, complete) in flat.into_iter().zip(complete) {
             if complete {
-                scan.ready.push(self.dropped(&name, path));
+                scan.ready.push(dropped);
             } else {
                 scan.unfinished = true;
             }
@@ -130,37 +182,55 @@ impl Spool for OutboxDir {
         Ok(scan)
     }
 
-    fn claim(&self, dropped: &Dropped, id: &OutboxId) -> Result<Kept, Failure> {
-        let flags = match (dropped.draft, dropped.trashed) {
-            (true, true) => "DT",
-            (true, false) => "D",
-            (false, true) => "T",
-            (false, false) => "",
-        };
-        let path = self.dir("cur").join(format!("{id}:2,{flags}"));
-        let failed = |err: io::Error| io_failure("claim the message", &dropped.path, &err);
-        // Who dropped it may not have synced it, and a claim promises that it stays.
-        open_message(&dropped.path).and_then(|file| file.sync_all()).map_err(failed)?;
-        fs::rename(&dropped.path, &path).map_err(failed)?;
-        // A private copy is nobody else's business, whatever the umask of its maker was.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        sync_dir(&self.dir("cur")).map_err(failed)?;
-        if let Some(from) = dropped.path.parent() {
-            sync_dir(from).map_err(failed)?;
+    fn claim(&self, batch: &[(Dropped, OutboxId)]) -> Vec<Result<Kept, Failure>> {
+        let mut claimed: Vec<Result<Kept, Failure>> =
+            batch.iter().map(|(dropped, id)| self.take(dropped, id)).collect();
+        let mut dirs: Vec<PathBuf> = vec![self.dir("cur")];
+        for (dropped, _) in batch {
+            let parent = dropped.path.parent().map(Path::to_owned);
+            dirs.extend(parent.filter(|parent| !dirs.contains(parent)));
         }
-        let size = fs::symlink_metadata(&path).map_err(failed)?.len();
-        Ok(Kept { path, draft: dropped.draft, trashed: dropped.trashed, size })
+        let synced = dirs.iter().try_for_each(|dir| {
+            sync_dir(dir).map_err(|err| io_failure("claim the messages", dir, &err))
+        });
+        if let Err(failure) = synced {
+            for ((dropped, _), result) in batch.iter().zip(&mut claimed) {
+                // Back to where it was; if even that fails, the next start finds its row.
+                if let Ok(kept) = result
+                    && fs::rename(&kept.path, &dropped.path).is_ok()
+                {
+                    *result = Err(failure.clone());
+                }
+            }
+        }
+        claimed
+    }
+
+    fn set_aside(&self, path: &Path, id: &OutboxId, reason: &str) -> Result<(), Failure> {
+        self.put_aside(path, id, reason).map_err(|err| io_failure("set aside", path, &err))
+    }
+
+    fn ends_early(&self, kept: &Kept, boundary: &str) -> Result<bool, Failure> {
+        open_message(&kept.path)
+            .and_then(|mut file| files::lacks_end(&mut file, boundary))
+            .map_err(|err| io_failure("read the message", &kept.path, &err))
+    }
+
+    fn find(&self, id: &OutboxId) -> Result<Option<Kept>, Failure> {
+        let cur = self.dir("cur");
+        let plain = format!("{id}:2,");
+        if let Some((_, kept)) = self.kept_file(&plain, cur.join(&plain)) {
+            return Ok(Some(kept));
+        }
+        let all = self.mail(&cur)?;
+        let mut mine = all.into_iter().filter(|(name, _)| Info::of(name).base == id.0);
+        Ok(mine.find_map(|(name, path)| self.kept_file(&name, path)).map(|(_, kept)| kept))
     }
 
     fn kept(&self) -> Result<BTreeMap<OutboxId, Kept>, Failure> {
         let mut kept = BTreeMap::new();
         for (name, path) in self.mail(&self.dir("cur"))? {
-            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-            if meta.is_file() {
-                let info = Info::of(&name);
-                let (draft, trashed, size) = (info.draft, info.trashed, meta.len());
-                kept.insert(OutboxId(info.base.to_owned()), Kept { path, draft, trashed, size });
-            }
+            kept.extend(self.kept_file(&name, path));
         }
         Ok(kept)
     }
@@ -206,24 +276,17 @@ impl Spool for OutboxDir {
     }
 
     fn park(&self, id: &OutboxId, kept: &Kept, reason: &str) -> Result<(), Failure> {
-        let dir = self.dir("failed");
-        let failed = |err: io::Error| io_failure("park the message", &dir, &err);
-        let (note, tmp) = (dir.join(format!("{id}.reason")), self.dir("tmp").join(&id.0));
-        let _leftover = fs::remove_file(&tmp);
-        let mut file = files::create(&tmp).map_err(failed)?;
-        file.write_all(reason.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        // The reason first: a message without one would look like a mystery after a crash.
-        fs::rename(&tmp, &note)
-            .and_then(|()| fs::rename(&kept.path, dir.join(&id.0)))
-            .and_then(|()| sync_dir(&dir))
-            .and_then(|()| sync_dir(&self.dir("cur")))
-            .map_err(failed)
+        self.put_aside(&kept.path, id, reason)
+            .map_err(|err| io_failure("park the message", &kept.path, &err))
     }
 
     fn unpark(&self, id: &OutboxId) -> Result<Option<Kept>, Failure> {
         let (dir, cur) = (self.dir("failed"), self.dir("cur"));
         let failed = |err: io::Error| io_failure("take the message up again", &dir, &err);
         let path = cur.join(format!("{id}:2,"));
+        if let Nature::Odd(why) = files::nature(&dir.join(&id.0)) {
+            return Err(failed(io::Error::other(why)).scoped(Scope::Message));
+        }
         match fs::rename(dir.join(&id.0), &path) {
             Ok(()) => {}
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -235,19 +298,41 @@ impl Spool for OutboxDir {
         Ok(Some(Kept { path, draft: false, trashed: false, size }))
     }
 
+    fn discard(&self, id: &OutboxId) -> Result<(), Failure> {
+        let dir = self.dir("failed");
+        for name in [id.0.clone(), format!("{id}.reason")] {
+            match fs::remove_file(dir.join(&name)) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    let path = dir.join(&name);
+                    return Err(
+                        io_failure("remove the message", &path, &err).cure("remove it by hand")
+                    );
+                }
+                _ => {}
+            }
+        }
+        sync_dir(&dir).map_err(|err| io_failure("remove the message", &dir, &err))
+    }
+
     fn parked(&self) -> Result<Vec<OutboxId>, Failure> {
         let all = self.mail(&self.dir("failed"))?;
         let mail = all.into_iter().filter(|(name, _)| !name.ends_with(".reason"));
         Ok(mail.map(|(name, _)| OutboxId(name)).collect())
     }
 
-    fn remove(&self, kept: &Kept) -> Result<(), Failure> {
-        let failed = |err: io::Error| io_failure("remove the message", &kept.path, &err);
-        match fs::remove_file(&kept.path) {
-            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(failed(err)),
-            _ => {}
+    fn remove(&self, kept: &[Kept]) -> Result<(), Failure> {
+        let mut dirs: Vec<&Path> = Vec::new();
+        for one in kept {
+            match fs::remove_file(&one.path) {
+                Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                    return Err(io_failure("remove the message", &one.path, &err));
+                }
+                _ => dirs.extend(one.path.parent().filter(|dir| !dirs.contains(dir))),
+            }
         }
-        kept.path.parent().map_or(Ok(()), sync_dir).map_err(failed)
+        dirs.into_iter().try_for_each(|dir| {
+            sync_dir(dir).map_err(|err| io_failure("remove the messages", dir, &err))
+        })
     }
 }
 
@@ -270,6 +355,9 @@ fn io_failure(what: &str, path: &Path, err: &io::Error) -> Failure {
         .at(path.display().to_string())
         .detail(err)
 }
+
+/// A file that was last written so long ago was not written to be sent now.
+const OLD: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests;

@@ -31,7 +31,12 @@ pub struct SentMaildir {
 #[derive(Debug, Clone, Default)]
 pub struct SentMaildirs {
     places: Arc<Mutex<BTreeMap<AccountName, SentMaildir>>>,
+    /// The recent messages of each Maildir, so that none is opened twice.
+    recent: Arc<Mutex<BTreeMap<PathBuf, Recent>>>,
 }
+
+/// By file name: the Message-ID field, and when the file was written.
+type Recent = BTreeMap<String, (String, SystemTime)>;
 
 impl SentMaildirs {
     /// Sets where an account's copies go; the sync engine knows once it has seen the mailboxes.
@@ -58,26 +63,94 @@ impl SentMaildirs {
     }
 }
 
+impl SentMaildirs {
+    /// Who put which of these messages there: the server may have, and so may the mail program.
+    fn look(&self, maildir: &Path, ids: &[String]) -> io::Result<Vec<Sighting>> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = std::mem::take(recent.entry(maildir.to_owned()).or_default());
+        let now = read_recent(maildir, known)?;
+        let sighting = |id: &String| {
+            let mut found = now.iter().filter(|(_, (field, _))| field.contains(id.as_str()));
+            match found.next() {
+                Some((name, _)) if is_of_sync(name) => Sighting::Server,
+                Some(_) => Sighting::Local,
+                None => Sighting::None,
+            }
+        };
+        let seen = ids.iter().map(sighting).collect();
+        recent.insert(maildir.to_owned(), now);
+        Ok(seen)
+    }
+
+    fn deliver(&self, place: &SentMaildir, copy: &Copy) -> io::Result<()> {
+        for dir in ["cur", "new", "tmp"] {
+            DirBuilder::new().recursive(true).mode(0o700).create(place.path.join(dir))?;
+        }
+        let seen = self.look(&place.path, std::slice::from_ref(&copy.message_id))?;
+        if seen.first() != Some(&Sighting::None) {
+            return Ok(());
+        }
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let name = format!("{}.R{:08x}.postrider", since.as_micros(), fastrand::u32(..));
+        let tmp = place.path.join("tmp").join(&name);
+        let written = write(copy, &tmp).and_then(|()| {
+            let cur = place.path.join("cur");
+            fs::rename(&tmp, cur.join(format!("{name}{}2,S", place.info_separator)))?;
+            sync_dir(&cur)
+        });
+        if written.is_err() {
+            let _gone = fs::remove_file(&tmp);
+        }
+        written
+    }
+}
+
+/// The recent messages of a Maildir; only those that are not known yet are opened.
+fn read_recent(maildir: &Path, mut known: Recent) -> io::Result<Recent> {
+    let mut now = Recent::new();
+    for dir in ["cur", "new"] {
+        let found = match names(&maildir.join(dir)) {
+            Ok(found) => found,
+            // Not made yet.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
+            Err(err) => return Err(err),
+        };
+        for (name, path) in found {
+            let one = known.remove(&name).or_else(|| {
+                let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+                let written = meta.modified().ok()?;
+                Some((if is_recent(written) { read_id(&path) } else { String::new() }, written))
+            });
+            now.extend(one.filter(|(_, written)| is_recent(*written)).map(|one| (name, one)));
+        }
+    }
+    Ok(now)
+}
+
+fn is_recent(written: SystemTime) -> bool {
+    written.elapsed().unwrap_or_default() < RECENT
+}
+
 impl SentFiler for SentMaildirs {
-    async fn sighting(
+    async fn sightings(
         &self,
         account: &AccountName,
-        message_id: &str,
+        message_ids: &[String],
         wait: Duration,
-    ) -> Result<Sighting, Failure> {
+    ) -> Result<Vec<Sighting>, Failure> {
         let place = self.known(account)?;
-        let (path, id) = (place.path.clone(), message_id.to_owned());
         let wake = Arc::new(Notify::new());
         // Before the first look, so that nothing comes unseen between the two.
         let watching = SentWatch::begin(&place.path, Arc::clone(&wake));
         let until = Instant::now() + wait;
         loop {
-            let (path, id) = (path.clone(), id.clone());
-            let seen = match spawn_blocking(move || sighting(&path, &id)).await {
+            let (this, path, ids) = (self.clone(), place.path.clone(), message_ids.to_vec());
+            let looked = spawn_blocking(move || this.look(&path, &ids)).await;
+            let seen = match looked {
                 Ok(seen) => seen.map_err(|err| failure("look into Sent").detail(err))?,
                 Err(err) => return Err(failure("look into Sent").detail(err)),
             };
-            if seen != Sighting::None || Instant::now() >= until {
+            if !seen.contains(&Sighting::None) || Instant::now() >= until {
                 return Ok(seen);
             }
             // Where nothing can be watched, one look at the end has to do.
@@ -90,33 +163,12 @@ impl SentFiler for SentMaildirs {
 
     async fn file(&self, copy: &Copy) -> Result<(), Failure> {
         let place = self.known(&copy.account)?;
-        let copy = copy.clone();
-        match spawn_blocking(move || deliver(&place, &copy)).await {
+        let (this, copy) = (self.clone(), copy.clone());
+        match spawn_blocking(move || this.deliver(&place, &copy)).await {
             Ok(done) => done.map_err(|err| failure("file the sent message").detail(err)),
             Err(err) => Err(failure("file the sent message").detail(err)),
         }
     }
-}
-
-fn deliver(place: &SentMaildir, copy: &Copy) -> io::Result<()> {
-    for dir in ["cur", "new", "tmp"] {
-        DirBuilder::new().recursive(true).mode(0o700).create(place.path.join(dir))?;
-    }
-    if sighting(&place.path, &copy.message_id)? != Sighting::None {
-        return Ok(());
-    }
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let name = format!("{}.R{:08x}.postrider", since.as_micros(), fastrand::u32(..));
-    let tmp = place.path.join("tmp").join(&name);
-    let written = write(copy, &tmp).and_then(|()| {
-        let cur = place.path.join("cur");
-        fs::rename(&tmp, cur.join(format!("{name}{}2,S", place.info_separator)))?;
-        sync_dir(&cur)
-    });
-    if written.is_err() {
-        let _gone = fs::remove_file(&tmp);
-    }
-    written
 }
 
 /// Copies without the ranges that stay here, with LF line ends as in every Maildir of ours.
@@ -159,50 +211,30 @@ fn pass(from: &mut File, n: u64, to: &mut dyn Write) -> io::Result<()> {
     if held_cr { to.write_all(b"\r") } else { Ok(()) }
 }
 
-/// Whether a recent message of the Maildir has this Message-ID: the server may have filed it, and so may
-/// the mail program.
-fn sighting(maildir: &Path, message_id: &str) -> io::Result<Sighting> {
-    for dir in ["cur", "new"] {
-        let found = match names(&maildir.join(dir)) {
-            Ok(found) => found,
-            // Not made yet.
-            Err(err) if err.kind() == io::ErrorKind::NotFound => continue,
-            Err(err) => return Err(err),
-        };
-        for (name, path) in found {
-            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
-            let age = meta.modified().ok().and_then(|then| then.elapsed().ok()).unwrap_or_default();
-            if meta.is_file() && age < RECENT && has_id(&path, message_id) {
-                return Ok(if is_of_sync(&name) { Sighting::Server } else { Sighting::Local });
-            }
-        }
-    }
-    Ok(Sighting::None)
-}
-
 /// Whether the sync of this process named the file, so that it came from the server.
 fn is_of_sync(name: &str) -> bool {
     let mark = format!("P{}R", std::process::id());
     name.split('.').nth(1).is_some_and(|part| part.starts_with('M') && part.contains(&mark))
 }
 
-fn has_id(path: &Path, message_id: &str) -> bool {
+/// The value of the Message-ID field, with whatever stands around the id.
+fn read_id(path: &Path) -> String {
     let mut head = Vec::new();
     let read = open_message(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
     if read.is_err() {
-        return false;
+        return String::new();
     }
     let text = String::from_utf8_lossy(&head);
-    let mut in_id = false;
+    let (mut value, mut in_id) = (String::new(), false);
     for line in text.lines().take_while(|line| !line.is_empty()) {
         if !line.starts_with([' ', '\t']) {
             in_id = line.get(..11).is_some_and(|name| name.eq_ignore_ascii_case("message-id:"));
         }
-        if in_id && line.contains(message_id) {
-            return true;
+        if in_id {
+            value.push_str(line);
         }
     }
-    false
+    value
 }
 
 fn failure(what: &str) -> Failure {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::ids::AccountName;
 use crate::ports::outbox::{Copy, SentFiler};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn spool() -> (tempfile::TempDir, OutboxDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -57,7 +57,7 @@ fn a_message_goes_from_new_to_cur_to_failed_and_back() {
     let size = spool.drop_message(&id("m"), &mut content.as_slice(), &mut || Ok(())).unwrap();
     assert_eq!(size, 12);
     let found = spool.scan().unwrap().ready.remove(0);
-    let kept = spool.claim(&found, &id("m1")).unwrap();
+    let kept = spool.claim(&[(found, id("m1"))]).remove(0).unwrap();
     assert!(kept.path.ends_with("cur/m1:2,"));
     let kept = spool.insert(&kept, 0, b"Date: now\n").unwrap();
     assert_eq!(spool.head(&kept, 14).unwrap(), b"Date: now\nFrom");
@@ -67,8 +67,8 @@ fn a_message_goes_from_new_to_cur_to_failed_and_back() {
     assert_eq!(spool.parked().unwrap(), [id("m1")]);
     let kept = spool.unpark(&id("m1")).unwrap().unwrap();
     assert_eq!(kept.size, 22);
-    spool.remove(&kept).unwrap();
-    spool.remove(&kept).unwrap();
+    spool.remove(std::slice::from_ref(&kept)).unwrap();
+    spool.remove(&[kept]).unwrap();
     assert_eq!(spool.unpark(&id("m1")).unwrap(), None);
 }
 

@@ -1,6 +1,7 @@
 //! Whether a file dropped flat is complete: no process has it open for writing. Floor 3.
 //!
-//! A lease would answer this in one call, but no safe wrapper of it exists. Linux lists the open files
+//! A lease would answer this in one call, but neither std nor rustix nor nix wraps it, and unsafe code
+//! is forbidden here. Linux lists the open files
 //! of our own processes in `/proc`; elsewhere, size and time must have been quiet for a while.
 
 use std::fs;

@@ -24,17 +24,53 @@ pub(super) struct Message {
     pub(super) is_eight_bit: bool,
 }
 
+/// What no server has to take, and some cut off or take apart.
+#[derive(Debug, Default)]
+struct Faults {
+    has_nul: bool,
+    line_bytes: u64,
+    longest_bytes: u64,
+}
+
+impl Faults {
+    fn see(&mut self, wire: &[u8]) {
+        self.has_nul |= memchr::memchr(0, wire).is_some();
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', wire) {
+            self.line_bytes += count(wire.get(begin..end).unwrap_or_default());
+            self.longest_bytes = self.longest_bytes.max(self.line_bytes);
+            (self.line_bytes, begin) = (0, end + 1);
+        }
+        self.line_bytes += count(wire.get(begin..).unwrap_or_default());
+        self.longest_bytes = self.longest_bytes.max(self.line_bytes);
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.has_nul {
+            return Err("a NUL byte is in it, which no mail server has to take".to_owned());
+        }
+        if self.longest_bytes > LINE_BYTES_MAX {
+            return Err(format!("a line of it has {} bytes", self.longest_bytes));
+        }
+        Ok(())
+    }
+}
+
 impl Message {
     /// Opens and measures a message, without the ranges of `skip`.
     pub(super) async fn open(path: &Path, skip: &[Range<u64>]) -> Result<Self, Failure> {
         let (ours, skip) = (path.to_owned(), skip.to_vec());
         match spawn_blocking(move || Self::measure(ours, skip)).await {
-            Ok(message) => message.map_err(|err| unreadable(path, &err)),
+            Ok(message) => match message.map_err(|err| unreadable(path, &err))? {
+                (message, Ok(())) => Ok(message),
+                (_, Err(why)) => Err(unfit(path, &why)),
+            },
             Err(err) => Err(unreadable(path, &io::Error::other(err))),
         }
     }
 
-    fn measure(path: PathBuf, skip: Vec<Range<u64>>) -> io::Result<Self> {
+    fn measure(path: PathBuf, skip: Vec<Range<u64>>) -> io::Result<(Self, Result<(), String>)> {
+        let mut faults = Faults::default();
         let mut source = Source::open(&path, skip)?;
         let (mut chunk, mut wire) = (Vec::new(), Vec::new());
         let mut encoder = Encoder::unstuffed();
@@ -43,12 +79,14 @@ impl Message {
             is_eight_bit |= !chunk.is_ascii();
             encoder.push(&chunk, &mut wire);
             wire_bytes += count(&wire);
+            faults.see(&wire);
             wire.clear();
         }
         encoder.finish(&mut wire);
         wire_bytes += count(&wire);
+        faults.see(&wire);
         source.rewind()?;
-        Ok(Self { source, path, wire_bytes, is_eight_bit })
+        Ok((Self { source, path, wire_bytes, is_eight_bit }, faults.check()))
     }
 
     /// Starts to hand out the stuffed bytes.
@@ -215,7 +253,16 @@ fn unreadable(path: &Path, err: &io::Error) -> Failure {
         .cure("check the file and its permissions")
 }
 
+fn unfit(path: &Path, why: &str) -> Failure {
+    Failure::new(Scope::Message, Remedy::Never, Kind::NotSupported, "send the message")
+        .at(path.display().to_string())
+        .detail(why)
+        .cure("let the mail program encode it as base64 or quoted-printable")
+}
+
 const CHUNK_BYTES: usize = 64 * 1024;
+/// RFC 5321 §4.5.3.1.6 allows 1000, and everybody takes more; nobody has lines like this.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,10 @@ mod transaction;
 mod wire;
 
 #[cfg(test)]
+mod cut_tests;
+#[cfg(test)]
+mod extension_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
@@ -55,7 +59,7 @@ impl SmtpRelay {
     ///
     /// Whatever keeps the account from sending.
     pub async fn check(&self, account: &AccountName) -> Result<(), Failure> {
-        let session = Box::pin(session::open(self.endpoint(account)?, account)).await?;
+        let session = self.open(account).await?;
         session.quit().await;
         Ok(())
     }
@@ -73,16 +77,27 @@ impl SmtpRelay {
         })
     }
 
-    /// A session that is ready for a transaction: the idle one if it still lives, else a new one.
-    async fn session(&self, account: &AccountName) -> Result<Session, Failure> {
-        let endpoint = self.endpoint(account)?;
-        let kept = lock(&self.idle).sessions.remove(account);
-        if let Some((_, mut session)) = kept
-            && session.reset().await
-        {
-            return Ok(session);
+    async fn open(&self, account: &AccountName) -> Result<Session, Failure> {
+        Box::pin(session::open(self.endpoint(account)?, account)).await
+    }
+
+    /// The session that was kept, if there is one.
+    fn kept(&self, account: &AccountName) -> Option<Session> {
+        lock(&self.idle).sessions.remove(account).map(|(_, session)| session)
+    }
+
+    async fn attempt(
+        &self,
+        mut session: Session,
+        job: &Job,
+        message: body::Message,
+        gate: &impl DotGate,
+    ) -> Result<Outcome, Broken> {
+        let outcome = Box::pin(session.send(job, message, gate)).await;
+        if session.is_usable() {
+            self.keep(&job.account, session);
         }
-        Box::pin(session::open(endpoint, account)).await
+        outcome
     }
 
     /// Keeps a session for a moment, since messages tend to come in batches.
@@ -119,14 +134,30 @@ impl SmtpRelay {
 impl Submit for SmtpRelay {
     async fn submit(&self, job: &Job, gate: &impl DotGate) -> Result<Outcome, Broken> {
         let before = |failure| Broken { failure, after_dot: false };
-        let measured = body::Message::open(&job.path, &job.skip).await.map_err(before)?;
-        let mut session = self.session(&job.account).await.map_err(before)?;
-        let outcome = Box::pin(session.send(&job.envelope, measured, gate)).await;
-        if session.is_usable() {
-            self.keep(&job.account, session);
+        let open = || body::Message::open(&job.path, &job.skip);
+        let message = open().await.map_err(before)?;
+        if let Some(session) = self.kept(&job.account) {
+            match self.attempt(session, job, message, gate).await {
+                // A server may end a session that idles; nobody has the message, so it gets a new one.
+                Err(broken) if !broken.after_dot && is_stale(&broken.failure) => {}
+                ended => return ended,
+            }
+        } else {
+            let session = self.open(&job.account).await.map_err(before)?;
+            return self.attempt(session, job, message, gate).await;
         }
-        outcome
+        let message = open().await.map_err(before)?;
+        let session = self.open(&job.account).await.map_err(before)?;
+        self.attempt(session, job, message, gate).await
     }
+}
+
+/// Whether a kept session turned out to be over before it began anything.
+fn is_stale(failure: &Failure) -> bool {
+    let place = failure.place.as_deref().unwrap_or_default();
+    let is_lost = failure.kind == Kind::Offline && failure.server_said.is_none();
+    let at_begin = ["MAIL", "RCPT"].iter().any(|phase| place.contains(phase));
+    failure.scope == Scope::Account && (place.contains("RSET") || (is_lost && at_begin))
 }
 
 fn lock(idle: &Mutex<Idle>) -> MutexGuard<'_, Idle> {

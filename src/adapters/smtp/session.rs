@@ -19,6 +19,8 @@ pub(super) struct Session {
     pub(super) limits: Limits,
     pub(super) usable: bool,
     pub(super) transactions: u32,
+    /// Whether there was a transaction, so that the next begins with RSET.
+    pub(super) is_used: bool,
 }
 
 /// What the server said it can do, since the last EHLO.
@@ -28,6 +30,8 @@ pub(super) struct Offers {
     pub(super) pipelining: bool,
     pub(super) eight_bit: bool,
     pub(super) utf8: bool,
+    /// Delivery reports can be asked for (RFC 3461).
+    pub(super) dsn: bool,
     /// Whether SIZE is offered, and the limit; 0 is none.
     pub(super) size: Option<u64>,
     pub(super) auth: Vec<Mechanism>,
@@ -76,7 +80,8 @@ pub(super) async fn open(endpoint: &Endpoint, account: &AccountName) -> Result<S
     if endpoint.tls == Tls::StartTls {
         (wire, offers) = start_tls(wire, &offers, &limits).await?;
     }
-    let mut session = Session { wire, offers, limits, usable: true, transactions: 0 };
+    let mut session =
+        Session { wire, offers, limits, usable: true, transactions: 0, is_used: false };
     if let Some(password) = password {
         login(&mut session, password, account).await?;
     }
@@ -87,15 +92,6 @@ impl Session {
     /// Whether another transaction may follow.
     pub(super) fn is_usable(&self) -> bool {
         self.usable && self.transactions < TRANSACTIONS_MAX
-    }
-
-    /// Clears what a transaction left; false when the session is gone.
-    pub(super) async fn reset(&mut self) -> bool {
-        let limit = self.limits.command.min(RESET);
-        match self.wire.command("RSET", "RSET", limit).await {
-            Ok(lines) => lines.reply.code == 250,
-            Err(_) => false,
-        }
     }
 
     /// Says goodbye. What the server makes of it does not matter.
@@ -139,6 +135,7 @@ fn offers(answer: &Lines) -> Offers {
             Some("PIPELINING") => found.pipelining = true,
             Some("8BITMIME") => found.eight_bit = true,
             Some("SMTPUTF8") => found.utf8 = true,
+            Some("DSN") => found.dsn = true,
             Some("SIZE") => found.size = Some(words.next().map_or(0, |n| n.parse().unwrap_or(0))),
             Some("AUTH") => found.auth.extend(words.filter_map(sasl::mechanism)),
             _ => {}
@@ -231,5 +228,4 @@ pub(super) fn refused(wire: &Wire, phase: &str, what: &str, reply: &Reply) -> Fa
 }
 
 const TRANSACTIONS_MAX: u32 = 100;
-const RESET: Duration = Duration::from_secs(10);
 const GOODBYE: Duration = Duration::from_secs(2);

@@ -8,11 +8,11 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::model::account::{Mechanism, SecretSource, Tls};
-use crate::model::outbox::{Address, Envelope, Verdict};
+use crate::model::outbox::{Address, Dsn, Envelope, Verdict};
 
 /// How the peer differs from a server that takes everything.
 #[derive(Clone, Default)]
-struct Script {
+pub(super) struct Script {
     /// Replies by the first word of the command or by the whole of it; `greeting` and `.` as well.
     replies: Vec<(&'static str, String)>,
     /// It closes after so many bytes of its own.
@@ -22,12 +22,12 @@ struct Script {
 }
 
 impl Script {
-    fn with(mut self, command: &'static str, reply: &str) -> Self {
+    pub(super) fn with(mut self, command: &'static str, reply: &str) -> Self {
         self.replies.push((command, reply.to_owned()));
         self
     }
 
-    fn reply(&self, line: &str) -> String {
+    pub(super) fn reply(&self, line: &str) -> String {
         let word = line.split([' ', ':']).next().unwrap_or("");
         let known = self.replies.iter().find(|(on, _)| *on == line);
         if let Some((_, reply)) = known.or_else(|| self.replies.iter().find(|(on, _)| *on == word))
@@ -47,7 +47,7 @@ impl Script {
 }
 
 /// Serves one connection and returns what the client said, the body as one entry.
-async fn peer(script: Script) -> (u16, JoinHandle<Vec<String>>) {
+pub(super) async fn peer(script: Script) -> (u16, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let task = tokio::spawn(async move {
@@ -95,9 +95,9 @@ async fn peer(script: Script) -> (u16, JoinHandle<Vec<String>>) {
 }
 
 #[derive(Default)]
-struct Gate {
-    opened: AtomicBool,
-    jammed: bool,
+pub(super) struct Gate {
+    pub(super) opened: AtomicBool,
+    pub(super) jammed: bool,
 }
 
 impl DotGate for Gate {
@@ -110,7 +110,7 @@ impl DotGate for Gate {
     }
 }
 
-fn endpoint(port: u16) -> Endpoint {
+pub(super) fn endpoint(port: u16) -> Endpoint {
     Endpoint {
         host: "127.0.0.1".to_owned(),
         port,
@@ -125,17 +125,17 @@ fn endpoint(port: u16) -> Endpoint {
     }
 }
 
-fn address(text: &str) -> Address {
+pub(super) fn address(text: &str) -> Address {
     Address::new(text).unwrap()
 }
 
-struct Bench {
+pub(super) struct Bench {
     _dir: tempfile::TempDir,
-    relay: SmtpRelay,
-    job: Job,
+    pub(super) relay: SmtpRelay,
+    pub(super) job: Job,
 }
 
-fn bench(endpoint: Endpoint, body: &[u8], recipients: &[&str]) -> Bench {
+pub(super) fn bench(endpoint: Endpoint, body: &[u8], recipients: &[&str]) -> Bench {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("message");
     std::fs::write(&path, body).unwrap();
@@ -144,7 +144,14 @@ fn bench(endpoint: Endpoint, body: &[u8], recipients: &[&str]) -> Bench {
         sender: Some(address("me@example.com")),
         recipients: recipients.iter().map(|to| address(to)).collect(),
     };
-    let job = Job { account: account.clone(), path, skip: Vec::new(), envelope };
+    let job = Job {
+        account: account.clone(),
+        path,
+        skip: Vec::new(),
+        envelope,
+        dsn: Dsn::default(),
+        utf8_header: false,
+    };
     Bench { _dir: dir, relay: SmtpRelay::new(BTreeMap::from([(account, endpoint)])), job }
 }
 

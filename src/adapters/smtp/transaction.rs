@@ -1,10 +1,12 @@
 //! One message: MAIL, RCPT, DATA, the final dot. Floor 3.
 
+use std::time::Duration;
+
 use super::body::Message;
 use super::session::{Session, refused};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::outbox::{Address, Broken, Envelope, Outcome, Reply, Verdict};
-use crate::ports::outbox::DotGate;
+use crate::model::outbox::{Address, Broken, Outcome, Reply, Verdict};
+use crate::ports::outbox::{DotGate, Job};
 
 impl Session {
     /// Sends one message. Not cancel safe: a session whose `send` was dropped must be dropped too.
@@ -14,37 +16,64 @@ impl Session {
     /// What broke the attempt off. The session is unusable then.
     pub(super) async fn send(
         &mut self,
-        envelope: &Envelope,
+        job: &Job,
         message: Message,
         gate: &impl DotGate,
     ) -> Result<Outcome, Broken> {
         let before = |failure| Broken { failure, after_dot: false };
         self.transactions += 1;
-        let mail = self.mail_command(envelope, &message).map_err(before)?;
+        let mail = self.mail_command(job, &message).map_err(before)?;
+        // Those whose address cannot travel to this server; the others go without them.
+        let (mut good, mut lines, mut unfit) = (Vec::new(), Vec::new(), Vec::new());
+        for recipient in &job.envelope.recipients {
+            match self.rcpt_command(job, recipient) {
+                Ok(line) => {
+                    good.push(recipient.clone());
+                    lines.push(line);
+                }
+                Err(failure) => unfit.push((recipient.clone(), failure)),
+            }
+        }
+        if good.is_empty()
+            && let Some((_, failure)) = unfit.pop()
+        {
+            return Err(before(failure));
+        }
         self.usable = false;
-        let verdicts = self.address(&mail, &envelope.recipients).await.map_err(before)?;
+        let mut verdicts = self.address(&mail, &good, &lines).await.map_err(before)?;
+        verdicts.extend(unfit.into_iter().map(|(to, failure)| {
+            let reply = Reply::new(553, Some([5, 6, 7]), &format!("not tried: {failure}"));
+            (to, Verdict::Refused(reply))
+        }));
         let outcome = if verdicts.iter().any(|(_, verdict)| is_accepted(verdict)) {
             let settled = self.data(message, gate).await?;
             verdicts.into_iter().map(|(to, verdict)| (to, settle(verdict, &settled))).collect()
         } else {
             verdicts
         };
-        self.usable = true;
+        (self.usable, self.is_used) = (true, true);
         Ok(Outcome { verdicts: outcome })
     }
 
     /// The MAIL command, or why this server cannot take this message.
-    fn mail_command(&self, envelope: &Envelope, message: &Message) -> Result<String, Failure> {
-        let offers = &self.offers;
+    fn mail_command(&self, job: &Job, message: &Message) -> Result<String, Failure> {
+        let (envelope, offers) = (&job.envelope, &self.offers);
+        let needs_utf8 = job.utf8_header
+            || envelope.sender.iter().chain(&envelope.recipients).any(Address::needs_utf8);
+        let utf8 = needs_utf8 && offers.utf8;
         let mut line = match &envelope.sender {
-            Some(sender) => format!("MAIL FROM:<{sender}>"),
+            Some(sender) => format!("MAIL FROM:<{}>", self.wired(sender, utf8)?),
             None => "MAIL FROM:<>".to_owned(),
         };
         if let Some(limit) = offers.size {
             if limit != 0 && message.wire_bytes > limit {
-                return Err(self.unfit(Kind::TooBig, "send a message of this size").detail(
-                    format_args!("it has {} bytes, the server takes {limit}", message.wire_bytes),
-                ));
+                return Err(self
+                    .unfit(Kind::TooBig, "send a message of this size")
+                    .detail(format_args!(
+                        "it has {} bytes, the server takes {limit}",
+                        message.wire_bytes
+                    ))
+                    .cure("send less at once, or a link to it"));
             }
             line.push_str(&format!(" SIZE={}", message.wire_bytes));
         }
@@ -57,15 +86,46 @@ impl Session {
             }
             line.push_str(" BODY=8BITMIME");
         }
-        if envelope.sender.iter().chain(&envelope.recipients).any(Address::needs_utf8) {
-            if !offers.utf8 {
-                return Err(self
-                    .unfit(Kind::NotSupported, "send to an internationalised address")
-                    .detail("the server does not offer SMTPUTF8"));
-            }
+        if utf8 {
             line.push_str(" SMTPUTF8");
         }
+        if offers.dsn {
+            if let Some(ret) = job.dsn.ret {
+                line.push_str(&format!(" RET={ret}"));
+            }
+            if let Some(envid) = &job.dsn.envid {
+                line.push_str(&format!(" ENVID={}", xtext(envid)));
+            }
+        }
         Ok(line)
+    }
+
+    /// The RCPT command of one recipient.
+    fn rcpt_command(&self, job: &Job, recipient: &Address) -> Result<String, Failure> {
+        let mut line = format!("RCPT TO:<{}>", self.wired(recipient, self.offers.utf8)?);
+        if self.offers.dsn && !job.dsn.notify.is_empty() {
+            line.push_str(&format!(" NOTIFY={}", job.dsn.notify.join(",")));
+            if !recipient.needs_utf8() {
+                line.push_str(&format!(" ORCPT=rfc822;{}", xtext(recipient.as_str())));
+            }
+        }
+        Ok(line)
+    }
+
+    /// An address as it travels: as it is where SMTPUTF8 is used, else with its domain in A-labels
+    /// (RFC 5891), which every server takes.
+    fn wired(&self, address: &Address, utf8: bool) -> Result<String, Failure> {
+        if utf8 || !address.needs_utf8() {
+            return Ok(address.to_string());
+        }
+        let domain = idna::domain_to_ascii_strict(address.domain()).ok();
+        match domain.filter(|_| address.local_part().is_ascii()) {
+            Some(domain) => Ok(format!("{}@{domain}", address.local_part())),
+            None => Err(self
+                .unfit(Kind::NotSupported, "send to or from an internationalised address")
+                .detail(format_args!("the server does not offer SMTPUTF8, and {address} needs it"))
+                .cure("use another address, or a server that has SMTPUTF8")),
+        }
     }
 
     fn unfit(&self, kind: Kind, what: &str) -> Failure {
@@ -74,34 +134,45 @@ impl Session {
         failure
     }
 
-    /// MAIL and all RCPT, in groups when the server pipelines.
+    /// MAIL and all RCPT, in groups when the server pipelines. Where the session had a transaction before,
+    /// RSET goes ahead of them, in the same breath where that is possible.
     async fn address(
         &mut self,
         mail: &str,
         recipients: &[Address],
+        lines: &[String],
     ) -> Result<Vec<(Address, Verdict)>, Failure> {
-        let group = if self.offers.pipelining { PIPELINE_MAX } else { 1 };
         let limit = self.limits.mail;
-        let mut verdicts = Vec::new();
-        let mut mail_reply = None;
-        if !self.offers.pipelining {
-            let reply = self.wire.command(mail, "MAIL", limit).await?.reply;
-            mail_reply = Some(self.message_reply("MAIL", reply)?);
+        let pipelines = self.offers.pipelining;
+        let group = if pipelines { PIPELINE_MAX } else { 1 };
+        let resets = std::mem::take(&mut self.is_used);
+        if resets {
+            self.wire.queue("RSET");
         }
-        for some in recipients.chunks(group) {
+        if resets && !pipelines {
+            self.wire.flush("RSET", limit).await?;
+            self.was_reset().await?;
+        }
+        self.wire.queue(mail);
+        let mut mail_reply = None;
+        if !pipelines {
+            self.wire.flush("MAIL", limit).await?;
+            mail_reply = Some(self.mail_reply(limit).await?);
+        }
+        let mut verdicts = Vec::new();
+        for (some, lines) in recipients.chunks(group).zip(lines.chunks(group)) {
             if mail_reply.as_ref().is_some_and(is_negative) {
                 break;
             }
-            if mail_reply.is_none() {
-                self.wire.queue(mail);
-            }
-            for recipient in some {
-                self.wire.queue(&format!("RCPT TO:<{recipient}>"));
+            for line in lines {
+                self.wire.queue(line);
             }
             self.wire.flush("RCPT", limit).await?;
             if mail_reply.is_none() {
-                let reply = self.wire.reply("MAIL", limit).await?.reply;
-                mail_reply = Some(self.message_reply("MAIL", reply)?);
+                if resets {
+                    self.was_reset().await?;
+                }
+                mail_reply = Some(self.mail_reply(limit).await?);
             }
             for recipient in some {
                 let reply = self.wire.reply("RCPT", limit).await?.reply;
@@ -116,6 +187,17 @@ impl Session {
             }
             _ => Ok(verdicts),
         }
+    }
+
+    async fn mail_reply(&mut self, limit: Duration) -> Result<Reply, Failure> {
+        let reply = self.wire.reply("MAIL", limit).await?.reply;
+        self.message_reply("MAIL", reply)
+    }
+
+    /// Reads the answer to RSET; whatever else it is, this session is over and the message not tried.
+    async fn was_reset(&mut self) -> Result<(), Failure> {
+        let reply = self.wire.reply("RSET", self.limits.mail.min(RESET)).await?.reply;
+        if reply.code == 250 { Ok(()) } else { Err(refused(&self.wire, "RSET", "go on", &reply)) }
     }
 
     /// DATA, the body, the dot; returns the word on the whole message.
@@ -205,5 +287,18 @@ fn settle(at_rcpt: Verdict, settled: &Verdict) -> Verdict {
     if is_accepted(&at_rcpt) { settled.clone() } else { at_rcpt }
 }
 
+/// Characters that would end a parameter, as xtext (RFC 3461 §4).
+fn xtext(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'+' | b'=' | 0..=b' ' | 127.. => out.push_str(&format!("+{byte:02X}")),
+            _ => out.push(char::from(byte)),
+        }
+    }
+    out
+}
+
 const PIPELINE_MAX: usize = 50;
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+const RESET: Duration = Duration::from_secs(10);
+const LAST_WORDS: Duration = Duration::from_secs(2);

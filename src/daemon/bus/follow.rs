@@ -306,6 +306,7 @@ impl Follower {
                 emitter.message_failed(&id.0, recipients.collect()).await
             }
             OutboxEvent::Uncertain { id } => emitter.message_uncertain(&id.0).await,
+            OutboxEvent::Answers { .. } => Ok(()),
         }
     }
 }

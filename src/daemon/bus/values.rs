@@ -114,6 +114,10 @@ pub(super) fn submit_options(options: Options<'_>) -> Result<(bool, Wishes), Err
                 wishes.push(("X-Postrider-Account", name.to_string()));
                 true
             }
+            ("dsn", Variant::Str(words)) => {
+                wishes.push(("X-Postrider-DSN", words.to_string()));
+                true
+            }
             ("send_after", Variant::U64(at)) => {
                 wishes.push(("X-Postrider-Send-After", (at / 1_000_000).to_string()));
                 true

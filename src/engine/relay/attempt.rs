@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use tracing::info;
 
-use super::Attempted;
 use super::intake::HEAD_BYTES;
+use super::{Answers, Attempted};
 use crate::engine::offload::offload;
 use crate::model::account::SentCopy;
 use crate::model::failure::Failure;
+use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::{Broken, Envelope, Item, Phase};
 use crate::ports::outbox::{Copy, DotGate, Job, OutboxLedger, SentFiler, Sighting, Spool, Submit};
 use crate::rules::envelope::{Audience, Header};
@@ -21,30 +22,32 @@ pub(super) async fn attempt<P: Spool, L: OutboxLedger, S: Submit>(
     submit: Arc<S>,
     item: Item,
 ) -> Attempted {
-    let gate = Gate { ledger: Arc::clone(&ledger), item: item.clone() };
-    let begun = offload(move || begin(&*spool, &*ledger, &item)).await;
+    let gate = Gate { ledger, item: item.clone() };
+    let begun = offload(move || begin(&*spool, &item)).await;
     match begun {
-        Ok(Some(job)) => Attempted::Submitted(submit.submit(&job, &gate).await),
+        Ok(Some((job, answers))) => {
+            Attempted::Submitted(submit.submit(&job, &gate).await, Some(answers))
+        }
         Ok(None) => Attempted::Changed,
-        Err(failure) => Attempted::Submitted(Err(Broken { failure, after_dot: false })),
+        Err(failure) => Attempted::Submitted(Err(Broken { failure, after_dot: false }), None),
     }
 }
 
-/// Writes that the attempt begins, and makes the job from the file as it is now.
-fn begin(
-    spool: &impl Spool,
-    ledger: &impl OutboxLedger,
-    item: &Item,
-) -> Result<Option<Job>, Failure> {
+/// Makes the job from the file as it is now. That an attempt begins is not written down: until the dot
+/// may leave, it makes no difference to anybody who finds the message after a crash.
+fn begin(spool: &impl Spool, item: &Item) -> Result<Option<(Job, Answers)>, Failure> {
     // Fresh, since a mail program may have changed the flags in its name.
-    let Some(kept) = spool.kept()?.remove(&item.id) else { return Ok(None) };
+    let Some(kept) = spool.find(&item.id)? else { return Ok(None) };
     let Some(account) = item.account.clone().filter(|_| !kept.draft && !kept.trashed) else {
         return Ok(None);
     };
-    let skip = Header::parse(&spool.head(&kept, HEAD_BYTES)?).stripped(Audience::Recipients);
-    ledger.put(item)?;
+    let header = Header::parse(&spool.head(&kept, HEAD_BYTES)?);
+    let skip = header.stripped(Audience::Recipients);
     let envelope = Envelope { sender: item.sender.clone(), recipients: item.open() };
-    Ok(Some(Job { account, path: kept.path, skip, envelope }))
+    let (dsn, utf8_header) = (header.wishes().dsn, header.has_utf8());
+    let answers = Answers { originals: header.originals(), is_forward: !header.is_answer() };
+    let job = Job { account, path: kept.path, skip, envelope, dsn, utf8_header };
+    Ok(Some((job, answers)))
 }
 
 struct Gate<L> {
@@ -61,34 +64,73 @@ impl<L: OutboxLedger> DotGate for Gate<L> {
     }
 }
 
-/// Files the copy, unless somebody else does: the server's own gets some time to come.
-pub(super) async fn file_copy<P: Spool, L: OutboxLedger, F: SentFiler>(
+/// Files the copies of one account, unless somebody else does: the server's own get some time to come.
+/// Answers what became of each.
+pub(super) async fn file_copies<P: Spool, L: OutboxLedger, F: SentFiler>(
     (spool, ledger, filer): (Arc<P>, Arc<L>, Arc<F>),
-    item: Item,
+    account: AccountName,
+    items: Vec<Item>,
     wish: SentCopy,
     wait: Duration,
-) -> Result<(), Failure> {
-    let Some(account) = item.account.clone() else { return Ok(()) };
-    match wish {
-        SentCopy::None | SentCopy::Server => return Ok(()),
-        SentCopy::Append => {}
-        SentCopy::Auto => {
-            let (asked, whose) = (Arc::clone(&ledger), account.clone());
-            if offload(move || asked.server_files(&whose)).await? {
-                return Ok(());
-            }
-            match filer.sighting(&account, &item.message_id, wait).await? {
-                Sighting::None => {}
-                Sighting::Local => return Ok(()),
-                Sighting::Server => {
-                    info!(%account, "the server files sent messages itself");
-                    return offload(move || ledger.set_server_files(&account, true)).await;
-                }
-            }
-        }
+) -> Vec<(OutboxId, Result<(), Failure>)> {
+    let all = |result: Result<(), Failure>| {
+        items.iter().map(|item| (item.id.clone(), result.clone())).collect()
+    };
+    let there = match wish {
+        SentCopy::None | SentCopy::Server => return all(Ok(())),
+        SentCopy::Append => Ok(vec![Sighting::None; items.len()]),
+        SentCopy::Auto => sightings(&ledger, &filer, &account, &items, wait).await,
+    };
+    let there = match there {
+        Ok(there) => there,
+        Err(failure) => return all(Err(failure)),
+    };
+    let mut filed = Vec::new();
+    for (item, seen) in items.into_iter().zip(there) {
+        let id = item.id.clone();
+        let result = match seen {
+            Sighting::Local | Sighting::Server => Ok(()),
+            Sighting::None => file_one(&spool, &filer, account.clone(), item).await,
+        };
+        filed.push((id, result));
     }
+    filed
+}
+
+/// Looks which messages are in Sent by themselves, and learns from it who files: a server that did and
+/// no longer does is found out as well, since its copies are looked for every time.
+async fn sightings<L: OutboxLedger, F: SentFiler>(
+    ledger: &Arc<L>,
+    filer: &Arc<F>,
+    account: &AccountName,
+    items: &[Item],
+    wait: Duration,
+) -> Result<Vec<Sighting>, Failure> {
+    let ids: Vec<String> = items.iter().map(|item| item.message_id.clone()).collect();
+    let (asked, whose) = (Arc::clone(ledger), account.clone());
+    let known = offload(move || asked.server_files(&whose)).await?;
+    // One that is known to file them gets longer, since a second copy would be ours.
+    let wait = if known { wait.saturating_mul(KNOWN_PATIENCE) } else { wait };
+    let seen = filer.sightings(account, &ids, wait).await?;
+    let by_server = seen.contains(&Sighting::Server);
+    let by_nobody = seen.contains(&Sighting::None);
+    if by_server != known && (by_server || by_nobody) {
+        info!(%account, by_server, "whether the server files sent messages itself");
+        let (ledger, account) = (Arc::clone(ledger), account.clone());
+        offload(move || ledger.set_server_files(&account, by_server)).await?;
+    }
+    Ok(seen)
+}
+
+async fn file_one<P: Spool, F: SentFiler>(
+    spool: &Arc<P>,
+    filer: &Arc<F>,
+    account: AccountName,
+    item: Item,
+) -> Result<(), Failure> {
+    let spool = Arc::clone(spool);
     let made = offload(move || {
-        let Some(kept) = spool.kept()?.remove(&item.id) else { return Ok(None) };
+        let Some(kept) = spool.find(&item.id)? else { return Ok(None) };
         let skip = Header::parse(&spool.head(&kept, HEAD_BYTES)?).stripped(Audience::Sent);
         Ok(Some(Copy { account, path: kept.path, skip, message_id: item.message_id }))
     });
@@ -111,5 +153,9 @@ pub(super) async fn is_in_sent<L: OutboxLedger, F: SentFiler>(
         return Ok(false);
     }
     // A copy that a mail program made before it sent says nothing about the server.
-    Ok(filer.sighting(&account, &item.message_id, wait).await? == Sighting::Server)
+    let seen = filer.sightings(&account, &[item.message_id], wait).await?;
+    Ok(seen.first() == Some(&Sighting::Server))
 }
+
+/// How many times longer a server that files by itself may take.
+const KNOWN_PATIENCE: u32 = 10;

@@ -1,61 +1,102 @@
 //! What comes after acceptance: the copy for Sent, once; and a look into Sent where the server's word got
 //! lost. Floor 4.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::{Ended, Relay, attempt};
+use super::{Answers, Ended, Relay, attempt};
 use crate::model::account::SentCopy;
 use crate::model::failure::Failure;
-use crate::model::ids::OutboxId;
-use crate::model::outbox::{CopyState, Item, Phase};
+use crate::model::ids::{AccountName, OutboxId};
+use crate::model::outbox::{Broken, CopyState, Item, OutboxEvent, Outcome, Phase, Verdict};
 use crate::model::status::Micros;
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay;
 
 impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
-    /// Starts to file the copies that are due.
+    /// Starts to file the copies that are due, all of an account together: those that are accepted while
+    /// it waits for the server's own are the next batch.
     pub(super) fn start_copies(&mut self) {
         let now = self.now();
-        let due: Vec<Item> = self
-            .items
-            .values()
-            .filter(|item| item.copy == CopyState::Due && item.phase != Phase::Sending)
-            .filter(|item| self.copies.get(&item.id).is_none_or(|at| now >= *at))
-            .cloned()
-            .collect();
-        for item in due {
-            // Until it ends; afterwards it is either done or has a time of its own.
-            self.copies.insert(item.id.clone(), Micros::MAX);
-            let wish = item.account.as_ref().and_then(|account| self.setup.sent_copy.get(account));
-            let wish = wish.copied().unwrap_or(SentCopy::None);
-            let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
-            let (filer, wait) = (Arc::clone(&self.filer), self.setup.sent_wait);
+        let mut due: BTreeMap<AccountName, Vec<Item>> = BTreeMap::new();
+        let candidates = self.items.values().filter(|item| {
+            item.copy == CopyState::Due
+                && item.phase != Phase::Sending
+                && self.copies.get(&item.id).is_none_or(|at| now >= *at)
+        });
+        for item in candidates {
+            let Some(account) = item.account.clone() else { continue };
+            if !self.copying.contains(&account) {
+                due.entry(account).or_default().push(item.clone());
+            }
+        }
+        for (account, items) in due {
+            for item in &items {
+                // Until it ends; afterwards it is either done or has a time of its own.
+                self.copies.insert(item.id.clone(), Micros::MAX);
+            }
+            self.copying.insert(account.clone());
+            let wish = self.setup.sent_copy.get(&account).copied().unwrap_or(SentCopy::None);
+            let ports =
+                (Arc::clone(&self.spool), Arc::clone(&self.ledger), Arc::clone(&self.filer));
+            let wait = self.setup.sent_wait;
             self.tasks.spawn(async move {
-                let id = item.id.clone();
-                let filed = attempt::file_copy((spool, ledger, filer), item, wish, wait).await;
-                Ended::Copy(id, filed)
+                let whose = account.clone();
+                let filed = attempt::file_copies(ports, account, items, wish, wait).await;
+                Ended::Copies(whose, filed)
             });
         }
     }
 
-    /// A copy was filed, or was not.
-    pub(super) async fn copied(&mut self, id: OutboxId, filed: Result<(), Failure>) {
-        match filed {
-            Ok(()) => {
-                self.copies.remove(&id);
-                if let Some(item) = self.items.get_mut(&id) {
-                    item.copy = CopyState::Done;
-                    let item = item.clone();
-                    self.save(item, Vec::new()).await;
-                    self.close(&id).await;
+    /// The copies of an account were filed, or were not.
+    pub(super) async fn copied(
+        &mut self,
+        account: &AccountName,
+        filed: Vec<(OutboxId, Result<(), Failure>)>,
+    ) {
+        self.copying.remove(account);
+        let later = relay::after(self.now(), COPY_PAUSE);
+        let mut settled = Vec::new();
+        for (id, result) in filed {
+            match result {
+                Ok(()) => {
+                    self.copies.remove(&id);
+                    if let Some(item) = self.items.get_mut(&id) {
+                        item.copy = CopyState::Done;
+                        settled.push(item.clone());
+                    }
+                }
+                Err(failure) => {
+                    warn!(%id, %failure, "the copy for Sent waits");
+                    self.copies.insert(id, later);
                 }
             }
-            Err(failure) => {
-                warn!(%id, %failure, "the copy for Sent waits");
-                self.copies.insert(id, relay::after(self.now(), COPY_PAUSE));
-            }
+        }
+        let ids: Vec<OutboxId> = settled.iter().map(|item| item.id.clone()).collect();
+        self.save_all(settled).await;
+        for id in ids {
+            self.close(&id).await;
+        }
+    }
+
+    /// Once somebody has the answer, the original counts as answered.
+    pub(super) fn tell_answers(
+        &self,
+        id: &OutboxId,
+        account: &AccountName,
+        result: &Result<Outcome, Broken>,
+        answers: Option<Answers>,
+    ) {
+        let accepted = |outcome: &Outcome| {
+            outcome.verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Accepted(_)))
+        };
+        let is_first = self.items.get(id).is_some_and(|item| item.copy == CopyState::NotYet);
+        let Some(answers) = answers.filter(|answers| !answers.originals.is_empty()) else { return };
+        if is_first && result.as_ref().is_ok_and(accepted) {
+            let Answers { originals, is_forward } = answers;
+            self.tell(OutboxEvent::Answers { account: account.clone(), originals, is_forward });
         }
     }
 

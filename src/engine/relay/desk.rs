@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::intake::{self, DRAFT, HELD};
-use super::{Ask, Line, Relay, Request};
+use super::intake::{self, DRAFT};
+use super::steer::Change;
+use super::{Ask, Line, Relay, Request, resume};
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::OutboxId;
-use crate::model::outbox::{CopyState, Decision, Item, OutboxEvent, Phase, Reason, RecipientState};
+use crate::model::outbox::{CopyState, Item, OutboxEvent, Phase, Reason};
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
-use crate::rules::relay;
 
 impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     /// Takes up what the last run left.
     pub(super) async fn restore(&mut self) -> Result<(), Failure> {
         let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
         let setup = Arc::clone(&self.setup);
-        let found = offload(move || intake::restore(&*spool, &*ledger, &setup)).await?;
+        let found = offload(move || resume::restore(&*spool, &*ledger, &setup)).await?;
         self.files = found.files;
         let ids: Vec<OutboxId> = found.items.iter().map(|item| item.id.clone()).collect();
         self.items = found.items.into_iter().map(|item| (item.id.clone(), item)).collect();
@@ -36,32 +36,24 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     pub(super) async fn look(&mut self) {
         (self.dirty, self.more) = (false, false);
         let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
-        let setup = Arc::clone(&self.setup);
+        let (setup, flooded) = (Arc::clone(&self.setup), self.flooded);
         let looked = offload(move || {
             let scan = spool.scan()?;
-            let (mut taken, mut rest) = (Vec::new(), scan.ready.iter());
-            for dropped in rest.by_ref() {
-                match intake::take_in(&*spool, &*ledger, &setup, dropped) {
-                    Ok(found) => taken.extend(found),
-                    // One bad file stops no other, and does not count, or bad ones could fill a batch.
-                    Err(failure) => warn!(%failure, "a file in the outbox cannot be taken"),
-                }
-                if taken.len() >= BATCH {
-                    break;
-                }
-            }
-            Ok((taken, rest.len() > 0, spool.kept()?))
+            let taken = intake::take_in(&*spool, &*ledger, &setup, &scan, flooded)?;
+            Ok((taken, scan.unfinished, spool.kept()?))
         })
         .await;
-        let (taken, more, files) = match looked {
+        let (taken, unfinished, files) = match looked {
             Ok(looked) => looked,
             Err(failure) => {
                 warn!(%failure, "the outbox cannot be read");
                 return;
             }
         };
-        (self.more, self.files) = (more, files);
-        for (item, _) in taken {
+        (self.more, self.unfinished, self.files) = (taken.more, unfinished, files);
+        self.flooded = taken.flooded && taken.more;
+        let taken = taken.items;
+        for item in taken {
             let id = item.id.clone();
             if let Some(account) = item.account.clone().filter(|_| item.phase != Phase::Failed) {
                 self.tell(OutboxEvent::Queued { id: id.clone(), account });
@@ -87,38 +79,43 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             let is_draft = item.reason.as_ref().is_some_and(|reason| reason.name == DRAFT);
             match file {
                 _ if !waits => {}
-                None => self.cancel(&id).await,
-                Some(kept) if kept.trashed => self.cancel(&id).await,
+                None => self.cancel_or_warn(&id).await,
+                Some(kept) if kept.trashed => self.cancel_or_warn(&id).await,
                 Some(kept) if kept.draft && item.phase == Phase::Queued => {
                     intake::hold(item, DRAFT, "the flag D holds it: remove the flag to send it");
                     let item = item.clone();
                     self.save(item, Vec::new()).await;
                 }
                 Some(kept) if !kept.draft && item.phase == Phase::Held && is_draft => {
-                    (item.phase, item.reason) = (Phase::Queued, None);
-                    let item = item.clone();
-                    self.save(item, Vec::new()).await;
+                    if let Err(failure) = self.reread(&id).await {
+                        warn!(%id, %failure, "not released");
+                    }
                 }
                 Some(_) => {}
             }
         }
     }
 
-    async fn cancel(&mut self, id: &OutboxId) {
+    async fn cancel_or_warn(&mut self, id: &OutboxId) {
+        if let Err(failure) = self.cancel(id).await {
+            warn!(%id, %failure, "not cancelled");
+        }
+    }
+
+    pub(super) async fn cancel(&mut self, id: &OutboxId) -> Result<(), Failure> {
         let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
         let (ours, kept) = (id.clone(), self.files.get(id).cloned());
         let parked = self.items.get(id).is_some_and(|item| item.phase == Phase::Failed);
         let cancelled = offload(move || {
-            let kept = if parked { spool.unpark(&ours)? } else { kept };
+            if parked {
+                spool.discard(&ours)?;
+            }
             intake::cancel(&*spool, &*ledger, &ours, kept.as_ref())
         });
-        match cancelled.await {
-            Ok(()) => {
-                self.items.remove(id);
-                self.files.remove(id);
-            }
-            Err(failure) => warn!(%id, %failure, "not cancelled"),
-        }
+        cancelled.await?;
+        self.items.remove(id);
+        self.files.remove(id);
+        Ok(())
     }
 
     /// Does what a person asks.
@@ -156,7 +153,9 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
 
     /// The messages as they wait: for their account as well as for themselves, oldest first.
     fn listed(&self) -> Vec<Item> {
-        let mut items: Vec<Item> = self.items.values().cloned().collect();
+        // What is sent and filed is history, though its file may lie here for another moment.
+        let open = self.items.values().filter(|item| !is_over(item));
+        let mut items: Vec<Item> = open.cloned().collect();
         for item in items.iter_mut().filter(|item| item.phase == Phase::Queued) {
             let line = item.account.as_ref().and_then(|account| self.lines.get(account));
             item.next_try = item.next_try.max(line.map_or(0, |line| line.not_before));
@@ -167,16 +166,6 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
         items.sort_by(|one, other| (one.queued_at, &one.id).cmp(&(other.queued_at, &other.id)));
         items
-    }
-
-    /// A failed message that is named is tried again as well.
-    async fn retry_failed(&mut self, ids: &BTreeSet<OutboxId>) -> Result<(), Failure> {
-        for id in ids {
-            if self.items.get(id).is_some_and(|item| item.phase == Phase::Failed) {
-                self.change_one(id, Change::Retry).await?;
-            }
-        }
-        Ok(())
     }
 
     /// Forgets all back-off for these messages and answers when they were tried.
@@ -237,13 +226,14 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             .partition(|(ids, _)| paused || !ids.iter().any(waits));
         self.flushes = open;
         for (ids, reply) in done {
-            let left = ids.iter().filter_map(|id| self.items.get(id).cloned()).collect();
+            let left = ids.iter().filter_map(|id| self.items.get(id));
+            let left = left.filter(|item| !is_over(item)).cloned().collect();
             drop(reply.send(Ok(left)));
         }
     }
 
     /// The ids that are meant: all when none is named.
-    fn chosen(&self, ids: &[OutboxId]) -> Result<BTreeSet<OutboxId>, Failure> {
+    pub(super) fn chosen(&self, ids: &[OutboxId]) -> Result<BTreeSet<OutboxId>, Failure> {
         if let Some(unknown) = ids.iter().find(|id| !self.items.contains_key(*id)) {
             return Err(Failure::new(
                 Scope::Message,
@@ -256,129 +246,9 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let all = || self.items.keys().cloned().collect();
         Ok(if ids.is_empty() { all() } else { ids.iter().cloned().collect() })
     }
-
-    async fn change(&mut self, ids: &[OutboxId], change: Change) -> Result<Vec<Item>, Failure> {
-        let named = !ids.is_empty();
-        let ids = self.chosen(ids)?;
-        let mut first = Ok(());
-        for id in &ids {
-            // One that cannot be changed stops no other.
-            first = first.and(self.change_one(id, change).await);
-        }
-        if named {
-            first?;
-        }
-        Ok(ids.iter().filter_map(|id| self.items.get(id).cloned()).collect())
-    }
-
-    async fn change_one(&mut self, id: &OutboxId, change: Change) -> Result<(), Failure> {
-        let now = self.now();
-        let Some(item) = self.items.get_mut(id) else { return Ok(()) };
-        match (change, item.phase) {
-            (Change::Hold, Phase::Queued) => {
-                intake::hold(item, HELD, "held by command: release it to send it");
-            }
-            (Change::Hold, Phase::Held) => return Ok(()),
-            (Change::Release, Phase::Held) => {
-                (item.phase, item.reason, item.next_try) = (Phase::Queued, None, now);
-                self.unflag(id).await?;
-            }
-            (Change::Release, Phase::Queued) => item.hold_until = 0,
-            (Change::Retry, Phase::Queued) => item.next_try = now,
-            (Change::Retry, Phase::Failed) => {
-                return self.retry(id).await;
-            }
-            (Change::Cancel, Phase::Queued | Phase::Held | Phase::Uncertain | Phase::Failed)
-            | (Change::Resolve(Decision::Drop), Phase::Uncertain) => {
-                self.cancel(id).await;
-                return Ok(());
-            }
-            (Change::Resolve(Decision::Resend), Phase::Uncertain) => {
-                (item.phase, item.next_try) = (Phase::Queued, now);
-            }
-            (Change::Resolve(Decision::Sent), Phase::Uncertain) => {
-                for one in item.recipients.iter_mut().filter(|one| one.state.is_open()) {
-                    one.state = RecipientState::Accepted;
-                }
-                (item.phase, item.copy) = (Phase::Accepted, CopyState::Due);
-            }
-            (_, phase) => return Err(unfit(id, change, phase)),
-        }
-        if let Some(item) = self.items.get(id).cloned() {
-            self.save(item, Vec::new()).await;
-        }
-        Ok(())
-    }
-
-    /// Takes a failed message up again. One that never had an envelope is read anew: its account or its
-    /// recipients may be known by now.
-    async fn retry(&mut self, id: &OutboxId) -> Result<(), Failure> {
-        let now = self.now();
-        let Some(mut item) = self.items.get(id).cloned() else { return Ok(()) };
-        relay::retry(&mut item, now);
-        let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
-        let setup = Arc::clone(&self.setup);
-        let taken = offload(move || {
-            let kept = spool.unpark(&item.id)?;
-            match kept {
-                Some(kept) if item.account.is_none() => {
-                    let fresh = Item::claimed(item.id, now);
-                    intake::prepare(&*spool, &*ledger, &setup, fresh, kept)
-                        .map(|(item, kept)| (item, Some(kept)))
-                }
-                kept => ledger.put(&item).map(|()| (item, kept)),
-            }
-        });
-        let (item, kept) = taken.await?;
-        self.files.extend(kept.map(|kept| (id.clone(), kept)));
-        self.items.insert(id.clone(), item);
-        // It may have failed again already.
-        self.close(id).await;
-        Ok(())
-    }
-
-    /// Takes the flag D away, or the next look would hold the message again.
-    async fn unflag(&mut self, id: &OutboxId) -> Result<(), Failure> {
-        let Some(kept) = self.files.get(id).filter(|kept| kept.draft).cloned() else {
-            return Ok(());
-        };
-        let (spool, ours) = (Arc::clone(&self.spool), id.clone());
-        let kept = offload(move || spool.unflag(&ours, &kept)).await?;
-        self.files.insert(id.clone(), kept);
-        Ok(())
-    }
 }
 
-/// This cannot be done with a message in this phase.
-fn unfit(id: &OutboxId, change: Change, phase: Phase) -> Failure {
-    let verb = match change {
-        Change::Hold => "hold",
-        Change::Release => "release",
-        Change::Retry => "retry",
-        Change::Cancel => "cancel",
-        Change::Resolve(_) => "resolve",
-    };
-    let (why, cure) = match phase {
-        Phase::Claimed | Phase::Sending | Phase::Dot => {
-            ("it is on its way to the server", "ask again in a moment")
-        }
-        Phase::Accepted | Phase::SentCopy => ("it was sent", "nothing is left to be done"),
-        Phase::Queued => ("it waits to be sent", "hold or cancel it"),
-        Phase::Held => ("it is held", "release it first, or cancel it"),
-        Phase::Uncertain => ("nobody knows whether it was sent", "resolve it first"),
-        Phase::Failed => ("it failed", "retry it, or cancel it"),
-    };
-    let what = format!("{verb} message {id}");
-    Failure::new(Scope::Message, Remedy::Later, Kind::Busy, what).detail(why).cure(cure)
+/// Whether nothing is left to be done but to tidy up.
+fn is_over(item: &Item) -> bool {
+    item.phase == Phase::Accepted && item.copy != CopyState::Due
 }
-
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    Hold,
-    Release,
-    Retry,
-    Cancel,
-    Resolve(Decision),
-}
-
-const BATCH: usize = 32;

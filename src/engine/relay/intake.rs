@@ -1,46 +1,185 @@
 //! From a dropped file to a queued item, on the blocking pool. Floor 4.
 
-use crate::model::failure::Failure;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tracing::warn;
+
+use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::{Item, Phase, Reason, Recipient, RecipientState};
 use crate::model::status::Micros;
-use crate::ports::outbox::{Dropped, Kept, OutboxLedger, Spool};
-use crate::rules::envelope::{Header, Unsendable, account_for};
+use crate::ports::outbox::{Dropped, Kept, OutboxLedger, Scan, Spool};
+use crate::rules::envelope::{Header, Unsendable};
 use crate::rules::relay;
+use crate::rules::report::report;
+use crate::rules::senders::account_for;
 
 use super::RelaySetup;
 
-/// Claims a dropped file: the row first, then the rename, then the envelope.
+/// What one look took in.
+pub(super) struct Taken {
+    pub(super) items: Vec<Item>,
+    /// Whether there is more.
+    pub(super) more: bool,
+    /// Whether used mail came in such a number that all of it is held.
+    pub(super) flooded: bool,
+}
+
+/// Claims what was dropped, a batch at a time: the rows first, then the renames, then the envelopes.
 pub(super) fn take_in(
     spool: &impl Spool,
     ledger: &impl OutboxLedger,
     setup: &RelaySetup,
-    dropped: &Dropped,
-) -> Result<Option<(Item, Kept)>, Failure> {
-    let now = (setup.clock)();
-    let named = OutboxId(dropped.name.clone());
-    let id = match ledger.submitted(&named)? {
-        Some(_) => named,
-        None => relay::new_id(now, (setup.random)()),
-    };
-    let item = Item::claimed(id, now);
-    ledger.put(&item)?;
-    let kept = match spool.claim(dropped, &item.id) {
-        Ok(kept) => kept,
-        Err(failure) => {
-            ledger.forget(&item.id)?;
-            return Err(failure);
-        }
-    };
-    if kept.trashed {
-        cancel(spool, ledger, &item.id, Some(&kept))?;
-        return Ok(None);
+    scan: &Scan,
+    flooded: bool,
+) -> Result<Taken, Failure> {
+    let mut items = Vec::new();
+    for odd in scan.odd.iter().take(BATCH) {
+        note(set_aside(spool, ledger, setup, &odd.path, &odd.why).map(|item| items.push(item)));
     }
-    prepare(spool, ledger, setup, item, kept).map(Some)
+    let now = (setup.clock)();
+    let (mut batch, mut rows, mut left) = (Vec::new(), Vec::new(), 0);
+    let mut n_used = 0;
+    for dropped in &scan.ready {
+        let named = OutboxId(dropped.name.clone());
+        let submitted = ledger.submitted(&named)?.is_some();
+        n_used += usize::from(dropped.is_used && !submitted);
+        if batch.len() >= BATCH {
+            left += 1;
+            continue;
+        }
+        // A time of its own for each, so that no two can have one id.
+        let at = now.saturating_add(u64::try_from(batch.len()).unwrap_or_default());
+        let id = if submitted { named } else { relay::new_id(at, (setup.random)()) };
+        rows.push(Item::claimed(id.clone(), now));
+        let is_used = dropped.is_used && !submitted;
+        batch.push((Dropped { is_used, ..dropped.clone() }, id));
+    }
+    let flooded = flooded || n_used > USED_MAX;
+    ledger.put_all(&rows)?;
+    let claimed = spool.claim(&batch);
+    let mut fresh = Vec::new();
+    for (((dropped, id), row), claimed) in batch.into_iter().zip(rows).zip(claimed) {
+        match claimed {
+            Ok(kept) if kept.trashed => note(cancel(spool, ledger, &id, Some(&kept))),
+            Ok(kept) => match prepared(spool, ledger, setup, row, kept) {
+                Ok((mut item, kept)) => {
+                    doubt(spool, &mut item, &kept, &dropped, flooded)?;
+                    fresh.push(item);
+                }
+                Err(failure) => note(Err(failure)),
+            },
+            Err(failure) => {
+                ledger.forget(&[id])?;
+                if failure.scope == Scope::Message {
+                    let aside =
+                        set_aside(spool, ledger, setup, &dropped.path, &failure.to_string());
+                    note(aside.map(|item| items.push(item)));
+                } else {
+                    // One bad file stops no other.
+                    note(Err(failure));
+                }
+            }
+        }
+    }
+    ledger.put_all(&fresh)?;
+    let more = left > 0 && !fresh.is_empty();
+    items.extend(fresh);
+    Ok(Taken { items, more, flooded })
+}
+
+fn note(result: Result<(), Failure>) {
+    if let Err(failure) = result {
+        warn!(%failure, "a file in the outbox cannot be taken");
+    }
+}
+
+/// Parks something that is no message, so that it is seen and nothing happens to it.
+fn set_aside(
+    spool: &impl Spool,
+    ledger: &impl OutboxLedger,
+    setup: &RelaySetup,
+    path: &Path,
+    why: &str,
+) -> Result<Item, Failure> {
+    // Later than all that this look claims.
+    let now = (setup.clock)().saturating_add(1000);
+    let mut item = Item::claimed(relay::new_id(now, (setup.random)()), now);
+    item.phase = Phase::Failed;
+    item.reason = Some(Reason { name: "NotSupported".to_owned(), text: why.to_owned() });
+    ledger.put(&item)?;
+    spool.set_aside(path, &item.id, &report(&item, now, b""))?;
+    Ok(item)
+}
+
+/// Holds what its writer may not have finished, and what looks like a mailbox that was copied here.
+fn doubt(
+    spool: &impl Spool,
+    item: &mut Item,
+    kept: &Kept,
+    dropped: &Dropped,
+    flooded: bool,
+) -> Result<(), Failure> {
+    if item.phase != Phase::Queued {
+        return Ok(());
+    }
+    if flooded && dropped.is_used {
+        hold(item, HELD, FLOOD);
+    } else if dropped.is_flat {
+        let header = Header::parse(&spool.head(kept, HEAD_BYTES)?);
+        if let Some(boundary) = header.boundary()
+            && spool.ends_early(kept, &boundary)?
+        {
+            hold(item, HELD, TRUNCATED);
+        }
+    }
+    Ok(())
+}
+
+/// Makes the envelope of a message that waited, for its file may be another by now, and lets it go.
+pub(super) fn reread(
+    spool: &impl Spool,
+    ledger: &impl OutboxLedger,
+    setup: &RelaySetup,
+    old: &Item,
+    kept: Kept,
+    now: Micros,
+) -> Result<(Item, Kept), Failure> {
+    let fresh = Item::claimed(old.id.clone(), old.queued_at);
+    let (mut item, kept) = prepared(spool, ledger, setup, fresh, kept)?;
+    for one in &mut item.recipients {
+        let key = one.address.key();
+        if let Some(before) = old.recipients.iter().find(|old| old.address.key() == key)
+            && before.state == RecipientState::Accepted
+        {
+            one.clone_from(before);
+        }
+    }
+    item.copy = old.copy;
+    // A person's word is above a guard's, and above what the header asked for.
+    if matches!(item.phase, Phase::Queued | Phase::Held) {
+        (item.phase, item.reason, item.hold_until, item.next_try) = (Phase::Queued, None, 0, now);
+    }
+    ledger.put(&item)?;
+    Ok((item, kept))
+}
+
+/// Makes the envelope and writes it down.
+pub(super) fn prepare(
+    spool: &impl Spool,
+    ledger: &impl OutboxLedger,
+    setup: &RelaySetup,
+    item: Item,
+    kept: Kept,
+) -> Result<(Item, Kept), Failure> {
+    let (item, kept) = prepared(spool, ledger, setup, item, kept)?;
+    ledger.put(&item)?;
+    Ok((item, kept))
 }
 
 /// Makes the envelope, and fixes the bytes of the message for all attempts.
-pub(super) fn prepare(
+fn prepared(
     spool: &impl Spool,
     ledger: &impl OutboxLedger,
     setup: &RelaySetup,
@@ -69,7 +208,6 @@ pub(super) fn prepare(
             relay::fail(&mut item, &why.explain());
         }
     }
-    ledger.put(&item)?;
     Ok((item, kept))
 }
 
@@ -82,6 +220,10 @@ fn address(
 ) -> Result<Result<(), Unsendable>, Failure> {
     if !header.has_fields() {
         return Ok(Err(Unsendable::NoHeader));
+    }
+    // Behind it there may be a Bcc that must not leave.
+    if !header.is_complete && usize::try_from(item.size).unwrap_or(usize::MAX) > HEAD_BYTES {
+        return Ok(Err(Unsendable::HeaderTooBig));
     }
     let submitted = ledger.submitted(&item.id)?;
     let wishes = header.wishes();
@@ -156,92 +298,51 @@ pub(super) fn cancel(
     kept: Option<&Kept>,
 ) -> Result<(), Failure> {
     if let Some(kept) = kept {
-        spool.remove(kept)?;
+        spool.remove(std::slice::from_ref(kept))?;
     }
-    ledger.forget(id)
+    ledger.forget(std::slice::from_ref(id))
 }
 
-/// Ends an accepted message.
+/// Ends accepted messages. `files` says where they were when somebody looked.
 pub(super) fn finish(
     spool: &impl Spool,
     ledger: &impl OutboxLedger,
-    item: &Item,
+    ids: &[OutboxId],
+    files: &BTreeMap<OutboxId, Kept>,
 ) -> Result<(), Failure> {
-    let kept = spool.kept()?.remove(&item.id);
-    cancel(spool, ledger, &item.id, kept.as_ref())
+    let mut kept: Vec<Kept> = ids.iter().filter_map(|id| files.get(id).cloned()).collect();
+    spool.remove(&kept)?;
+    kept.clear();
+    for id in ids {
+        // A mail program may have changed its name in the meantime.
+        kept.extend(spool.find(id)?);
+    }
+    if !kept.is_empty() {
+        spool.remove(&kept)?;
+    }
+    ledger.forget(ids)
 }
 
-/// Moves a failed message to `failed/`, with its reason.
-pub(super) fn park(spool: &impl Spool, item: &Item) -> Result<(), Failure> {
-    match spool.kept()?.remove(&item.id) {
-        Some(kept) => spool.park(&item.id, &kept, &relay::report(item)),
+/// Moves a failed message to `failed/`, with a report that says why.
+pub(super) fn park(spool: &impl Spool, item: &Item, now: Micros) -> Result<(), Failure> {
+    match spool.find(&item.id)? {
+        Some(kept) => {
+            let head = spool.head(&kept, HEAD_BYTES)?;
+            let header = head.get(..Header::parse(&head).bytes()).unwrap_or(&head);
+            spool.park(&item.id, &kept, &report(item, now, header))
+        }
         None => Ok(()),
     }
-}
-
-/// What a start finds, settled with the directory.
-pub(super) struct Found {
-    pub(super) items: Vec<Item>,
-    pub(super) files: std::collections::BTreeMap<OutboxId, Kept>,
-    /// Whose fate is not known: the Sent mailbox may tell.
-    pub(super) doubts: Vec<OutboxId>,
-}
-
-/// Reads ledger and directory at the start and settles where they differ.
-pub(super) fn restore(
-    spool: &impl Spool,
-    ledger: &impl OutboxLedger,
-    setup: &RelaySetup,
-) -> Result<Found, Failure> {
-    let now: Micros = (setup.clock)();
-    ledger.prune(now.saturating_sub(REPLAY_MICROS))?;
-    let mut files = spool.kept()?;
-    let parked = spool.parked()?;
-    let (mut items, mut doubts) = (Vec::new(), Vec::new());
-    for mut item in ledger.items()? {
-        let before = item.phase;
-        relay::resume(&mut item, now, &setup.policy);
-        match (files.get(&item.id).cloned(), item.phase) {
-            (Some(kept), Phase::Claimed) => {
-                let (item, kept) = prepare(spool, ledger, setup, item, kept)?;
-                files.insert(item.id.clone(), kept);
-                items.push(item);
-            }
-            (None, Phase::Failed) if parked.contains(&item.id) => items.push(item),
-            // Claimed but never moved: it is still where it was dropped. The others were deleted,
-            // which cancels, or finished just before the row went.
-            (None, _) => ledger.forget(&item.id)?,
-            (Some(_), _) => {
-                if matches!(before, Phase::Dot | Phase::Uncertain) {
-                    doubts.push(item.id.clone());
-                }
-                if item.phase != before {
-                    ledger.put(&item)?;
-                }
-                items.push(item);
-            }
-        }
-    }
-    let strangers: Vec<OutboxId> =
-        files.keys().filter(|id| !items.iter().any(|item| item.id == **id)).cloned().collect();
-    for id in strangers {
-        let Some(kept) = files.get(&id).cloned() else { continue };
-        let (mut item, kept) = prepare(spool, ledger, setup, Item::claimed(id, now), kept)?;
-        if item.phase == Phase::Queued {
-            hold(
-                &mut item,
-                HELD,
-                "the ledger does not know it, so it may have been sent: release it to send it",
-            );
-            ledger.put(&item)?;
-        }
-        files.insert(item.id.clone(), kept);
-        items.push(item);
-    }
-    Ok(Found { items, files, doubts })
 }
 
 pub(super) const HEAD_BYTES: usize = 1024 * 1024;
 pub(super) const HELD: &str = "Held";
 pub(super) const DRAFT: &str = "Draft";
-const REPLAY_MICROS: Micros = 7 * 24 * 3600 * 1_000_000;
+const BATCH: usize = 32;
+/// So many messages that were in a mailbox before may be dropped at once.
+const USED_MAX: usize = 20;
+const FLOOD: &str = "more than 20 old or read messages came at once, as if a mailbox was copied here: \
+                     release it to send it, or cancel it";
+const TRUNCATED: &str = "it looks truncated, the end of its last part is missing: \
+                         cancel it and drop the whole message, or release it as it is";
+pub(super) const REPLAY_MICROS: Micros = 7 * 24 * 3600 * 1_000_000;

@@ -8,6 +8,7 @@ use crate::model::ids::AccountName;
 use crate::model::outbox::Phase;
 use crate::model::status::{Micros, OutboxStatus, Trouble};
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
+use crate::rules::relay::is_late;
 
 impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     /// How long nothing is due.
@@ -17,9 +18,12 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             return Duration::ZERO;
         }
         let copies = self.copies.values().copied().filter(|at| *at != Micros::MAX);
-        let next = copies.chain(self.next_attempt()).min();
-        let until = next.map_or(RESCAN, |at| Duration::from_micros(at.saturating_sub(now)));
-        until.clamp(Duration::from_millis(10), RESCAN)
+        let finish =
+            (!self.done.is_empty() && self.finish_at != Micros::MAX).then_some(self.finish_at);
+        let next = copies.chain(self.next_attempt()).chain(finish).min();
+        let rescan = if self.unfinished { RESCAN_UNFINISHED } else { RESCAN };
+        let until = next.map_or(rescan, |at| Duration::from_micros(at.saturating_sub(now)));
+        until.clamp(Duration::from_millis(10), rescan)
     }
 
     pub(super) fn next_attempt(&self) -> Option<Micros> {
@@ -63,6 +67,9 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             held: count(&[Phase::Held]),
             uncertain: count(&[Phase::Uncertain]),
             failed: count(&[Phase::Failed]),
+            late: u32::try_from(self.items.values().filter(|i| is_late(i, self.now())).count())
+                .unwrap_or(u32::MAX),
+            trouble: self.trouble.clone(),
             troubles: self.troubles(),
             sending: count(&[Phase::Sending, Phase::Dot]) > 0,
             next_attempt: self.next_attempt().unwrap_or(0),
@@ -77,3 +84,5 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
 }
 
 const RESCAN: Duration = Duration::from_secs(60);
+/// Closing a file that was open for writing is an event; the end of its second name is none.
+const RESCAN_UNFINISHED: Duration = Duration::from_secs(2);

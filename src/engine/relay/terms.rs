@@ -11,8 +11,8 @@ use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::{Decision, Item, OutboxEvent};
 use crate::model::status::{Micros, OutboxStatus};
-use crate::rules::envelope::{Sending, sending};
 use crate::rules::relay::RelayPolicy;
+use crate::rules::senders::{Sending, sending};
 
 /// What the relay has to know.
 #[derive(Debug, Clone)]
