@@ -116,11 +116,11 @@ fn read_recent(maildir: &Path, mut known: Recent) -> io::Result<Recent> {
             Err(err) => return Err(err),
         };
         for (name, path) in found {
-            let one = known.remove(&name).or_else(|| {
-                let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
-                let written = meta.modified().ok()?;
-                Some((if is_recent(written) { read_id(&path) } else { String::new() }, written))
-            });
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            let Some(written) = meta.modified().ok().filter(|_| meta.is_file()) else { continue };
+            // A name may come back with another message in it.
+            let same = known.remove(&name).filter(|(_, then)| *then == written);
+            let one = same.or_else(|| is_recent(written).then(|| (read_id(&path), written)));
             now.extend(one.filter(|(_, written)| is_recent(*written)).map(|one| (name, one)));
         }
     }
