@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,7 @@ struct Running {
     settings: Account,
     poll_interval: Duration,
     orders: mpsc::Sender<Order>,
+    redial: Arc<Notify>,
     stop: CancellationToken,
     join: JoinHandle<()>,
 }
@@ -86,7 +88,7 @@ impl Fleet {
             }
         };
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
-        let stop = CancellationToken::new();
+        let (stop, redial) = (CancellationToken::new(), Arc::new(Notify::new()));
         let (push, max_connections) = account
             .imap
             .as_ref()
@@ -98,6 +100,7 @@ impl Fleet {
             poll_interval,
             push,
             max_connections,
+            redial: Arc::clone(&redial),
             stop: stop.clone(),
         };
         let join = match worker {
@@ -105,8 +108,8 @@ impl Fleet {
             AnyWorker::Pop(worker) => tokio::spawn(pop::run(worker, drive)),
         };
         let settings = account.clone();
-        self.running
-            .insert(account.name.clone(), Running { settings, poll_interval, orders, stop, join });
+        let running = Running { settings, poll_interval, orders, redial, stop, join };
+        self.running.insert(account.name.clone(), running);
     }
 
     /// Starts accounts again whose task died: a bug in one must not silence it.
@@ -122,6 +125,13 @@ impl Fleet {
                 tracing::error!(account = %name, "an account's task died; it is started again");
                 self.start(&running.settings, running.poll_interval);
             }
+        }
+    }
+
+    /// Has all connections dialled again: they are dead, and may not know it.
+    pub(super) fn redial(&self) {
+        for running in self.running.values() {
+            running.redial.notify_one();
         }
     }
 

@@ -23,4 +23,5 @@ pub mod skipped;
 pub mod spool;
 mod submit;
 pub mod verify;
+mod wake;
 pub mod wiring;

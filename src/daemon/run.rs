@@ -14,7 +14,7 @@ use crate::daemon::beside::Beside;
 use crate::daemon::bus::{Bus, BusContext, OUTBOX_JOB, OutboxCall};
 use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
-use crate::daemon::{document, paths, ready, sent, settings, submit, wiring};
+use crate::daemon::{document, paths, ready, sent, settings, submit, wake, wiring};
 use crate::engine::account::Order;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::{Jobs, report_error};
@@ -49,6 +49,10 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             _ = hangup.recv() => daemon.reload().await,
             Some(command) = inbox.commands.recv() => daemon.obey(command).await,
             Some(call) = inbox.calls.recv() => daemon.call(call),
+            Some(()) = inbox.woken.recv() => {
+                daemon.fleet.redial();
+                daemon.ask_outbox(Ask::Flush(Vec::new()));
+            }
             _ = heartbeat.tick() => {
                 daemon.fleet.revive();
                 ready::alive(&daemon.summary());
@@ -100,6 +104,7 @@ struct Daemon {
 struct Inbox {
     commands: mpsc::Receiver<Command>,
     calls: mpsc::Receiver<OutboxCall>,
+    woken: mpsc::Receiver<()>,
 }
 
 impl Daemon {
@@ -131,6 +136,8 @@ impl Daemon {
             commands.clone(),
             shutdown.clone(),
         ));
+        let (wake, woken) = mpsc::channel(1);
+        tokio::spawn(wake::watch(wake, shutdown.clone()));
         let beside = Beside::start(&settings, &board.notices(), &status);
         let fleet = Fleet::new(state_dir, board.clone(), jobs.clone());
         let mut daemon = Self {
@@ -150,7 +157,7 @@ impl Daemon {
         daemon.start_outbox()?;
         daemon.fleet.apply(&settings).await;
         daemon.board.update(|status| status.starting = false);
-        Ok((daemon, Inbox { commands: receiver, calls: called }))
+        Ok((daemon, Inbox { commands: receiver, calls: called, woken }))
     }
 
     fn start_outbox(&mut self) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +51,8 @@ pub struct Drive {
     pub push: Vec<MailboxName>,
     /// Most connections at one time.
     pub max_connections: u32,
+    /// Told when connections are dead and do not know it: the machine slept, or the network changed.
+    pub redial: Arc<Notify>,
     /// Ends the loop.
     pub stop: CancellationToken,
 }
@@ -58,6 +60,8 @@ pub struct Drive {
 /// Why a stretch of work ended.
 enum Ended {
     Stop,
+    /// Its connections are not to be trusted any more.
+    Redial,
     Pause(u64),
     /// The connection is spoilt.
     Failed(Failure),
@@ -69,6 +73,8 @@ struct Loop<L: Local, G: Ledger, C: Connector> {
     drive: Drive,
     hints: Arc<HintBox>,
     waiting: Vec<(JobId, Vec<MailboxName>)>,
+    /// Jobs of the pass that runs.
+    in_hand: Vec<(JobId, Vec<MailboxName>)>,
     n_failures: u32,
     n_refused: u32,
 }
@@ -77,16 +83,23 @@ struct Loop<L: Local, G: Ledger, C: Connector> {
 pub async fn run<L: Local, G: Ledger, C: Connector>(mut worker: Worker<L, G, C>, drive: Drive) {
     let hints = Arc::new(HintBox::default());
     worker.watcher = Some(worker.local.watch(Arc::clone(&hints)));
-    let mut this = Loop { worker, drive, hints, waiting: Vec::new(), n_failures: 0, n_refused: 0 };
+    let (waiting, in_hand) = (Vec::new(), Vec::new());
+    let mut this = Loop { worker, drive, hints, waiting, in_hand, n_failures: 0, n_refused: 0 };
     loop {
-        let stop = this.drive.stop.clone();
+        let (stop, redial) = (this.drive.stop.clone(), Arc::clone(&this.drive.redial));
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => Ended::Stop,
+            () = redial.notified() => Ended::Redial,
             ended = this.work() => ended,
         };
         match ended {
             Ended::Stop => return,
+            Ended::Redial => {
+                this.n_failures = 0;
+                let mut unfinished = std::mem::take(&mut this.in_hand);
+                this.waiting.append(&mut unfinished);
+            }
             Ended::Pause(seconds) => {
                 if this.paused(seconds).await.is_none() {
                     return;
@@ -159,6 +172,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         loop {
             if Instant::now() >= next_poll || !self.waiting.is_empty() {
                 let jobs = std::mem::take(&mut self.waiting);
+                self.in_hand.clone_from(&jobs);
                 let (pass, is_full) = self.scheduled(remote, &jobs).await;
                 if is_full {
                     next_poll = Instant::now() + self.poll_interval();
@@ -321,6 +335,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         rechecks: &mut BTreeMap<MailboxName, Instant>,
     ) -> Option<Ended> {
         let is_spoilt = pass.is_spoilt();
+        self.in_hand.clear();
         for (job, _) in jobs {
             self.drive.jobs.report(*job, &self.worker.account.name, pass.report.clone());
         }

@@ -152,6 +152,11 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
                 () = sleep_until(until.unwrap_or_else(far_away)), if until.is_some() => {
                     return Some(());
                 }
+                () = self.drive.redial.notified(), if waiting != Waiting::Paused && until.is_some() => {
+                    if self.worker.not_before.is_none_or(|at| at <= Instant::now()) {
+                        return Some(());
+                    }
+                }
                 order = self.drive.orders.recv() => match order? {
                     Order::Pause(seconds) => {
                         self.set_state(AccountState::Paused);

@@ -27,6 +27,7 @@ mod power_cut_outbox;
 mod secrets;
 mod service;
 mod setup;
+mod sleep;
 mod submit;
 mod transfer;
 mod trouble_imap;

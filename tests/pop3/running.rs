@@ -35,6 +35,7 @@ impl Running {
             poll_interval,
             push: Vec::new(),
             max_connections: 1,
+            redial: std::sync::Arc::default(),
             stop: stop.clone(),
         };
         let join = tokio::spawn(pop::run(home.worker(server, leave), drive));

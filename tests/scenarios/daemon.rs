@@ -43,6 +43,7 @@ impl Daemon {
             poll_interval,
             push: world.account.imap.as_ref().unwrap().push.clone(),
             max_connections: 3,
+            redial: Arc::default(),
             stop: stop.clone(),
         };
         let task = tokio::spawn(run(world.worker(&fate, board), drive));

@@ -191,3 +191,34 @@ fn a_ledger_of_version_1_keeps_every_row() {
     drop(ledger);
     assert_eq!(SqliteLedger::open(&path, RETRY).unwrap().landings(3).unwrap().len(), 1);
 }
+
+#[test]
+fn s107_a_migration_that_is_cut_off_is_made_again_and_keeps_every_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sqlite");
+    let mut db = Connection::open(&path).unwrap();
+    db.pragma_update(None, "journal_mode", "WAL").unwrap();
+    db.execute_batch(VERSION_1).unwrap();
+    // A cache this small spills what is not committed into the files, as a large ledger does.
+    db.pragma_update(None, "cache_size", 1).unwrap();
+    db.pragma_update(None, "cache_spill", 1).unwrap();
+    let tx = db.transaction().unwrap();
+    tx.execute_batch(
+        "ALTER TABLE msg RENAME TO msg_1; CREATE TABLE msg(x TEXT);
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         INSERT INTO msg SELECT hex(randomblob(100)) FROM n; DROP TABLE msg_1;",
+    )
+    .unwrap();
+    // The machine dies here: what is on the disk now is all there is.
+    let after = tempfile::tempdir().unwrap();
+    for name in ["a.sqlite", "a.sqlite-wal"] {
+        std::fs::copy(dir.path().join(name), after.path().join(name)).unwrap();
+    }
+    drop(tx);
+    let spilt = after.path().join("a.sqlite-wal").metadata().unwrap().len();
+    assert!(spilt > 500_000, "half of it is on the disk: {spilt}");
+    let ledger = SqliteLedger::open(&after.path().join("a.sqlite"), RETRY).unwrap();
+    assert_eq!(ledger.root().unwrap().as_deref(), Some("r"));
+    let rows = all(&ledger, 3);
+    assert_eq!((rows.len(), rows[0].row, rows[0].size), (2, 9, Some(44)));
+}

@@ -94,6 +94,11 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             biased;
             () = self.drive.stop.cancelled() => None,
             () = sleep_until(until.unwrap_or_else(far_away)), if until.is_some() => Some(()),
+            // One that waits for a person waits for no network.
+            () = self.drive.redial.notified(), if until.is_some() => {
+                self.n_failures = 0;
+                Some(())
+            }
             order = self.drive.orders.recv() => match order? {
                 Order::Pause(seconds) => Box::pin(self.paused(seconds)).await,
                 Order::Resume => {

@@ -1,0 +1,90 @@
+//! A laptop that slept: its connections are dead and do not know it.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::fixture::maildir::count;
+use crate::fixture::{SOON, World, eventually, mail, shared};
+
+/// A wire to a server that can be cut so that neither end notices.
+struct Wire {
+    port: u16,
+    /// Connections of an older age carry nothing any more.
+    age: Arc<AtomicUsize>,
+}
+
+impl Wire {
+    fn to(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let age = Arc::new(AtomicUsize::new(0));
+        let current = Arc::clone(&age);
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { continue };
+                let born = current.load(Ordering::SeqCst);
+                let pairs =
+                    [(client.try_clone().unwrap(), server.try_clone().unwrap()), (server, client)];
+                for (from, to) in pairs {
+                    let current = Arc::clone(&current);
+                    std::thread::spawn(move || {
+                        carry(from, to, || current.load(Ordering::SeqCst) == born)
+                    });
+                }
+            }
+        });
+        Self { port, age }
+    }
+
+    /// All connections go silent; new ones work.
+    fn silence(&self) {
+        self.age.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, is_alive: impl Fn() -> bool) {
+    let mut part = [0_u8; 16 * 1024];
+    while let Ok(n) = from.read(&mut part)
+        && n > 0
+    {
+        if is_alive() && to.write_all(&part[..n]).is_err() {
+            break;
+        }
+    }
+    if is_alive() {
+        drop(to.shutdown(Shutdown::Both));
+    }
+}
+
+#[test]
+fn s113_after_sleep_mail_is_there_although_the_connections_are_dead() {
+    let dovecot = shared::dovecot();
+    let world = World::new();
+    let wire = Wire::to(dovecot.tls_port);
+    let table = dovecot.imap_table("work", "sleep");
+    let table =
+        table.replace(&format!("port = {}", dovecot.tls_port), &format!("port = {}", wire.port));
+    world.configure(&format!("{}{table}", world.account("work")));
+    let mut daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    let mut imap = dovecot.client("sleep");
+    imap.append("INBOX", "", 1_500_000_000, &mail::numbered(1));
+    eventually("mail comes", SOON, || (count(&world.mailbox("INBOX")) == 1).then_some(()));
+
+    daemon.signal(Signal::STOP);
+    wire.silence();
+    imap.append("INBOX", "", 1_500_000_000, &mail::numbered(2));
+    // This is how long it sleeps; nothing happens meanwhile that could be waited for.
+    std::thread::sleep(Duration::from_secs(10));
+    daemon.signal(Signal::CONT);
+    eventually("mail is there after sleep", SOON, || {
+        (count(&world.mailbox("INBOX")) == 2).then_some(())
+    });
+    daemon.reaches("work", "idle");
+    assert!(daemon.stop().success());
+}
