@@ -102,7 +102,10 @@ impl Permanent {
     pub fn keeps(&self, flags: &Flags) -> Flags {
         let keywords = flags.keywords.iter();
         let kept = keywords.filter(|k| self.any_keyword || self.flags.keywords.contains(*k));
-        Flags::from_parts(flags.bits & self.flags.bits, kept.cloned())
+        // `$Forwarded` is a letter in file names, and a keyword like any other on the server.
+        let letters =
+            if self.any_keyword { self.flags.bits | Flag::Passed.bit() } else { self.flags.bits };
+        Flags::from_parts(flags.bits & letters, kept.cloned())
     }
 }
 

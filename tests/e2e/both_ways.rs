@@ -173,3 +173,38 @@ fn a_message_moved_here_is_moved_there_and_never_transferred_again() {
     assert_eq!(maildir::count(&world.mailbox("Archive")), 1);
     assert_eq!(maildir::count(&sides.inbox()), 9);
 }
+
+#[test]
+fn marks_on_unseen_mail_travel_from_either_directory() {
+    let dovecot = crate::fixture::shared::dovecot();
+    let world = World::new();
+    world.configure(&format!("{}{}", world.account("work"), dovecot.imap_table("work", "unseen")));
+    let mut imap = dovecot.client("unseen");
+    let cases = [("new", "P"), ("cur", "P"), ("new", "R"), ("cur", "RP")];
+    for n in 0..cases.len() {
+        imap.append("INBOX", "", 1_500_000_000, &mail::numbered(n));
+    }
+    world.sync();
+    for (n, (sub, letters)) in cases.iter().enumerate() {
+        let entry = containing(&world.mailbox("INBOX"), &format!("This is number {n}.")).remove(0);
+        let name = entry.path.file_name().unwrap().to_str().unwrap();
+        let to = world.mailbox("INBOX").join(sub).join(format!("{name}:2,{letters}"));
+        std::fs::rename(&entry.path, to).unwrap();
+    }
+    world.sync();
+    let there = imap.messages("INBOX");
+    for (n, (sub, letters)) in cases.iter().enumerate() {
+        let message = there.iter().find(|m| m.bytes == mail::numbered(n)).unwrap();
+        assert_eq!(
+            message.has("$Forwarded"),
+            letters.contains('P'),
+            "{sub} {letters}: {message:?}"
+        );
+        assert_eq!(
+            message.has("\\Answered"),
+            letters.contains('R'),
+            "{sub} {letters}: {message:?}"
+        );
+    }
+    crate::transfer::assert_all_zero(&world.sync());
+}
