@@ -176,7 +176,7 @@ fn a_message_moved_here_is_moved_there_and_never_transferred_again() {
 
 #[test]
 fn marks_on_unseen_mail_travel_from_either_directory() {
-    let dovecot = crate::fixture::shared::dovecot();
+    let dovecot = shared::dovecot();
     let world = World::new();
     world.configure(&format!("{}{}", world.account("work"), dovecot.imap_table("work", "unseen")));
     let mut imap = dovecot.client("unseen");
