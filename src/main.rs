@@ -8,7 +8,9 @@ use postrider::daemon::{once, run};
 fn main() -> ExitCode {
     let entry = Entry {
         run: |settings| Box::pin(run::run(settings)),
-        sync_once: |settings, targets, dry| Box::pin(once::sync_once(settings, targets, dry)),
+        sync_once: |settings, targets, dry, onlooker| {
+            Box::pin(once::sync_once(settings, targets, dry, onlooker))
+        },
     };
     cli::main(std::env::args_os(), &entry)
 }

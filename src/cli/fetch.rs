@@ -69,7 +69,8 @@ pub(super) async fn run(
             want(&state_dir, &target, &mailbox, uids)?;
             drop(lock);
             log::start("warn");
-            document::sync(&(entry.sync_once)(settings, vec![target], false).await?).to_string()
+            document::sync(&(entry.sync_once)(settings, vec![target], false, None).await?)
+                .to_string()
         }
     };
     sync::show(document, args.json)

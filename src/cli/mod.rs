@@ -18,6 +18,7 @@ mod mua;
 mod outbox;
 mod pause;
 mod print;
+mod progress;
 mod providers;
 mod queue;
 mod reload;
@@ -39,24 +40,30 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
+use tokio::sync::{oneshot, watch};
 
 use self::complaint::Complaint;
 use crate::daemon::document::JobResult;
 use crate::model::account::Settings;
 use crate::model::event::Target;
 use crate::model::failure::Failure;
+use crate::model::status::Status;
 
 /// Work that the commands hand to the wiring.
 pub type Work<T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send>>;
+
+/// Somebody who wants to see the status of a pass while it runs.
+pub type Onlooker = oneshot::Sender<watch::Receiver<Arc<Status>>>;
 
 /// What the commands need of the wiring beside what they do themselves.
 pub struct Entry {
     /// The daemon, until it is told to stop.
     pub run: fn(Settings) -> Work<()>,
-    /// One complete pass in this process; the last argument is a dry run.
-    pub sync_once: fn(Settings, Vec<Target>, bool) -> Work<JobResult>,
+    /// One complete pass in this process, or a dry run of it; somebody may look on.
+    pub sync_once: fn(Settings, Vec<Target>, bool, Option<Onlooker>) -> Work<JobResult>,
 }
 
 /// Keeps IMAP mailboxes in a local Maildir and relays an outbox through SMTP.

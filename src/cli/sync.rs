@@ -4,15 +4,19 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
 use super::client::Daemon;
 use super::complaint::{Complaint, exit_code, unfold};
-use super::view::SyncView;
+use super::progress::{self, Moment};
+use super::view::{AccountView, SyncView};
 use super::{Entry, log, print};
 use crate::daemon::document;
 use crate::daemon::settings::{self, nearest};
 use crate::model::event::Target;
 use crate::model::failure::server_words;
+use crate::model::ids::AccountName;
+use crate::model::status::{AccountStatus, Status};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -62,7 +66,25 @@ async fn through_daemon(daemon: &Daemon, args: &Args) -> Result<String, Complain
     check_targets(&args.targets, &names)?;
     let targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
     let job = daemon.manager.sync(&targets, HashMap::new()).await?;
-    daemon.result(job).await
+    if args.json || !progress::is_wanted() {
+        return daemon.result(job).await;
+    }
+    progress::beside(daemon.result(job), async || {
+        let view = daemon.status().await.ok().map(|(_, view)| view);
+        let accounts = view.into_iter().flat_map(|view| view.accounts);
+        let moment = |account: AccountView| {
+            let progress = account.progress?;
+            Some(Moment {
+                account: account.name,
+                mailbox: progress.mailbox,
+                done: progress.done,
+                total: progress.total,
+                bytes_done: progress.bytes_done,
+            })
+        };
+        accounts.filter_map(moment).collect()
+    })
+    .await
 }
 
 async fn alone(config: Option<&Path>, args: &Args, entry: &Entry) -> Result<String, Complaint> {
@@ -71,8 +93,36 @@ async fn alone(config: Option<&Path>, args: &Args, entry: &Entry) -> Result<Stri
     check_targets(&args.targets, &names)?;
     log::start("warn");
     let targets = args.targets.iter().map(|text| Target::parse(text)).collect();
-    let result = (entry.sync_once)(settings, targets, args.dry_run).await?;
+    let result = if args.json || !progress::is_wanted() {
+        (entry.sync_once)(settings, targets, args.dry_run, None).await?
+    } else {
+        let (onlooker, mut status) = oneshot::channel();
+        let work = (entry.sync_once)(settings, targets, args.dry_run, Some(onlooker));
+        let mut board = None;
+        progress::beside(work, async || {
+            if board.is_none() {
+                board = status.try_recv().ok();
+            }
+            board.as_ref().map(|status| moments(&status.borrow())).unwrap_or_default()
+        })
+        .await?
+    };
     Ok(document::sync(&result).to_string())
+}
+
+/// How far each account is.
+fn moments(status: &Status) -> Vec<Moment> {
+    let moment = |(name, account): (&AccountName, &AccountStatus)| {
+        let progress = account.progress.as_ref()?;
+        Some(Moment {
+            account: name.to_string(),
+            mailbox: progress.mailbox.clone(),
+            done: progress.done,
+            total: progress.total,
+            bytes_done: progress.bytes_done,
+        })
+    };
+    status.accounts.iter().filter_map(moment).collect()
 }
 
 fn check_targets(targets: &[String], names: &[&str]) -> Result<(), Complaint> {

@@ -45,6 +45,8 @@ pub(super) struct ProgressView {
     pub(super) mailbox: String,
     pub(super) done: u64,
     pub(super) total: u64,
+    #[serde(default)]
+    pub(super) bytes_done: u64,
 }
 
 #[derive(Debug, Deserialize)]

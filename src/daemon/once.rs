@@ -1,9 +1,10 @@
 //! The pass without a daemon. Floor 5.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::daemon::hooks::{self, Arrivals};
@@ -14,6 +15,7 @@ use crate::model::account::Settings;
 use crate::model::event::{AccountReport, Notice, Target};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, MailboxName};
+use crate::model::status::Status;
 use crate::ports::remote::Connector as _;
 
 /// One complete pass in this process: what `sync` does where no daemon runs.
@@ -25,12 +27,17 @@ pub async fn sync_once(
     settings: Settings,
     targets: Vec<Target>,
     dry_run: bool,
+    onlooker: Option<oneshot::Sender<watch::Receiver<Arc<Status>>>>,
 ) -> Result<JobResult, Failure> {
     let state_dir = paths::state_dir();
     let _lock = paths::StateLock::take(&state_dir)?;
     let wanted = wanted(&settings, targets)?;
     let begin = Instant::now();
-    let (board, _status) = Board::new(wiring::first_status(&settings, micros_now()));
+    let (board, status) = Board::new(wiring::first_status(&settings, micros_now()));
+    if let Some(onlooker) = onlooker {
+        // Whoever looked has gone: fine.
+        drop(onlooker.send(status));
+    }
     let notices = board.notices().subscribe();
     let mut passes = JoinSet::new();
     let mut result = JobResult::default();

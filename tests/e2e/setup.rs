@@ -1,6 +1,9 @@
 //! From an address to an account that works, and what a look at the machine says.
 
+use std::process::Command;
+
 use crate::fixture::maildir::count;
+use crate::fixture::process::program;
 use crate::fixture::{World, mail, shared};
 
 /// What `setup` is told about servers and password, with nobody to ask.
@@ -121,4 +124,26 @@ fn commands_that_need_no_daemon_answer_a_newcomer() {
     assert!(text.contains(&format!("ExecStart={} run", env!("CARGO_BIN_EXE_postrider"))), "{text}");
     world.ok(&["service", "uninstall"]);
     assert!(!unit.exists());
+}
+
+#[test]
+fn on_a_terminal_a_long_sync_shows_how_far_it_is_and_elsewhere_nothing() {
+    let dovecot = shared::dovecot();
+    let world = World::new();
+    world.configure(&format!("{}{}", world.account("work"), dovecot.imap_table("work", "bar")));
+    let mut imap = dovecot.client("bar");
+    for n in 0..1500 {
+        imap.append("INBOX", "\\Seen", 1_500_000_000, &mail::numbered(n));
+    }
+    let mut script = Command::new(program("script", "bsdutils"));
+    world.surround(&mut script);
+    let sync = format!("{} sync", env!("CARGO_BIN_EXE_postrider"));
+    let shown = script.args(["-qec", &sync, "/dev/null"]).output().unwrap();
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("work/INBOX") && shown.contains("/1500  ["), "{shown:?}");
+    assert!(shown.contains("1500 downloaded"), "{shown:?}");
+    assert_eq!(count(&world.mailbox("INBOX")), 1500);
+    imap.append("INBOX", "", 1_500_000_000, &mail::numbered(1500));
+    let ran = world.ok(&["sync"]);
+    assert!(!ran.stderr.contains('\r') && ran.stdout.contains("1 downloaded"), "{ran:?}");
 }

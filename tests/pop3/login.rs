@@ -36,13 +36,18 @@ async fn each_server_is_logged_in_to_by_the_best_it_has() {
 
 #[tokio::test]
 async fn a_token_travels_alone_where_it_is_too_long_for_the_command() {
-    for token in ["short".to_owned(), "t".repeat(2000)] {
+    let tokens = ["short".to_owned(), "t".repeat(2000)];
+    let ways = [(Mechanism::OAuthBearer, "AUTH OAUTHBEARER"), (Mechanism::XOAuth2, "AUTH XOAUTH2")];
+    for (token, (mechanism, way)) in
+        tokens.iter().flat_map(|token| ways.map(|way| (token.clone(), way)))
+    {
         let config = Config { users: vec![("user".into(), token.clone())], ..Config::default() };
         let server = MailServer::start(config).unwrap();
         let mut pop = settings(&server, Leave::Forever);
-        pop.endpoint.auth = vec![Mechanism::OAuthBearer, Mechanism::XOAuth2];
+        pop.endpoint.auth = vec![mechanism];
         pop.endpoint.password = Some(SecretSource::Plain(token));
         Pop3Connector::new(pop, "home").connect().await.unwrap();
+        assert!(server.commands().iter().any(|c| c.line.starts_with(way)), "{way}");
         let lines: Vec<usize> = server.commands().iter().map(|c| c.line.len() + 2).collect();
         assert!(lines.iter().all(|n| *n <= 255), "{lines:?}");
     }

@@ -223,6 +223,7 @@ pub enum Pop3Extension {
     AuthPlain,
     AuthLogin,
     AuthXOAuth2,
+    AuthOAuthBearer,
 }
 
 /// The set of POP3 extensions of a server.
@@ -243,6 +244,7 @@ impl Default for Pop3Extensions {
             Pop3Extension::AuthPlain,
             Pop3Extension::AuthLogin,
             Pop3Extension::AuthXOAuth2,
+            Pop3Extension::AuthOAuthBearer,
         ]))
     }
 }

@@ -55,6 +55,14 @@ impl Session {
                 let found = part("user=").zip(part("auth=Bearer "));
                 found.map(|(user, token)| (user.to_owned(), token.to_owned()))
             }
+            "OAUTHBEARER" if self.has(Pop3Extension::AuthOAuthBearer) => {
+                let message = self.answer("+ ", initial).await?.and_then(text).unwrap_or_default();
+                // RFC 7628 §3.1: the GS2 header names the user, the token is a field behind it.
+                let user = message.split(',').find_map(|part| part.strip_prefix("a="));
+                let mut fields = message.split('\x01');
+                let token = fields.find_map(|field| field.strip_prefix("auth=Bearer "));
+                user.zip(token).map(|(user, token)| (user.to_owned(), token.to_owned()))
+            }
             _ => return self.reply("-ERR no such mechanism").await,
         };
         self.admit(credentials).await

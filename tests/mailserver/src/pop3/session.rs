@@ -150,6 +150,7 @@ impl Session {
             (Pop3Extension::AuthPlain, " PLAIN"),
             (Pop3Extension::AuthLogin, " LOGIN"),
             (Pop3Extension::AuthXOAuth2, " XOAUTH2"),
+            (Pop3Extension::AuthOAuthBearer, " OAUTHBEARER"),
         ];
         let offered: String =
             mechanisms.iter().filter(|(e, _)| self.has(*e)).map(|(_, name)| *name).collect();
