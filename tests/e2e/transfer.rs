@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde_json::Value;
 
 use crate::fixture::imap::{Imap, Message};
-use crate::fixture::maildir::{entries, local};
+use crate::fixture::maildir::{count, entries, local};
 use crate::fixture::{World, mail, scripted, shared};
 
 /// The names as they are on the disk, and as they are on the wire.
@@ -169,4 +169,42 @@ pub(crate) fn assert_all_zero(report: &Value) {
             }
         }
     }
+}
+
+#[test]
+fn moving_five_thousand_messages_on_either_side_transfers_no_body() {
+    let dovecot = crate::fixture::dovecot::Dovecot::start();
+    let world = World::new();
+    world.configure(&format!("{}{}", world.account("work"), dovecot.imap_table("work", "moves")));
+    let mut imap = dovecot.client("moves");
+    imap.create("Archive");
+    for n in 0..5000 {
+        imap.append("INBOX", "\\Seen", 1_500_000_000, &mail::numbered(n));
+    }
+    world.sync();
+    let (inbox, archive) = (world.mailbox("INBOX"), world.mailbox("Archive"));
+    assert_eq!((count(&inbox), count(&archive)), (5000, 0));
+    // What Dovecot says of each session when it ends.
+    let bodies = |log: &str| {
+        let counts = log.split("body_count=").skip(1);
+        counts.map(|rest| rest.split(' ').next().unwrap().parse::<u32>().unwrap()).sum::<u32>()
+    };
+    let fetched = bodies(&dovecot.log());
+    assert_eq!(fetched, 5000);
+
+    imap.move_all("INBOX", "Archive");
+    let report = world.sync();
+    assert_eq!((count(&inbox), count(&archive)), (0, 5000), "{report}");
+    assert_eq!(bodies(&dovecot.log()), fetched, "moved there");
+
+    for entry in entries(&archive) {
+        let name = entry.path.file_name().unwrap();
+        std::fs::rename(&entry.path, inbox.join("cur").join(name)).unwrap();
+    }
+    let report = world.sync();
+    // A client that has a mailbox open sees it as it was.
+    let mut imap = dovecot.client("moves");
+    assert_eq!((imap.count("INBOX"), imap.count("Archive")), (5000, 0), "{report}");
+    assert_eq!(bodies(&dovecot.log()), fetched, "moved here");
+    assert_all_zero(&world.sync());
 }
