@@ -66,7 +66,7 @@ pub struct Entry {
     pub sync_once: fn(Settings, Vec<Target>, bool, Option<Onlooker>) -> Work<JobResult>,
 }
 
-/// Keeps IMAP mailboxes in a local Maildir and relays an outbox through SMTP.
+/// Keeps IMAP and POP3 mail in a local Maildir and relays an outbox through SMTP.
 #[derive(Debug, Parser)]
 #[command(name = "postrider", version, disable_help_subcommand = true)]
 struct Args {

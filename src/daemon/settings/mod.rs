@@ -120,7 +120,7 @@ fn parse(path: &Path, text: &str, around: &Surroundings) -> Result<Settings, Con
     if raised.is_empty() { Ok(settings) } else { Err(ConfigError::at_offsets(path, text, raised)) }
 }
 
-const NOT_FOUND: &str = "there is no configuration here; copy config/config.example.toml to this \
-     place and fill it in, or name another file with --config FILE or POSTRIDER_CONFIG";
+const NOT_FOUND: &str = "there is no configuration here; postrider setup ADDRESS writes one, \
+     config/config.example.toml is one to fill in; or name another file with --config FILE or POSTRIDER_CONFIG";
 
 const FILE_BYTES_MAX: u64 = 1 << 20;
