@@ -8,11 +8,11 @@ use crate::engine::offload::offload;
 use crate::model::failure::Failure;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
-use crate::model::view::{BaseRow, BaseView, Fingerprint, RemoteView};
+use crate::model::view::{BaseRow, BaseView, Evidence, Fingerprint, RemoteView};
 use crate::ports::ledger::{Change, Ledger, MailboxId};
 use crate::ports::local::{Local, Scan, Settled};
 use crate::ports::remote::Remote;
-use crate::rules::pair::pair;
+use crate::rules::pair::{Pairing, TUID_LINE_BYTES, pair, pair_marked};
 
 /// What is in the way of an honest plan after a crash: settled before anything else.
 pub(super) async fn settle_landings<L: Local, G: Ledger>(
@@ -71,12 +71,17 @@ pub(super) async fn adopt<L: Local, R: Remote>(
     let seen = strangers.files.clone();
     let (local, name) = (Arc::clone(local), mailbox.clone());
     let mut prints = offload(move || local.fingerprints(&name, &seen)).await?;
-    prints.retain(|(_, p)| sizes.contains(&p.evidence.size));
+    prints.retain(|(_, p)| {
+        let size = p.evidence.size;
+        let marked = [size.saturating_sub(TUID_LINE_BYTES), size.saturating_add(TUID_LINE_BYTES)];
+        sizes.contains(&size) || marked.iter().any(|size| sizes.contains(size))
+    });
     let ours: Vec<_> = prints.iter().map(|(b, p)| (b.clone(), p.evidence.clone())).collect();
     let mut prints: BTreeMap<Base, Fingerprint> = prints.into_iter().collect();
     let pairing = pair(&theirs, &ours);
+    let marked = marked(theirs, ours, &pairing);
     let mut adopted = Adopted::default();
-    for (uid, base) in pairing.pairs {
+    for (uid, base) in pairing.pairs.into_iter().chain(marked) {
         let flags = agreed(view, scan, uid, &base);
         let print = prints.remove(&base);
         adopted.pairs.push((uid, base, flags, print));
@@ -85,6 +90,23 @@ pub(super) async fn adopt<L: Local, R: Remote>(
         adopted.twins.extend(uids.into_iter().map(|uid| (uid, bases.clone())));
     }
     Ok(adopted)
+}
+
+/// Pairs of what is left over, where mbsync marked one of the two.
+fn marked(
+    mut theirs: Vec<(Uid, Evidence)>,
+    mut ours: Vec<(Base, Evidence)>,
+    pairing: &Pairing,
+) -> Vec<(Uid, Base)> {
+    let mut uids: BTreeSet<Uid> = pairing.pairs.iter().map(|(uid, _)| *uid).collect();
+    let mut bases: BTreeSet<&Base> = pairing.pairs.iter().map(|(_, base)| base).collect();
+    for (of_uids, of_bases) in &pairing.unclear {
+        uids.extend(of_uids);
+        bases.extend(of_bases);
+    }
+    theirs.retain(|(uid, _)| !uids.contains(uid));
+    ours.retain(|(base, _)| !bases.contains(base));
+    pair_marked(&theirs, &ours)
 }
 
 /// What both sides have in common: the next merge then unites the rest.

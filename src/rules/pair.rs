@@ -41,12 +41,63 @@ pub fn pair(remote: &[(Uid, Evidence)], local: &[(Base, Evidence)]) -> Pairing {
     pairing
 }
 
+/// Pairs what differs by the `X-TUID` line that mbsync adds to the copy that it makes, on either side.
+/// For what [`pair`] left over: the Message-ID must be unique on both sides, and the size differ by
+/// exactly that line.
+pub fn pair_marked(remote: &[(Uid, Evidence)], local: &[(Base, Evidence)]) -> Vec<(Uid, Base)> {
+    let here = pair(remote, &resized(local, |size| size.checked_sub(TUID_LINE_BYTES))).pairs;
+    let there = pair(&resized(remote, |size| size.checked_sub(TUID_LINE_BYTES)), local).pairs;
+    let mut pairs = here;
+    for (uid, base) in there {
+        if pairs.iter().all(|(u, b)| *u != uid && *b != base) {
+            pairs.push((uid, base));
+        }
+    }
+    pairs
+}
+
+fn resized<K: Clone>(
+    messages: &[(K, Evidence)],
+    size: impl Fn(u64) -> Option<u64>,
+) -> Vec<(K, Evidence)> {
+    let resize = |(key, evidence): &(K, Evidence)| {
+        let size = size(evidence.size)?;
+        Some((key.clone(), Evidence { size, ..evidence.clone() }))
+    };
+    messages.iter().filter_map(resize).collect()
+}
+
+/// `X-TUID: `, 12 characters, CRLF (isync 1.4 and 1.5, `copy_msg_convert`).
+pub const TUID_LINE_BYTES: u64 = 22;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn evidence(id: &str, size: u64) -> Evidence {
         Evidence { message_id: id.to_owned(), size }
+    }
+
+    #[test]
+    fn the_mark_of_mbsync_on_either_side_is_no_difference() {
+        let uid = |n| Uid::new(n).unwrap();
+        let base = |s: &str| Base(s.to_owned());
+        let remote = [
+            (uid(1), evidence("<a>", 100)),
+            (uid(2), evidence("<b>", 122)),
+            (uid(3), evidence("<c>", 100)),
+            (uid(4), evidence("", 100)),
+            (uid(5), evidence("<d>", 100)),
+            (uid(6), evidence("<d>", 100)),
+        ];
+        let local = [
+            (base("la"), evidence("<a>", 122)),
+            (base("lb"), evidence("<b>", 100)),
+            (base("lc"), evidence("<c>", 121)),
+            (base("le"), evidence("", 122)),
+            (base("ld"), evidence("<d>", 122)),
+        ];
+        assert_eq!(pair_marked(&remote, &local), [(uid(1), base("la")), (uid(2), base("lb"))]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::fixture::maildir::count;
+use crate::fixture::maildir::{Entry, count, entries};
 use crate::fixture::process::program;
 use crate::fixture::{World, mail, shared};
 
@@ -146,4 +146,58 @@ fn on_a_terminal_a_long_sync_shows_how_far_it_is_and_elsewhere_nothing() {
     imap.append("INBOX", "", 1_500_000_000, &mail::numbered(1500));
     let ran = world.ok(&["sync"]);
     assert!(!ran.stderr.contains('\r') && ran.stdout.contains("1 downloaded"), "{ran:?}");
+}
+
+#[test]
+fn a_maildir_of_mbsync_is_taken_over_without_a_body_or_a_double() {
+    let dovecot = crate::fixture::dovecot::Dovecot::start();
+    let world = World::new();
+    let mut imap = dovecot.client("moving-in");
+    imap.create("Archive");
+    for n in 0..40 {
+        let mailbox = if n % 4 == 0 { "Archive" } else { "INBOX" };
+        let flags = if n % 3 == 0 { "\\Seen \\Flagged" } else { "" };
+        imap.append(mailbox, flags, 1_500_000_000, &mail::numbered(n));
+    }
+    let maildir = world.maildir();
+    std::fs::create_dir_all(&maildir).unwrap();
+    let maildir = maildir.display();
+    let rc = world.path("mbsyncrc");
+    let text = format!(
+        "IMAPAccount work\nHost localhost\nPort {}\nUser moving-in\nPassCmd \"cat {}\"\nSSLType IMAPS\n\
+         CertificateFile {}\n\nIMAPStore work-far\nAccount work\n\nMaildirStore work-near\n\
+         Path {maildir}/\nInbox {maildir}/INBOX\nSubFolders Verbatim\n\nChannel work\nFar :work-far:\n\
+         Near :work-near:\nPatterns *\nCreate Both\nExpunge Both\nSyncState *\n",
+        dovecot.tls_port,
+        world.path("secret/password").display(),
+        dovecot.certs.ca.display()
+    );
+    std::fs::write(&rc, text).unwrap();
+    let mut mbsync = Command::new(program("mbsync", "isync"));
+    world.surround(&mut mbsync);
+    assert!(mbsync.arg("-c").arg(&rc).arg("-a").status().unwrap().success());
+    let inbox = world.mailbox("INBOX");
+    let by_mbsync = entries(&inbox);
+    assert_eq!((by_mbsync.len(), count(&world.mailbox("Archive"))), (30, 10));
+    let is_its_name = |entry: &Entry| entry.path.to_str().unwrap().contains(",U=");
+    assert!(by_mbsync.iter().all(is_its_name), "{by_mbsync:?}");
+    let bodies = |log: &str| {
+        let counts = log.split("body_count=").skip(1);
+        counts.map(|rest| rest.split(' ').next().unwrap().parse::<u32>().unwrap()).sum::<u32>()
+    };
+    let fetched = bodies(&dovecot.log());
+    assert!(fetched >= 40, "{fetched}");
+
+    let toml = world.ok(&["import", rc.to_str().unwrap()]).stdout;
+    world.configure(&toml);
+    crate::transfer::assert_all_zero(&world.sync());
+    crate::transfer::assert_all_zero(&world.sync());
+    assert_eq!(bodies(&dovecot.log()), fetched, "no body travelled again");
+    assert_eq!((count(&inbox), count(&world.mailbox("Archive"))), (30, 10));
+    let mut imap = dovecot.client("moving-in");
+    assert_eq!((imap.count("INBOX"), imap.count("Archive")), (30, 10));
+    by_mbsync[0].set_flags("RS");
+    world.sync();
+    let answered = imap.messages("INBOX").iter().filter(|m| m.has("\\Answered")).count();
+    assert_eq!(answered, 1, "and from now on they follow each other");
 }
