@@ -43,21 +43,19 @@ mod os {
 
     pub(super) async fn lookup(account: &str) -> Result<SecretString, Failure> {
         let bus = Connection::session().await.map_err(|err| missing(account, err))?;
-        let found = search(&bus, account).await.map_err(|err| missing(account, err))?;
-        match found {
-            (unlocked, _) if !unlocked.is_empty() => {
-                let item = unlocked.first();
-                secret(&bus, item).await.map_err(|err| missing(account, err))
-            }
-            (_, locked) if !locked.is_empty() => {
-                let what = "get the password";
-                Err(Failure::new(Scope::Account, Remedy::Later, Kind::KeyringLocked, what)
-                    .at("the keyring")
-                    .detail("it is locked; it is asked again until it is not")
-                    .cure("unlock the keyring, or log in to the desktop"))
-            }
-            _ => Err(missing(account, "it has no password for this account")),
+        let (unlocked, locked) =
+            search(&bus, account).await.map_err(|err| missing(account, err))?;
+        if let Some(item) = unlocked.first() {
+            return secret(&bus, item).await.map_err(|err| missing(account, err));
         }
+        if locked.is_empty() {
+            return Err(missing(account, "it has no password for this account"));
+        }
+        let what = "get the password";
+        Err(Failure::new(Scope::Account, Remedy::Later, Kind::KeyringLocked, what)
+            .at("the keyring")
+            .detail("it is locked; it is asked again until it is not")
+            .cure("unlock the keyring, or log in to the desktop"))
     }
 
     /// The items of an account: those that can be read, and those in a locked keyring.
@@ -69,15 +67,11 @@ mod os {
         call(bus, SERVICE, "Service", "SearchItems", &attributes).await?.body().deserialize()
     }
 
-    async fn secret(
-        bus: &Connection,
-        item: Option<&OwnedObjectPath>,
-    ) -> zbus::Result<SecretString> {
+    async fn secret(bus: &Connection, item: &OwnedObjectPath) -> zbus::Result<SecretString> {
         let input = ("plain", Variant::from(""));
         let opened = call(bus, SERVICE, "Service", "OpenSession", &input).await?;
         let (_, session): (OwnedVariant, OwnedObjectPath) = opened.body().deserialize()?;
-        let path = item.map(|item| item.as_str()).unwrap_or_default();
-        let reply = call(bus, path, "Item", "GetSecret", &session).await?;
+        let reply = call(bus, item.as_str(), "Item", "GetSecret", &session).await?;
         let (_, _, value, _): Secret = reply.body().deserialize()?;
         let value = Zeroizing::new(value);
         let text = std::str::from_utf8(&value).map_err(|e| zbus::Error::Failure(e.to_string()))?;

@@ -5,6 +5,7 @@
 //! every address is a loopback one.
 
 mod der;
+mod line;
 mod tls;
 
 use std::fmt;
@@ -21,12 +22,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use self::line::End;
+pub use self::line::Line;
 use crate::model::account::{Endpoint, Tls};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// A connection: plain TCP, or TLS over it. Reads and writes bytes, nothing else.
 pub struct Stream {
     inner: Inner,
+    end: Option<End>,
 }
 
 enum Inner {
@@ -51,7 +55,7 @@ pub async fn dial(endpoint: &Endpoint, protocol: &str) -> Result<Stream, Failure
     };
     match endpoint.tls {
         Tls::Implicit => tls::upgrade(tcp, endpoint, protocol, deadline).await,
-        Tls::StartTls | Tls::None => Ok(Stream { inner: Inner::Plain(tcp) }),
+        Tls::StartTls | Tls::None => Ok(Stream { inner: Inner::Plain(tcp), end: None }),
     }
 }
 
@@ -76,6 +80,17 @@ pub fn source_addresses() -> Sources {
 }
 
 impl Stream {
+    /// The same connection, which ends when the line is hung up.
+    #[must_use]
+    pub fn on(mut self, line: &Line) -> Self {
+        self.end = Some(line.end());
+        self
+    }
+
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.end.as_mut().map_or(Ok(()), |end| end.check(cx))
+    }
+
     /// Upgrades a plain connection after the server agreed to STARTTLS.
     ///
     /// The caller must have checked that no byte arrived after the server's agreement, and must
@@ -88,7 +103,8 @@ impl Stream {
         match self.inner {
             Inner::Plain(tcp) => {
                 let deadline = Instant::now() + endpoint.timeout;
-                tls::upgrade(tcp, endpoint, protocol, deadline).await
+                let upgraded = tls::upgrade(tcp, endpoint, protocol, deadline).await?;
+                Ok(Self { end: self.end, ..upgraded })
             }
             Inner::Tls(_) => {
                 Err(failure(endpoint, protocol, "STARTTLS", Kind::Protocol, "start TLS")
@@ -124,7 +140,7 @@ impl Stream {
     }
 
     fn encrypted(stream: TlsStream<TcpStream>) -> Self {
-        Self { inner: Inner::Tls(Box::new(stream)) }
+        Self { inner: Inner::Tls(Box::new(stream)), end: None }
     }
 }
 
@@ -140,6 +156,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.check(cx)?;
         match &mut self.inner {
             Inner::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Inner::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
@@ -153,6 +170,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.check(cx)?;
         match &mut self.inner {
             Inner::Plain(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Inner::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),

@@ -139,7 +139,7 @@ const ENTRIES: &[Entry] = &[
         code: "NoSuchJob",
         means: "the job is over and its result was forgotten, or it never was.",
         does: "nothing.",
-        mend: "ask for the result within ten minutes.",
+        mend: "sync again; the results of the newest jobs are kept.",
     },
     Entry {
         code: "NoSuchMailbox",

@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::adapters::net::Line;
 use crate::daemon::{paths, wiring};
 use crate::engine::account::{self, Drive, Order};
 use crate::engine::board::{Board, trouble};
@@ -32,6 +33,7 @@ struct Running {
     settings: Account,
     poll_interval: Duration,
     orders: mpsc::Sender<Order>,
+    line: Line,
     redial: Arc<Notify>,
     stop: CancellationToken,
     join: JoinHandle<()>,
@@ -71,9 +73,12 @@ impl Fleet {
     fn start(&mut self, account: &Account, poll_interval: Duration) {
         let ledger = paths::ledger(&self.state_dir, &account.name);
         let board = self.board.clone();
+        let line = Line::default();
         let worker = match account.pop3 {
-            Some(_) => wiring::pop_worker(account, &ledger, board).map(|w| w.map(AnyWorker::Pop)),
-            None => wiring::worker(account, &ledger, board).map(|w| w.map(AnyWorker::Imap)),
+            Some(_) => {
+                wiring::pop_worker(account, &ledger, board, &line).map(|w| w.map(AnyWorker::Pop))
+            }
+            None => wiring::worker(account, &ledger, board, &line).map(|w| w.map(AnyWorker::Imap)),
         };
         let worker = match worker {
             Ok(Some(worker)) => worker,
@@ -108,7 +113,7 @@ impl Fleet {
             AnyWorker::Pop(worker) => tokio::spawn(pop::run(worker, drive)),
         };
         let settings = account.clone();
-        let running = Running { settings, poll_interval, orders, redial, stop, join };
+        let running = Running { settings, poll_interval, orders, line, redial, stop, join };
         self.running.insert(account.name.clone(), running);
     }
 
@@ -128,9 +133,11 @@ impl Fleet {
         }
     }
 
-    /// Has all connections dialled again: they are dead, and may not know it.
+    /// Has all connections dialled again: they are dead, and may not know it. What is at work on one
+    /// meets an error, as it would if the server had cut it.
     pub(super) fn redial(&self) {
         for running in self.running.values() {
+            running.line.hang_up();
             running.redial.notify_one();
         }
     }

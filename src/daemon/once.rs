@@ -7,6 +7,7 @@ use std::time::Instant;
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio::task::JoinSet;
 
+use crate::adapters::net::Line;
 use crate::daemon::hooks::{self, Arrivals};
 use crate::daemon::{paths, wiring};
 use crate::engine::board::{Board, micros_now};
@@ -45,7 +46,7 @@ pub async fn sync_once(
         let Some(account) = settings.accounts.get(&name) else { continue };
         let ledger = paths::ledger(&state_dir, &name);
         if account.pop3.is_some() {
-            match wiring::pop_worker(account, &ledger, board.clone()) {
+            match wiring::pop_worker(account, &ledger, board.clone(), &Line::default()) {
                 Ok(Some(worker)) => {
                     let mut worker = if dry_run { worker.dry() } else { worker };
                     passes.spawn(async move { (name, worker.once(&mailboxes).await) });
@@ -58,7 +59,7 @@ pub async fn sync_once(
         // Dialled while the ledger is being opened: a pass with nothing to do is mostly this.
         let connecting =
             wiring::connector(account).map(|c| tokio::spawn(async move { c.connect().await }));
-        match wiring::worker(account, &ledger, board.clone()) {
+        match wiring::worker(account, &ledger, board.clone(), &Line::default()) {
             Ok(Some(worker)) => {
                 let mut worker = if dry_run { worker.dry() } else { worker };
                 passes.spawn(async move {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::adapters::imap::{ImapConnector, Needs};
 use crate::adapters::ledger::SqliteLedger;
 use crate::adapters::maildir::MaildirStore;
+use crate::adapters::net::Line;
 use crate::adapters::pop3::Pop3Connector;
 use crate::engine::board::Board;
 use crate::engine::pass::Worker;
@@ -41,7 +42,7 @@ pub fn connector(account: &Account) -> Option<ImapConnector> {
     }))
 }
 
-/// Builds the worker of an account; `None` if it has no IMAP.
+/// Builds the worker of an account, whose connections hang on `line`; `None` if it has no IMAP.
 ///
 /// # Errors
 /// The ledger cannot be used.
@@ -49,8 +50,10 @@ pub fn worker(
     account: &Account,
     ledger: &Path,
     board: Board,
+    line: &Line,
 ) -> Result<Option<RealWorker>, Failure> {
     let Some(connector) = connector(account) else { return Ok(None) };
+    let connector = connector.on(line.clone());
     let ledger = SqliteLedger::open(ledger, message_backoff)?;
     ledger.leave_pop()?;
     Ok(Some(worker_on(account, connector, ledger, board)))
@@ -78,9 +81,10 @@ pub fn pop_worker(
     account: &Account,
     ledger: &Path,
     board: Board,
+    line: &Line,
 ) -> Result<Option<RealPopWorker>, Failure> {
     let Some(pop) = account.pop3.clone() else { return Ok(None) };
-    let connector = Pop3Connector::new(pop.clone(), account.name.as_str());
+    let connector = Pop3Connector::new(pop.clone(), account.name.as_str()).on(line.clone());
     let ledger = SqliteLedger::open(ledger, message_backoff)?;
     let local = Arc::new(maildir(account));
     let account = (Arc::new(account.clone()), pop);

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -51,7 +52,8 @@ pub struct Drive {
     pub push: Vec<MailboxName>,
     /// Most connections at one time.
     pub max_connections: u32,
-    /// Told when connections are dead and do not know it: the machine slept, or the network changed.
+    /// Told once the connections were hung up, since they were dead and did not know it: the machine
+    /// slept, or the network changed.
     pub redial: Arc<Notify>,
     /// Ends the loop.
     pub stop: CancellationToken,
@@ -73,8 +75,6 @@ struct Loop<L: Local, G: Ledger, C: Connector> {
     drive: Drive,
     hints: Arc<HintBox>,
     waiting: Vec<(JobId, Vec<MailboxName>)>,
-    /// Jobs of the pass that runs.
-    in_hand: Vec<(JobId, Vec<MailboxName>)>,
     n_failures: u32,
     n_refused: u32,
 }
@@ -83,23 +83,17 @@ struct Loop<L: Local, G: Ledger, C: Connector> {
 pub async fn run<L: Local, G: Ledger, C: Connector>(mut worker: Worker<L, G, C>, drive: Drive) {
     let hints = Arc::new(HintBox::default());
     worker.watcher = Some(worker.local.watch(Arc::clone(&hints)));
-    let (waiting, in_hand) = (Vec::new(), Vec::new());
-    let mut this = Loop { worker, drive, hints, waiting, in_hand, n_failures: 0, n_refused: 0 };
+    let mut this = Loop { worker, drive, hints, waiting: Vec::new(), n_failures: 0, n_refused: 0 };
     loop {
-        let (stop, redial) = (this.drive.stop.clone(), Arc::clone(&this.drive.redial));
+        let stop = this.drive.stop.clone();
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => Ended::Stop,
-            () = redial.notified() => Ended::Redial,
             ended = this.work() => ended,
         };
         match ended {
             Ended::Stop => return,
-            Ended::Redial => {
-                this.n_failures = 0;
-                let mut unfinished = std::mem::take(&mut this.in_hand);
-                this.waiting.append(&mut unfinished);
-            }
+            Ended::Redial => this.n_failures = 0,
             Ended::Pause(seconds) => {
                 if this.paused(seconds).await.is_none() {
                     return;
@@ -122,7 +116,12 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
     /// From connecting to the end of the connection.
     async fn work(&mut self) -> Ended {
         self.set_state(AccountState::Connecting);
-        let mut remote = match self.worker.connector.connect().await {
+        let connected = tokio::select! {
+            biased;
+            () = self.drive.redial.notified() => return Ended::Redial,
+            connected = self.worker.connector.connect() => connected,
+        };
+        let mut remote = match connected {
             Ok(remote) => remote,
             Err(failure) => return Ended::Failed(failure),
         };
@@ -133,7 +132,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         self.worker.show_push();
         let ended = self.connected(&mut remote).await;
         drop(guard);
-        if !matches!(ended, Ended::Failed(_)) {
+        if !matches!(ended, Ended::Failed(_) | Ended::Redial) {
             remote.logout().await;
         }
         ended
@@ -172,7 +171,6 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         loop {
             if Instant::now() >= next_poll || !self.waiting.is_empty() {
                 let jobs = std::mem::take(&mut self.waiting);
-                self.in_hand.clone_from(&jobs);
                 let (pass, is_full) = self.scheduled(remote, &jobs).await;
                 if is_full {
                     next_poll = Instant::now() + self.poll_interval();
@@ -185,6 +183,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             let due = rechecks.values().min().copied().unwrap_or(next_poll).min(next_poll);
             tokio::select! {
                 biased;
+                () = self.drive.redial.notified() => return Ended::Redial,
                 order = self.drive.orders.recv() => match order {
                     None => return Ended::Stop,
                     Some(Order::Pause(seconds)) => return Ended::Pause(seconds),
@@ -335,7 +334,11 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         rechecks: &mut BTreeMap<MailboxName, Instant>,
     ) -> Option<Ended> {
         let is_spoilt = pass.is_spoilt();
-        self.in_hand.clear();
+        // The connection was hung up under the pass: whoever waits for it waits for the next one.
+        if is_spoilt && self.drive.redial.notified().now_or_never().is_some() {
+            self.waiting.extend_from_slice(jobs);
+            return Some(Ended::Redial);
+        }
         for (job, _) in jobs {
             self.drive.jobs.report(*job, &self.worker.account.name, pass.report.clone());
         }

@@ -1,7 +1,7 @@
 //! Pairs messages of both sides that have no agreed past: first contact with a filled Maildir, a
 //! lost ledger, a new UIDVALIDITY. Floor 1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::ids::{Base, Uid};
 use crate::model::view::Evidence;
@@ -45,26 +45,21 @@ pub fn pair(remote: &[(Uid, Evidence)], local: &[(Base, Evidence)]) -> Pairing {
 /// For what [`pair`] left over: the Message-ID must be unique on both sides, and the size differ by
 /// exactly that line.
 pub fn pair_marked(remote: &[(Uid, Evidence)], local: &[(Base, Evidence)]) -> Vec<(Uid, Base)> {
-    let here = pair(remote, &resized(local, |size| size.checked_sub(TUID_LINE_BYTES))).pairs;
-    let there = pair(&resized(remote, |size| size.checked_sub(TUID_LINE_BYTES)), local).pairs;
-    let mut pairs = here;
-    for (uid, base) in there {
-        if pairs.iter().all(|(u, b)| *u != uid && *b != base) {
-            pairs.push((uid, base));
-        }
-    }
+    let mut pairs = pair(remote, &unmarked(local)).pairs;
+    let uids: BTreeSet<Uid> = pairs.iter().map(|(uid, _)| *uid).collect();
+    let bases: BTreeSet<Base> = pairs.iter().map(|(_, base)| base.clone()).collect();
+    let there = pair(&unmarked(remote), local).pairs.into_iter();
+    pairs.extend(there.filter(|(uid, base)| !uids.contains(uid) && !bases.contains(base)));
     pairs
 }
 
-fn resized<K: Clone>(
-    messages: &[(K, Evidence)],
-    size: impl Fn(u64) -> Option<u64>,
-) -> Vec<(K, Evidence)> {
-    let resize = |(key, evidence): &(K, Evidence)| {
-        let size = size(evidence.size)?;
+/// The messages as they would be without the line.
+fn unmarked<K: Clone>(messages: &[(K, Evidence)]) -> Vec<(K, Evidence)> {
+    let unmark = |(key, evidence): &(K, Evidence)| {
+        let size = evidence.size.checked_sub(TUID_LINE_BYTES)?;
         Some((key.clone(), Evidence { size, ..evidence.clone() }))
     };
-    messages.iter().filter_map(resize).collect()
+    messages.iter().filter_map(unmark).collect()
 }
 
 /// `X-TUID: `, 12 characters, CRLF (isync 1.4 and 1.5, `copy_msg_convert`).

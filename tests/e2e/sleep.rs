@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::fixture::maildir::count;
+use crate::fixture::process::{Running, tied};
 use crate::fixture::{SOON, World, eventually, mail, shared};
 
 /// A wire to a server that can be cut so that neither end notices.
@@ -86,5 +87,19 @@ fn s113_after_sleep_mail_is_there_although_the_connections_are_dead() {
         (count(&world.mailbox("INBOX")) == 2).then_some(())
     });
     daemon.reaches("work", "idle");
+
+    // A pass that was caught by it is made again, and whoever waits for it gets its result.
+    wire.silence();
+    imap.append("INBOX", "", 1_500_000_000, &mail::numbered(3));
+    let mut sync = tied(std::path::Path::new(env!("CARGO_BIN_EXE_postrider")));
+    world.surround(&mut sync);
+    sync.args(["sync", "work"]);
+    let mut sync = Running::start("postrider sync", sync);
+    daemon.reaches("work", "syncing");
+    daemon.signal(Signal::STOP);
+    std::thread::sleep(Duration::from_secs(10));
+    daemon.signal(Signal::CONT);
+    assert!(sync.ends_within(SOON).is_some_and(|code| code.success()));
+    assert_eq!(count(&world.mailbox("INBOX")), 3);
     assert!(daemon.stop().success());
 }

@@ -13,7 +13,7 @@ use super::deflate::{Deflate, Duplex};
 use super::words::{
     Tagged, capability_code, leaves_the_machine, personal_prefix, slowed_down, tagged,
 };
-use crate::adapters::net::{self, Stream, is_loopback_host};
+use crate::adapters::net::{self, Line, Stream, is_loopback_host};
 use crate::adapters::sasl;
 use crate::adapters::secrets;
 use crate::model::account::{Endpoint, Mechanism, Tls};
@@ -47,6 +47,7 @@ pub(super) struct Wishes {
 pub(super) async fn log_in(
     endpoint: &Endpoint,
     account: &str,
+    line: &Line,
     wishes: Wishes,
 ) -> Result<LoggedIn, Failure> {
     let secret = match &endpoint.password {
@@ -54,7 +55,7 @@ pub(super) async fn log_in(
         None => None,
     };
     let deadline = Instant::now() + endpoint.timeout;
-    let stream = net::dial(endpoint, "IMAP").await?;
+    let stream = net::dial(endpoint, "IMAP").await?.on(line);
     let buffer = Vec::new();
     let dialogue = Dialogue { stream, buffer, endpoint, account, deadline, tag: 0, wishes };
     dialogue.run(secret).await

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::adapters::net;
+use crate::adapters::net::{self, Line};
 use crate::model::account::{Endpoint, ImapSettings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::flags::{FlagDelta, Permanent};
@@ -46,6 +46,7 @@ pub struct ImapConnector {
     account: String,
     needs: Needs,
     is_far: bool,
+    line: Line,
     suspects: Arc<Suspects>,
 }
 
@@ -66,6 +67,7 @@ impl ImapConnector {
             account: account.to_owned(),
             needs: Needs::default(),
             is_far: false,
+            line: Line::default(),
             suspects: Arc::default(),
         }
     }
@@ -74,6 +76,13 @@ impl ImapConnector {
     #[must_use]
     pub fn with(mut self, needs: Needs) -> Self {
         self.needs = needs;
+        self
+    }
+
+    /// Has all connections hang on a line.
+    #[must_use]
+    pub fn on(mut self, line: Line) -> Self {
+        self.line = line;
         self
     }
 
@@ -98,7 +107,7 @@ impl Connector for ImapConnector {
         let endpoint = &self.settings.endpoint;
         let fixed = self.settings.path_prefix.clone();
         let wishes = login::Wishes { namespace: fixed.is_none(), is_far: self.is_far };
-        let mut logged_in = login::log_in(endpoint, &self.account, wishes).await?;
+        let mut logged_in = login::log_in(endpoint, &self.account, &self.line, wishes).await?;
         let prefix = fixed.or_else(|| logged_in.namespace.take());
         let (capabilities, is_near) = (logged_in.capabilities.clone(), logged_in.is_near);
         let place = net::place(endpoint, "IMAP", "session");

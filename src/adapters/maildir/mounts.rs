@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::root::PRIVATE_DIR;
 use super::{MaildirStore, classify, deliver};
@@ -13,35 +13,51 @@ use crate::model::ids::MailboxName;
 use crate::ports::local::Local;
 
 /// Takes out mailboxes that had a file system of their own and are now an empty directory of the
-/// root's; remembers those that have one.
+/// root's. Writes nothing, since an audit and a dry run look, too.
 pub(super) fn present(
     store: &MaildirStore,
-    found: Vec<MailboxName>,
+    mut found: Vec<MailboxName>,
 ) -> Result<Vec<MailboxName>, Failure> {
-    let device = |path: &Path| path.metadata().map(|m| m.dev()).ok();
-    let root = device(&store.root);
-    let list = store.root.join(PRIVATE_DIR).join(MOUNTS);
+    let known = read(&list(store))?;
+    if !known.is_empty() {
+        found.retain(|mailbox| {
+            let is_unmounted = known.contains(&mailbox.0)
+                && !is_mounted(store, mailbox)
+                && is_empty(&store.path(mailbox));
+            !is_unmounted
+        });
+    }
+    Ok(found)
+}
+
+/// Remembers which of the mailboxes that are there have a file system of their own.
+pub(super) fn remember(store: &MaildirStore, present: &[MailboxName]) -> Result<(), Failure> {
+    let list = list(store);
     let known = read(&list)?;
     let mut mounted = known.clone();
-    let mut here = Vec::new();
-    for mailbox in found {
-        let path = store.path(&mailbox);
-        if device(&path.join("cur")) != root {
+    for mailbox in present {
+        if is_mounted(store, mailbox) {
             mounted.insert(mailbox.0.clone());
-        } else if known.contains(&mailbox.0) {
-            if is_empty(&path) {
-                continue;
-            }
+        } else {
             mounted.remove(&mailbox.0);
         }
-        here.push(mailbox);
     }
-    if mounted != known {
-        let lines: String = mounted.iter().map(|name| format!("{name}\n")).collect();
-        deliver::replace(&list, lines.as_bytes())
-            .map_err(|e| classify("write the list of mounted mailboxes", &list, &e))?;
+    if mounted == known {
+        return Ok(());
     }
-    Ok(here)
+    let lines: String = mounted.iter().map(|name| format!("{name}\n")).collect();
+    deliver::replace(&list, lines.as_bytes())
+        .map_err(|e| classify("write the list of mounted mailboxes", &list, &e))
+}
+
+fn list(store: &MaildirStore) -> PathBuf {
+    store.root.join(PRIVATE_DIR).join(MOUNTS)
+}
+
+/// Whether a mailbox is on another file system than the root.
+fn is_mounted(store: &MaildirStore, mailbox: &MailboxName) -> bool {
+    let device = |path: &Path| path.metadata().map(|m| m.dev()).ok();
+    device(&store.path(mailbox).join("cur")) != device(&store.root)
 }
 
 fn is_empty(mailbox: &Path) -> bool {

@@ -207,7 +207,8 @@ fn walk(
     Ok(())
 }
 
-/// Drops what is older than allowed: quarantined mail, and files of ours in `tmp/` after 36 h.
+/// Drops what is older than allowed: quarantined mail, and files of ours in `tmp/` after 36 h. Takes note
+/// of mailboxes on file systems of their own.
 pub(super) fn sweep(store: &MaildirStore) -> Result<(), Failure> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let quarantine = store.root.join(PRIVATE_DIR).join(QUARANTINE);
@@ -222,10 +223,11 @@ pub(super) fn sweep(store: &MaildirStore) -> Result<(), Failure> {
             }
         }
     }
-    for mailbox in mailboxes(store)? {
-        sweep_tmp(&store.tmp(&mailbox), now);
+    let present = mailboxes(store)?;
+    for mailbox in &present {
+        sweep_tmp(&store.tmp(mailbox), now);
     }
-    Ok(())
+    mounts::remember(store, &present)
 }
 
 /// Best effort: what cannot be removed today is tried again at the next start.

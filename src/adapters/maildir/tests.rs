@@ -216,8 +216,10 @@ fn a_mailbox_whose_file_system_is_not_mounted_is_missing_and_not_empty() {
         }
     };
     mount();
+    store.sweep().unwrap();
     assert!(store.mailboxes().unwrap().contains(&archive));
     unmount();
+    store.sweep().unwrap();
     assert!(!store.mailboxes().unwrap().contains(&archive), "it looks empty, and is not there");
     mount();
     assert!(store.mailboxes().unwrap().contains(&archive));
@@ -225,6 +227,7 @@ fn a_mailbox_whose_file_system_is_not_mounted_is_missing_and_not_empty() {
     unmount();
     fs::write(path.join("cur/1.a.b:2,S"), "x").unwrap();
     assert!(store.mailboxes().unwrap().contains(&archive));
+    store.sweep().unwrap();
     fs::remove_file(path.join("cur/1.a.b:2,S")).unwrap();
     assert!(store.mailboxes().unwrap().contains(&archive), "emptied by its owner");
 }

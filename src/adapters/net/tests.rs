@@ -69,6 +69,29 @@ async fn echo(mut stream: Stream) {
 }
 
 #[tokio::test]
+async fn a_line_that_is_hung_up_ends_its_connections_and_no_later_one() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = endpoint("127.0.0.1", listener.local_addr().unwrap().port(), Tls::None);
+    let line = Line::default();
+    let mut silent = dial(&at, "IMAP").await.unwrap().on(&line);
+    let (mut byte, mut other) = ([0; 1], [0; 1]);
+    let waits = silent.read(&mut byte);
+    let hung_up = async {
+        // What waits already is told as well.
+        tokio::task::yield_now().await;
+        line.hang_up();
+    };
+    let (told, ()) = tokio::join!(waits, hung_up);
+    assert_eq!(told.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    assert!(silent.write(b"x").await.is_err());
+    drop(listener.accept().await.unwrap());
+    let mut later = dial(&at, "IMAP").await.unwrap().on(&line);
+    let (mut server, _) = listener.accept().await.unwrap();
+    server.write_all(b"x").await.unwrap();
+    assert_eq!(later.read(&mut other).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_root_in_ca_file_is_trusted_even_as_the_second_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let peer = tls_peer(&["localhost"], 2090);

@@ -9,13 +9,17 @@ use zeroize::Zeroizing;
 
 use super::code::{Code, Offers};
 use super::wire::{PROTOCOL, Status, Wire};
-use crate::adapters::net::{self, is_loopback_host};
+use crate::adapters::net::{self, Line, is_loopback_host};
 use crate::adapters::{sasl, secrets};
 use crate::model::account::{Endpoint, Mechanism, Tls};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// Connects, encrypts and logs in, all within the endpoint's timeout.
-pub(super) async fn log_in(endpoint: &Endpoint, account: &str) -> Result<(Wire, Offers), Failure> {
+pub(super) async fn log_in(
+    endpoint: &Endpoint,
+    account: &str,
+    line: &Line,
+) -> Result<(Wire, Offers), Failure> {
     // First, because a password command may ask a person, and no server waits for that.
     let secret = match &endpoint.password {
         Some(source) => secrets::resolve(source, account).await?,
@@ -26,7 +30,7 @@ pub(super) async fn log_in(endpoint: &Endpoint, account: &str) -> Result<(Wire, 
             return Err(failure.cure(format!("set \"password\" of account {account}")));
         }
     };
-    match timeout(endpoint.timeout, dialogue(endpoint, account, secret)).await {
+    match timeout(endpoint.timeout, dialogue(endpoint, account, line, secret)).await {
         Ok(done) => done,
         Err(_) => {
             let late =
@@ -46,9 +50,10 @@ pub(super) async fn log_in(endpoint: &Endpoint, account: &str) -> Result<(Wire, 
 async fn dialogue(
     endpoint: &Endpoint,
     account: &str,
+    line: &Line,
     secret: SecretString,
 ) -> Result<(Wire, Offers), Failure> {
-    let stream = net::dial(endpoint, PROTOCOL).await?;
+    let stream = net::dial(endpoint, PROTOCOL).await?.on(line);
     let mut wire = Wire::new(stream, endpoint.clone());
     let greeting = wire.status("greeting").await?;
     if !greeting.is_ok {

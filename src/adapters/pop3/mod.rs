@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use self::body::Unstuff;
 use self::code::{Code, Offers};
 use self::wire::{Status, Wire};
+use crate::adapters::net::Line;
 use crate::model::account::PopSettings;
 use crate::model::failure::{Failure, Kind, Scope};
 use crate::model::pop::PopListing;
@@ -27,12 +28,20 @@ use crate::ports::remote::{FetchSink, Fetched, Header};
 pub struct Pop3Connector {
     settings: PopSettings,
     account: String,
+    line: Line,
 }
 
 impl Pop3Connector {
     /// A connector for an account.
     pub fn new(settings: PopSettings, account: &str) -> Self {
-        Self { settings, account: account.to_owned() }
+        Self { settings, account: account.to_owned(), line: Line::default() }
+    }
+
+    /// Has all sessions hang on a line.
+    #[must_use]
+    pub fn on(mut self, line: Line) -> Self {
+        self.line = line;
+        self
     }
 }
 
@@ -40,7 +49,8 @@ impl PopConnector for Pop3Connector {
     type Drop = Pop3Drop;
 
     async fn connect(&self) -> Result<Pop3Drop, Failure> {
-        let (wire, offers) = login::log_in(&self.settings.endpoint, &self.account).await?;
+        let (wire, offers) =
+            login::log_in(&self.settings.endpoint, &self.account, &self.line).await?;
         Ok(Pop3Drop { wire, offers })
     }
 }

@@ -94,7 +94,7 @@ fn account(name: &str, settings: &Settings) -> AccountDraft {
     }
     if get("tls_fingerprint").is_some() {
         account.notes.push(
-            "tls_fingerprint is of the certificate; pin_sha256 is of the key: postrider check prints it"
+            "tls_fingerprint was of the certificate; pin_sha256 is of its key, and has to be taken anew"
                 .to_owned(),
         );
     }
