@@ -179,6 +179,11 @@ SyncState *
 class Postrider(Program):
     name = "postrider"
     binary = ""
+    protocol = "imap"
+    more = '[account.bench.sync]\nmailboxes = ["INBOX"]\n'
+
+    def port(self):
+        return self.dovecot.port
 
     def configuration(self, user):
         (self.home / "Mail" / "INBOX").rmdir()
@@ -190,15 +195,13 @@ dir = "{self.home}/Outbox"
 address = "{user}@localhost"
 password = "{self.dovecot.password}"
 maildir = "{self.home}/Mail"
-[account.bench.imap]
+[account.bench.{self.protocol}]
 host = "localhost"
-port = {self.dovecot.port}
+port = {self.port()}
 tls = "implicit"
 user = "{user}"
 ca_file = "{self.dovecot.ca}"
-[account.bench.sync]
-mailboxes = ["INBOX"]
-"""
+{self.more}"""
 
     def command(self):
         return [self.binary, "--config", str(self.config), "sync"]
@@ -233,24 +236,11 @@ delivery maildir {self.home}/Mail/INBOX
 
 class PostriderPop(Postrider):
     name = "postrider (POP3)"
+    protocol = "pop3"
+    more = ""
 
-    def configuration(self, user):
-        (self.home / "Mail" / "INBOX").rmdir()
-        return f"""[daemon]
-bus = "off"
-[outbox]
-dir = "{self.home}/Outbox"
-[account.bench]
-address = "{user}@localhost"
-password = "{self.dovecot.password}"
-maildir = "{self.home}/Mail"
-[account.bench.pop3]
-host = "localhost"
-port = {self.dovecot.pop_port}
-tls = "implicit"
-user = "{user}"
-ca_file = "{self.dovecot.ca}"
-"""
+    def port(self):
+        return self.dovecot.pop_port
 
 
 class Limit(Program):

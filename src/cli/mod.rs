@@ -32,6 +32,7 @@ mod status;
 mod submit;
 mod sync;
 mod token;
+mod toml;
 mod verify;
 mod view;
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, broadcast};
 
 use crate::model::event::{AccountReport, JobId, ReportError};
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
 
 /// What came of a job.
@@ -84,6 +84,15 @@ impl Jobs {
             job.result.elapsed = job.since.elapsed();
         }
         self.settle(id);
+    }
+
+    /// An account that is paused does nothing for a job.
+    pub fn refuse_paused(&self, id: JobId, account: &AccountName) {
+        let failure =
+            Failure::new(Scope::Account, Remedy::Later, Kind::Busy, "sync a paused account")
+                .cure("postrider resume");
+        let error = Some(report_error(&failure));
+        self.report(id, account, AccountReport { error, ..AccountReport::default() });
     }
 
     fn settle(&self, id: JobId) {

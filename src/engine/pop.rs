@@ -14,10 +14,9 @@ use self::pass::PopWorker;
 use crate::engine::account::waiting::{far_away, state_of};
 use crate::engine::account::{Drive, Order};
 use crate::engine::board::{micros_now, trouble};
-use crate::engine::jobs::report_error;
 use crate::model::account::Leave;
-use crate::model::event::{AccountReport, JobId};
-use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::event::JobId;
+use crate::model::failure::{Failure, Kind, Remedy};
 use crate::model::ids::MailboxName;
 use crate::model::status::AccountState;
 use crate::ports::hints::HintBox;
@@ -168,7 +167,9 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
                         self.n_refused = 0;
                         return Some(());
                     }
-                    Order::Sync(job, _) if waiting == Waiting::Paused => self.refuse(job),
+                    Order::Sync(job, _) if waiting == Waiting::Paused => {
+                        self.drive.jobs.refuse_paused(job, &self.worker.account.name);
+                    }
                     Order::Sync(job, mailboxes) => {
                         self.n_refused = 0;
                         self.jobs.push((job, mailboxes));
@@ -210,15 +211,6 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
         if let Err(failure) = recorded {
             tracing::warn!(%mailbox, %failure, "what was asked for was not recorded");
         }
-    }
-
-    fn refuse(&self, job: JobId) {
-        let failure =
-            Failure::new(Scope::Account, Remedy::Later, Kind::Busy, "sync a paused account")
-                .cure("postrider resume");
-        let error = Some(report_error(&failure));
-        let report = AccountReport { error, ..AccountReport::default() };
-        self.drive.jobs.report(job, &self.worker.account.name, report);
     }
 }
 

@@ -181,18 +181,14 @@ fn a_maildir_of_mbsync_is_taken_over_without_a_body_or_a_double() {
     assert_eq!((by_mbsync.len(), count(&world.mailbox("Archive"))), (30, 10));
     let is_its_name = |entry: &Entry| entry.path.to_str().unwrap().contains(",U=");
     assert!(by_mbsync.iter().all(is_its_name), "{by_mbsync:?}");
-    let bodies = |log: &str| {
-        let counts = log.split("body_count=").skip(1);
-        counts.map(|rest| rest.split(' ').next().unwrap().parse::<u32>().unwrap()).sum::<u32>()
-    };
-    let fetched = bodies(&dovecot.log());
+    let fetched = dovecot.bodies();
     assert!(fetched >= 40, "{fetched}");
 
     let toml = world.ok(&["import", rc.to_str().unwrap()]).stdout;
     world.configure(&toml);
     crate::transfer::assert_all_zero(&world.sync());
     crate::transfer::assert_all_zero(&world.sync());
-    assert_eq!(bodies(&dovecot.log()), fetched, "no body travelled again");
+    assert_eq!(dovecot.bodies(), fetched, "no body travelled again");
     assert_eq!((count(&inbox), count(&world.mailbox("Archive"))), (30, 10));
     let mut imap = dovecot.client("moving-in");
     assert_eq!((imap.count("INBOX"), imap.count("Archive")), (30, 10));

@@ -184,18 +184,13 @@ fn moving_five_thousand_messages_on_either_side_transfers_no_body() {
     world.sync();
     let (inbox, archive) = (world.mailbox("INBOX"), world.mailbox("Archive"));
     assert_eq!((count(&inbox), count(&archive)), (5000, 0));
-    // What Dovecot says of each session when it ends.
-    let bodies = |log: &str| {
-        let counts = log.split("body_count=").skip(1);
-        counts.map(|rest| rest.split(' ').next().unwrap().parse::<u32>().unwrap()).sum::<u32>()
-    };
-    let fetched = bodies(&dovecot.log());
+    let fetched = dovecot.bodies();
     assert_eq!(fetched, 5000);
 
     imap.move_all("INBOX", "Archive");
     let report = world.sync();
     assert_eq!((count(&inbox), count(&archive)), (0, 5000), "{report}");
-    assert_eq!(bodies(&dovecot.log()), fetched, "moved there");
+    assert_eq!(dovecot.bodies(), fetched, "moved there");
 
     for entry in entries(&archive) {
         let name = entry.path.file_name().unwrap();
@@ -205,6 +200,6 @@ fn moving_five_thousand_messages_on_either_side_transfers_no_body() {
     // A client that has a mailbox open sees it as it was.
     let mut imap = dovecot.client("moves");
     assert_eq!((imap.count("INBOX"), imap.count("Archive")), (5000, 0), "{report}");
-    assert_eq!(bodies(&dovecot.log()), fetched, "moved here");
+    assert_eq!(dovecot.bodies(), fetched, "moved here");
     assert_all_zero(&world.sync());
 }

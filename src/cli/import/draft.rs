@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use crate::cli::toml::{argv, key, quoted};
+
 /// What was understood of a file.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
@@ -54,14 +56,7 @@ impl Keys {
 
     /// A password from a shell command.
     pub(super) fn password_command(&mut self, command: &str) {
-        let is_plain =
-            !command.contains(['"', '\'', '$', '|', '&', ';', '<', '>', '`', '\\', '*', '~']);
-        let argv: Vec<String> = if is_plain {
-            command.split_whitespace().map(quoted).collect()
-        } else {
-            ["sh", "-c", command].map(quoted).to_vec()
-        };
-        self.raw("password", format!("{{ command = [{}] }}", argv.join(", ")));
+        self.raw("password", format!("{{ command = {} }}", argv(command)));
     }
 
     /// All keys as an inline table.
@@ -136,14 +131,4 @@ fn comments(out: &mut String, notes: &[String]) {
         let note: String = note.chars().filter(|c| !c.is_control()).collect();
         let _ = writeln!(out, "# {note}");
     }
-}
-
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
-fn key(name: &str) -> String {
-    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { quoted(name) }
 }

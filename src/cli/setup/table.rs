@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::cli::toml::{argv, key, quoted};
 use crate::model::provider::Preset;
 
 /// A server as it is named on the command line.
@@ -62,12 +63,6 @@ impl Table {
     pub(super) fn to_toml(&self) -> String {
         let name = key(&self.name);
         let mut out = format!("[account.{name}]\naddress = {}\n", quoted(&self.address));
-        let shell = |command: &str| format!("[\"sh\", \"-c\", {}]", quoted(command));
-        let argv = |command: &str| {
-            let words: Vec<String> = command.split_whitespace().map(quoted).collect();
-            let is_plain = command.chars().all(|c| c.is_alphanumeric() || " -_./@:=+,".contains(c));
-            if is_plain { format!("[{}]", words.join(", ")) } else { shell(command) }
-        };
         let line = match &self.secret {
             Some(Secret::Command(command)) => {
                 format!("password = {{ command = {} }}\n", argv(command))
@@ -128,15 +123,6 @@ pub(super) fn account_name(
     let candidates = [clean(base), format!("{}-{}", clean(base), clean(local))];
     let numbered = (2..).map(|n: u32| format!("{}-{n}", clean(base)));
     candidates.into_iter().chain(numbered.take(1000)).find(|name| is_free(name)).unwrap_or_default()
-}
-
-fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
-}
-
-fn key(name: &str) -> String {
-    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { quoted(name) }
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep_until};
 use super::{Loop, Order};
 use crate::engine::board::{micros_now, trouble};
 use crate::engine::jobs::report_error;
-use crate::model::event::{AccountReport, Consent, JobId};
-use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::event::{AccountReport, Consent};
+use crate::model::failure::{Failure, Kind, Remedy};
 use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::AccountState;
 use crate::ports::ledger::Ledger;
@@ -31,7 +31,9 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                 order = self.drive.orders.recv() => match order? {
                     Order::Resume => return Some(()),
                     Order::Pause(seconds) => return Box::pin(self.paused(seconds)).await,
-                    Order::Sync(job, _) => self.refuse(job),
+                    Order::Sync(job, _) => {
+                        self.drive.jobs.refuse_paused(job, &self.worker.account.name);
+                    }
                     Order::Decide(mailbox, consent) => self.note(&mailbox, consent).await,
                     Order::Want(mailbox, uids) => self.want(&mailbox, uids).await,
                 },
@@ -51,15 +53,6 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         if let Err(failure) = self.worker.want(mailbox, uids).await {
             tracing::warn!(%mailbox, %failure, "a wish for messages was not recorded");
         }
-    }
-
-    fn refuse(&self, job: JobId) {
-        let failure =
-            Failure::new(Scope::Account, Remedy::Later, Kind::Busy, "sync a paused account")
-                .cure("postrider resume");
-        let error = Some(report_error(&failure));
-        let report = AccountReport { error, ..AccountReport::default() };
-        self.drive.jobs.report(job, &self.worker.account.name, report);
     }
 
     /// Shows the failure and waits for the next try; `None` means stop.

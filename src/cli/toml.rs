@@ -1,0 +1,47 @@
+//! Pieces of TOML that commands print or write. Beside floor 5.
+
+/// A basic string.
+pub(super) fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// A key, bare where that is possible.
+pub(super) fn key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { quoted(name) }
+}
+
+/// A command line as an argument vector: its words, or a shell's argument where only a shell can tell
+/// what they are.
+pub(super) fn argv(command: &str) -> String {
+    let is_plain = command.chars().all(|c| c.is_alphanumeric() || " -_./@:=+,".contains(c));
+    let words: Vec<String> = if is_plain {
+        command.split_whitespace().map(quoted).collect()
+    } else {
+        ["sh", "-c", command].map(quoted).to_vec()
+    };
+    format!("[{}]", words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_means_what_was_meant() {
+        assert_eq!(key("work-1"), "work-1");
+        assert_eq!(key("a.b"), "\"a.b\"");
+        assert_eq!(key(""), "\"\"");
+        assert_eq!(argv("pass show work"), r#"["pass", "show", "work"]"#);
+        let read = |text: &str| {
+            let table: toml::Table = format!("x = {}", argv(text)).parse().unwrap();
+            table["x"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|v| v.as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(read("gpg -d ~/x \"a b\""), ["sh", "-c", "gpg -d ~/x \"a b\""]);
+    }
+}
