@@ -26,6 +26,7 @@ test=(
     "libmailtools-perl|perl -MMail::Address -e 1"
     "git-email|test -x /usr/lib/git-core/git-send-email"
     "neomutt|command -v neomutt"
+    "offlineimap3|command -v offlineimap"
     "mutt|command -v mutt"
     "s-nail|command -v s-nail"
     "emacs-nox|command -v emacs"

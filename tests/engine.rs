@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{World, without};
-use postrider::model::account::Account;
+use postrider::model::account::{Account, DeletePolicy};
 use postrider::model::ids::MailboxName;
 use postrider::model::status::Counters;
 use postrider::ports::ledger::{Change, Ledger as _, LimitChange};
@@ -523,37 +523,67 @@ fn mailbox(name: &str) -> MailboxName {
     MailboxName(name.into())
 }
 
-/// Renamed on either side, with what lies below it: nothing is transferred.
-#[tokio::test(flavor = "multi_thread")]
-async fn s096_a_renamed_mailbox_is_renamed_on_the_other_side() {
-    for is_there in [true, false] {
-        let world = world(|_| {});
-        for name in ["Old", "Old/sub", "Other"] {
-            world.server.create_mailbox(name);
-            for n in 1..=12 {
-                world.server.mailbox(name).append(&mail(n), &["\\Seen"], None);
-            }
+/// A mailbox with one below it is renamed by `rename`: the other side follows, and nothing is transferred.
+async fn follows_a_rename(rename: impl Fn(&World)) {
+    let world = world(|_| {});
+    for name in ["Old", "Old/sub", "Other"] {
+        world.server.create_mailbox(name);
+        for n in 1..=12 {
+            world.server.mailbox(name).append(&mail(n), &["\\Seen"], None);
         }
-        world.sync_ok().await;
-        world.assert_quiet().await;
-        let before = (world.files("Old"), world.files("Old/sub"));
-        if is_there {
-            world.server.rename_mailbox("Old", "New");
-        } else {
-            let root = &world.account.maildir;
-            std::fs::rename(root.join("Old"), root.join("New")).unwrap();
-        }
-        world.server.clear_commands();
-        let counters = world.sync_ok().await;
-        assert_eq!(counters[&mailbox("New")], Counters::default(), "{is_there}");
-        assert_eq!((world.files("New"), world.files("New/sub")), before, "{is_there}");
-        assert!(!world.account.maildir.join("Old").exists(), "{is_there}");
-        let names = world.server.mailboxes();
-        assert!(!names.iter().any(|n| n.starts_with("Old")), "{names:?}");
-        assert_eq!(world.server.mailbox("New/sub").messages().len(), 12);
-        world.assert_no_transfer();
-        world.assert_quiet().await;
     }
+    world.sync_ok().await;
+    world.assert_quiet().await;
+    let before = (world.files("Old"), world.files("Old/sub"));
+    rename(&world);
+    world.server.clear_commands();
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&mailbox("New")], Counters::default());
+    assert_eq!((world.files("New"), world.files("New/sub")), before);
+    assert!(!world.account.maildir.join("Old").exists());
+    let names = world.server.mailboxes();
+    assert!(!names.iter().any(|n| n.starts_with("Old")), "{names:?}");
+    assert_eq!(world.server.mailbox("New/sub").messages().len(), 12);
+    world.assert_no_transfer();
+    world.assert_quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s096_a_mailbox_renamed_there_is_renamed_here() {
+    follows_a_rename(|world| assert!(world.server.rename_mailbox("Old", "New"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s097_a_mailbox_renamed_here_is_renamed_there() {
+    follows_a_rename(|world| {
+        let root = &world.account.maildir;
+        std::fs::rename(root.join("Old"), root.join("New")).unwrap();
+        world.server.clear_commands();
+    })
+    .await;
+}
+
+/// Where nothing can be expunged, all that is left of a mailbox may be marks: its directory holds nothing
+/// that could be missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_held_only_what_was_deleted_is_not_missed() {
+    let config = without(&[Capability::UidPlus]);
+    let world = World::new(config, |a| a.sync.delete = DeletePolicy::Expunge);
+    world.server.create_mailbox("Old");
+    world.server.mailbox("Old").append(&mail(1), &["\\Seen"], None);
+    world.sync_ok().await;
+    let (name, _) = world.files("Old").pop_first().unwrap();
+    std::fs::remove_file(world.path("Old").join(name)).unwrap();
+    world.sync_ok().await;
+    world.sync_ok().await;
+    let left = world.server.mailbox("Old").messages();
+    assert!(left[0].flags.iter().any(|flag| flag == "\\Deleted"), "{left:?}");
+    let root = &world.account.maildir;
+    std::fs::rename(root.join("Old"), root.join("New")).unwrap();
+    world.sync_ok().await;
+    world.assert_quiet().await;
+    assert!(world.server.mailboxes().contains(&"New".to_owned()));
+    assert_eq!(world.server.mailbox("Old").messages().len(), 1, "nothing was deleted by it");
 }
 
 /// What is removed on one side goes on the other only if it is empty there and that is wanted.

@@ -31,7 +31,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             None => name.is_inbox(),
         };
         if !candidate.is_local {
-            if was_synced && !self.is_dry {
+            let had_files = candidate.row.as_ref().is_some_and(|r| r.has_files);
+            if had_files && !self.is_dry {
                 return Err(Failure::new(
                     Scope::Mailbox,
                     Remedy::Later,
@@ -78,7 +79,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 return Ok(Some(name));
             }
             // One whose directory is gone is not made again: its own pass tells.
-            if !may || ledger.mailbox(&name)?.is_known {
+            if !may || ledger.mailbox(&name)?.has_files {
                 return Ok(None);
             }
             local.create(&name)?;

@@ -46,6 +46,8 @@ pub struct MailboxRow {
     pub halves: Halves,
     /// Whether it has rows: messages that were synced before.
     pub is_known: bool,
+    /// Whether any of them has a file here: without one there is nothing to miss.
+    pub has_files: bool,
 }
 
 /// Which moves of a mailbox may have come half of their way, where the server cannot move in one step.

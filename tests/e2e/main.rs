@@ -19,6 +19,7 @@ mod keyring;
 mod kill;
 mod latency;
 mod limits;
+mod moving_in;
 mod notify;
 mod on_the_bus;
 mod outbox;

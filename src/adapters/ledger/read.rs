@@ -46,7 +46,8 @@ const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, 
     (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND
         st IN ('skipped', 'wanted')), limits,
     EXISTS (SELECT 1 FROM meta WHERE k = 'leave.' || m.id),
-    EXISTS (SELECT 1 FROM meta WHERE k = 'come.' || m.id)
+    EXISTS (SELECT 1 FROM meta WHERE k = 'come.' || m.id),
+    EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id AND base IS NOT NULL)
     FROM mailbox m";
 
 pub(super) fn mailboxes(db: &Connection) -> Result<Vec<MailboxRow>> {
@@ -93,6 +94,7 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
         failed: row.get(12)?,
         skipped: row.get(13)?,
         limits: row.get(14)?,
+        has_files: row.get(17)?,
         halves: Halves { leave: row.get(15)?, come: row.get(16)? },
     })
 }
