@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::engine::execute::count;
+use crate::engine::ids::each_once;
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
 use crate::engine::sight::Sight;
@@ -289,6 +290,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         for (uid, kin) in found {
             by_mailbox.entry((kin.name.clone(), kin.validity)).or_default().push((uid, kin));
         }
+        let mut taken = BTreeSet::new();
         for ((from, validity), mut batch) in by_mailbox {
             let uids: Vec<Uid> = batch.iter().map(|(_, kin)| kin.uid).collect();
             let gone = match remote.gone((&from, validity), &uids).await {
@@ -296,7 +298,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 Err(failure) if failure.scope == Scope::Account => return Err(failure),
                 Err(_) => continue,
             };
-            batch.retain(|(_, kin)| gone.contains(&kin.uid));
+            batch.retain(|(uid, kin)| gone.contains(&kin.uid) && !taken.contains(uid));
+            each_once(&mut batch);
+            taken.extend(batch.iter().map(|(uid, _)| *uid));
             counters.moved_local += self.take_over(name, sight.row.id, &from, batch).await?;
         }
         Ok(true)
@@ -313,6 +317,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let sizes: BTreeSet<u64> =
             unknown.iter().filter_map(|uid| view.listed().get(*uid)?.size.map(u64::from)).collect();
         let ledger = Arc::clone(&self.ledger);
+        let mut found = self.kin_by_ids(remote, id, unknown).await?;
         let known = offload(move || {
             for size in sizes {
                 if !ledger.kin_by_evidence(id, size, None)?.is_empty() {
@@ -322,8 +327,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             Ok(false)
         })
         .await?;
-        let Some(first) = unknown.iter().min().filter(|_| known) else { return Ok(Vec::new()) };
-        let wanted: BTreeSet<Uid> = unknown.iter().copied().collect();
+        let named: BTreeSet<Uid> = found.iter().map(|(uid, _)| *uid).collect();
+        let wanted: BTreeSet<Uid> =
+            unknown.iter().copied().filter(|u| !named.contains(u)).collect();
+        let Some(first) = wanted.first().filter(|_| known) else { return Ok(found) };
         let mut by_evidence: BTreeMap<Evidence, Vec<Uid>> = BTreeMap::new();
         for (uid, evidence) in remote.evidence(first.get()).await? {
             if wanted.contains(&uid) && !evidence.message_id.is_empty() {
@@ -332,7 +339,6 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
         let ledger = Arc::clone(&self.ledger);
         offload(move || {
-            let mut found = Vec::new();
             for (evidence, uids) in by_evidence {
                 let message_id = Some(evidence.message_id.as_str());
                 let mut kin = ledger.kin_by_evidence(id, evidence.size, message_id)?;

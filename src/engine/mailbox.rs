@@ -10,6 +10,7 @@ use crate::engine::crew::Crew;
 use crate::engine::deferred::Deferred;
 use crate::engine::download::{OnBatch, Target, Twins, download};
 use crate::engine::execute::{Site, count};
+use crate::engine::ids::unique;
 use crate::engine::observe::{self, Adopted};
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
@@ -182,8 +183,12 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         view: &Arc<RemoteView>,
     ) -> Result<Adopted, Failure> {
         let strangers = sight.compared.strangers(view, &sight.scan);
-        let adopted =
-            observe::adopt(&self.local, remote, name, view, &sight.scan, &strangers).await?;
+        let told = match strangers.files.is_empty() {
+            true => Vec::new(),
+            false => unique(self.halves_by_ids(remote, sight.row.id, &strangers.uids).await?),
+        };
+        let seen = (&**view, &*sight.scan);
+        let adopted = observe::adopt(&self.local, remote, name, seen, &strangers, told).await?;
         if self.is_dry {
             let base = std::mem::take(&mut sight.compared.base);
             sight.compared.base = observe::with_pairs(base, &adopted);
@@ -254,6 +259,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         site.limits(plan).await?;
         site.flags(remote, plan, &mut pass.counters).await?;
         site.replaced(remote, &plan.replaced).await?;
+        self.learn_ids(remote, &sight.row).await?;
         let removal = self.removal(remote, name, plan).await?;
         site.removals(remote, plan, &removal, &mut pass.counters).await?;
         if let Removal::MoveTo(trash) = removal {

@@ -12,6 +12,7 @@ mod depth;
 mod download;
 mod edits;
 mod execute;
+mod ids;
 pub mod jobs;
 mod kin;
 mod lists;

@@ -51,14 +51,15 @@ pub(super) struct Adopted {
     pub(super) twins: BTreeMap<Uid, Vec<Base>>,
 }
 
-/// Pairs strangers by evidence; asks for it only where both sides have some.
+/// Pairs strangers by evidence; asks for it only where both sides have some. `told`: what may be the same
+/// by the server's own names.
 pub(super) async fn adopt<L: Local, R: Remote>(
     local: &Arc<L>,
     remote: &mut R,
     mailbox: &MailboxName,
-    view: &RemoteView,
-    scan: &Scan,
+    (view, scan): (&RemoteView, &Scan),
     strangers: &Strangers,
+    told: Vec<(Base, Uid)>,
 ) -> Result<Adopted, Failure> {
     let Some(first) = strangers.uids.iter().min() else { return Ok(Adopted::default()) };
     if strangers.files.is_empty() {
@@ -72,7 +73,8 @@ pub(super) async fn adopt<L: Local, R: Remote>(
     let (local, name) = (Arc::clone(local), mailbox.clone());
     let (mut prints, told) = offload(move || {
         let bases: Vec<Base> = seen.iter().map(|(base, _)| base.clone()).collect();
-        let told = local.known_elsewhere(&name, validity, &bases);
+        let also = local.known_elsewhere(&name, validity, &bases);
+        let told: Vec<_> = told.into_iter().chain(also).collect();
         Ok((local.fingerprints(&name, &seen)?, told))
     })
     .await?;

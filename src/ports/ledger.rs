@@ -125,6 +125,8 @@ pub enum Change {
     Validity(UidValidity),
     /// All pairs are void: UIDVALIDITY changed.
     Void,
+    /// The server gave these names to messages.
+    Named(Vec<(Uid, String)>),
     /// Messages are about to be moved by a copy and a removal, or both were done.
     Halves(Halves),
     /// The pass was complete up to here.
@@ -252,6 +254,15 @@ pub trait Ledger: Send + Sync + 'static {
         size: u64,
         message_id: Option<&str>,
     ) -> Result<Vec<Kin>, Failure>;
+
+    /// Messages of other mailboxes to which the server gave this name.
+    fn kin_by_id(&self, not_in: MailboxId, id: &str) -> Result<Vec<Kin>, Failure>;
+
+    /// Files of a mailbox that lost their UID, and to which the server gave this name.
+    fn halves_by_id(&self, mailbox: MailboxId, id: &str) -> Result<Vec<Base>, Failure>;
+
+    /// Messages from this UID on whose name is not known.
+    fn nameless(&self, mailbox: MailboxId, first: u32) -> Result<Vec<Uid>, Failure>;
 
     /// Applies changes in one transaction.
     fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure>;

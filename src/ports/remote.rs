@@ -274,6 +274,16 @@ pub trait Remote: Send + 'static {
         uploads: Vec<Upload>,
     ) -> impl Future<Output = (Vec<Appended>, Result<(), Failure>)> + Send;
 
+    /// Whether the server gives messages names of its own, which stay when they are moved or copied
+    /// (OBJECTID, RFC 8474; X-GM-EXT-1 of Gmail).
+    fn has_ids(&self) -> bool;
+
+    /// The names that the server gave to these messages of the selected mailbox.
+    fn ids(
+        &mut self,
+        uids: &[Uid],
+    ) -> impl Future<Output = Result<Vec<(Uid, String)>, Failure>> + Send;
+
     /// Which of these messages `to` has as well, with Message-ID and size, and under which UID there.
     /// Leaves `from` selected.
     fn copies(

@@ -300,6 +300,18 @@ impl<G: Ledger> Ledger for Faulty<G> {
         self.inner.kin_by_evidence(not_in, size, message_id)
     }
 
+    fn kin_by_id(&self, not_in: MailboxId, id: &str) -> Result<Vec<Kin>, Failure> {
+        self.inner.kin_by_id(not_in, id)
+    }
+
+    fn halves_by_id(&self, mailbox: MailboxId, id: &str) -> Result<Vec<Base>, Failure> {
+        self.inner.halves_by_id(mailbox, id)
+    }
+
+    fn nameless(&self, mailbox: MailboxId, first: u32) -> Result<Vec<Uid>, Failure> {
+        self.inner.nameless(mailbox, first)
+    }
+
     fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure> {
         if changes.is_empty() {
             return Ok(());

@@ -131,6 +131,14 @@ impl<R: Remote> Remote for Faulty<R> {
         (all, Ok(()))
     }
 
+    fn has_ids(&self) -> bool {
+        self.inner.has_ids()
+    }
+
+    async fn ids(&mut self, uids: &[Uid]) -> Result<Vec<(Uid, String)>, Failure> {
+        self.inner.ids(uids).await
+    }
+
     async fn copies(
         &mut self,
         from: (&MailboxName, UidValidity),

@@ -72,6 +72,31 @@ fn assert_same(world: &World, name: &str, messages: &[Message]) {
     assert!(!found.is_empty() && found == expected, "{name}: {}", found.len());
 }
 
+/// Messages that nothing else tells apart have names there (OBJECTID): a move is followed all the same.
+#[test]
+fn what_moves_on_cyrus_is_known_by_its_name() {
+    let cyrus = Cyrus::start(&["names"]);
+    let world = World::new();
+    world.configure(&format!("{}{}", world.account("work"), cyrus.imap_table("work", "names")));
+    let mut imap = cyrus.client("names");
+    imap.create("Archive");
+    for n in 0..4 {
+        let text = format!("From: a@example.org\r\nSubject: same\r\n\r\nhello {n}\r\n");
+        imap.append("INBOX", "\\Seen", 1_500_000_000, text.as_bytes());
+    }
+    assert_eq!(total(&world.sync(), "downloaded"), 4);
+    let uids: Vec<u32> = imap.messages("INBOX").iter().map(|m| m.uid).collect();
+    for uid in [uids[1], uids[2]] {
+        imap.move_to("INBOX", uid, "Archive");
+    }
+    let report = world.sync();
+    assert_eq!((total(&report, "moved_local"), total(&report, "downloaded")), (2, 0), "{report}");
+    assert_same(&world, "INBOX", &imap.messages("INBOX"));
+    assert_same(&world, "Archive", &imap.messages("Archive"));
+    assert_all_zero(&world.sync());
+    cyrus.stop();
+}
+
 #[test]
 fn cyrus_and_the_maildir_follow_each_other() {
     let cyrus = Cyrus::start(&["follows"]);

@@ -11,10 +11,13 @@ use crate::model::{Act, Edit, Side};
 use crate::server::{Cut, Offer};
 use crate::sim::{Content, World};
 
-const FULL: Offer = Offer { has_uidplus: true, has_condstore: true, has_move: true };
-const NO_UIDPLUS: Offer = Offer { has_uidplus: false, has_condstore: true, has_move: true };
-const NO_MOVE: Offer = Offer { has_uidplus: true, has_condstore: true, has_move: false };
-const BARE: Offer = Offer { has_uidplus: false, has_condstore: false, has_move: false };
+const FULL: Offer = Offer { has_uidplus: true, has_condstore: true, has_ids: true, has_move: true };
+const NO_UIDPLUS: Offer =
+    Offer { has_uidplus: false, has_condstore: true, has_ids: true, has_move: true };
+const NO_MOVE: Offer =
+    Offer { has_uidplus: true, has_condstore: true, has_ids: true, has_move: false };
+const BARE: Offer =
+    Offer { has_uidplus: false, has_condstore: false, has_ids: false, has_move: false };
 
 fn edit(side: Side, n: usize, act: Act) -> Edit {
     Edit { side, n, place: "INBOX".to_owned(), act }

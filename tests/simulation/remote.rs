@@ -247,6 +247,20 @@ impl Remote for MemRemote {
         (done, Ok(()))
     }
 
+    fn has_ids(&self) -> bool {
+        self.server().is_ok_and(|server| server.offer.has_ids)
+    }
+
+    /// As if copies had names of their own only by their bytes.
+    async fn ids(&mut self, uids: &[Uid]) -> Result<Vec<(Uid, String)>, Failure> {
+        let server = self.server()?;
+        let messages = &server.mailboxes[&self.selected].messages;
+        let id = |uid: &Uid| {
+            Some((*uid, String::from_utf8(messages.get(&uid.get())?.bytes.clone()).unwrap()))
+        };
+        Ok(uids.iter().filter_map(id).collect())
+    }
+
     async fn copies(
         &mut self,
         (from, validity): (&MailboxName, UidValidity),

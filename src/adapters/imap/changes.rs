@@ -225,6 +225,25 @@ impl ImapRemote {
     }
 }
 
+impl ImapRemote {
+    /// The names that the server gave to messages: EMAILID (RFC 8474 §5.1), else X-GM-MSGID.
+    pub(super) async fn ids_of(&mut self, uids: &[Uid]) -> Result<Vec<(Uid, String)>, Failure> {
+        let item = if self.has("OBJECTID") { "EMAILID" } else { "X-GM-MSGID" };
+        let sets = uid_sets(uids, SET_BYTES_MAX);
+        let commands: Vec<String> =
+            sets.iter().map(|set| format!("UID FETCH {set} (UID {item})")).collect();
+        let mut found = Vec::new();
+        let verdicts = self.wire.exec_all(&commands, WINDOW, |item| {
+            let Item::Fetch(FetchItem { uid: Some(uid), id: Some(id), .. }) = item else { return };
+            found.extend(Uid::new(uid).map(|uid| (uid, id)));
+        });
+        for verdict in verdicts.await? {
+            verdict?;
+        }
+        Ok(found)
+    }
+}
+
 fn note(messages: &mut RemoteListBuilder, fetch: &FetchItem) {
     if let Some(uid) = fetch.uid.and_then(Uid::new) {
         messages.note(uid, fetch.flags.as_ref(), (fetch.size, fetch.date));

@@ -45,6 +45,8 @@ pub(super) struct FetchItem {
     pub(super) wire_bytes: u64,
     /// A piece of a body or a header, as it came.
     pub(super) part: Option<Vec<u8>>,
+    /// The server's name for the message: EMAILID, or X-GM-MSGID.
+    pub(super) id: Option<String>,
 }
 
 /// What a LIST response said.
@@ -158,6 +160,8 @@ fn fetch_item(attributes: &[AttributeValue<'_>]) -> FetchItem {
                 item.flags = Some(Flags::from_imap(names.iter().map(AsRef::as_ref)));
             }
             AttributeValue::InternalDate(text) => item.date = parse_date_time(text),
+            AttributeValue::EmailId(id) => item.id = Some(id.to_string()),
+            AttributeValue::GmailMsgId(id) => item.id = Some(id.to_string()),
             AttributeValue::Rfc822Size(size) => item.size = Some(*size),
             AttributeValue::BodySection { section: None, index: None, data: Some(data) } => {
                 item.wire_bytes = data.len() as u64;

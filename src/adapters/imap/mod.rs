@@ -281,6 +281,14 @@ impl Remote for ImapRemote {
         self.append_all(mailbox, uploads).await
     }
 
+    fn has_ids(&self) -> bool {
+        self.has("OBJECTID") || self.has("X-GM-EXT-1")
+    }
+
+    async fn ids(&mut self, uids: &[Uid]) -> Result<Vec<(Uid, String)>, Failure> {
+        self.ids_of(uids).await
+    }
+
     async fn copies(
         &mut self,
         from: (&MailboxName, UidValidity),

@@ -72,6 +72,7 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
             run(tx, sql, params![mailbox, validity.get()])
         }
         Change::Void => void(tx, mailbox),
+        Change::Named(names) => set_names(tx, mailbox, names),
         Change::Halves(halves) => set_halves(tx, mailbox, *halves),
         Change::Cursor(cursor, stamp) => set_cursor(tx, mailbox, *cursor, *stamp),
         Change::Consent(consent) => set_consent(tx, mailbox, *consent),
@@ -285,6 +286,13 @@ pub(super) fn void(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
         [mailbox],
     )
     .map(drop)
+}
+
+fn set_names(tx: &Transaction<'_>, mailbox: MailboxId, names: &[(Uid, String)]) -> Result<()> {
+    let sql = "UPDATE msg SET name = ?3 WHERE mailbox = ?1 AND uid = ?2";
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut set = |uid: Uid, name: &str| statement.execute(params![mailbox, uid.get(), name]);
+    names.iter().try_for_each(|(uid, name)| set(*uid, name).map(drop))
 }
 
 fn set_halves(tx: &Transaction<'_>, mailbox: MailboxId, halves: Halves) -> Result<()> {

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::Connection;
 
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::{Base, MailboxName};
+use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, RowId, SkippedMessage};
 use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, MailboxRow, PendingAppend};
@@ -203,6 +203,19 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<Kin>, Failure> {
         read::kin_by_evidence(&self.db(), not_in, size, message_id)
             .map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn kin_by_id(&self, not_in: MailboxId, id: &str) -> Result<Vec<Kin>, Failure> {
+        read::kin_by_id(&self.db(), not_in, id).map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn halves_by_id(&self, mailbox: MailboxId, id: &str) -> Result<Vec<Base>, Failure> {
+        read::halves_by_id(&self.db(), mailbox, id)
+            .map_err(|e| self.classify("read the ledger", &e))
+    }
+
+    fn nameless(&self, mailbox: MailboxId, first: u32) -> Result<Vec<Uid>, Failure> {
+        read::nameless(&self.db(), mailbox, first).map_err(|e| self.classify("read the ledger", &e))
     }
 
     fn apply(&self, mailbox: MailboxId, changes: &[Change]) -> Result<(), Failure> {

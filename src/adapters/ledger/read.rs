@@ -293,6 +293,27 @@ pub(super) fn kin_by_evidence(
     Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
+pub(super) fn kin_by_id(db: &Connection, not_in: MailboxId, id: &str) -> Result<Vec<Kin>> {
+    let sql = format!("{KIN} AND g.name = ?1 AND g.mailbox <> ?2 LIMIT 50");
+    let mut statement = db.prepare_cached(&sql)?;
+    let rows = statement.query_map(rusqlite::params![id, not_in], kin)?;
+    Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+pub(super) fn halves_by_id(db: &Connection, mailbox: MailboxId, id: &str) -> Result<Vec<Base>> {
+    let sql = "SELECT base FROM msg WHERE name = ?1 AND mailbox = ?2 AND uid IS NULL LIMIT 50";
+    let mut statement = db.prepare_cached(sql)?;
+    statement.query_map(rusqlite::params![id, mailbox], |row| row.get(0).map(Base))?.collect()
+}
+
+pub(super) fn nameless(db: &Connection, mailbox: MailboxId, first: u32) -> Result<Vec<Uid>> {
+    let sql = "SELECT uid FROM msg WHERE mailbox = ?1 AND uid >= ?2 AND base IS NOT NULL AND
+        name IS NULL";
+    let mut statement = db.prepare_cached(sql)?;
+    let rows = statement.query_map(rusqlite::params![mailbox, first], |row| row.get(0))?;
+    Ok(rows.collect::<Result<Vec<u32>>>()?.into_iter().filter_map(Uid::new).collect())
+}
+
 fn kin(row: &Row<'_>) -> Result<Option<Kin>> {
     let (validity, uid): (Option<u32>, u32) = (row.get(3)?, row.get(4)?);
     let (Some(validity), Some(uid)) = (validity.and_then(UidValidity::new), Uid::new(uid)) else {

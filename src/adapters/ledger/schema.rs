@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// The version of the tables below.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 const TABLES: &str = "
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT;
@@ -24,13 +24,14 @@ CREATE TABLE msg(
     st TEXT NOT NULL CHECK(st IN
         ('landing','synced','orphan','failed','skipped','wanted','expiring','replaced')),
     msgid TEXT, size INTEGER, hash BLOB, date INTEGER, pinned INTEGER NOT NULL DEFAULT 0,
-    reason TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0,
+    reason TEXT, tries INTEGER NOT NULL DEFAULT 0, next_try INTEGER NOT NULL DEFAULT 0, name TEXT,
     CHECK(uid IS NOT NULL OR base IS NOT NULL)) STRICT;
 ";
 
 const INDICES: &str = "
 CREATE UNIQUE INDEX msg_uid ON msg(mailbox, uid) WHERE uid IS NOT NULL;
 CREATE UNIQUE INDEX msg_base ON msg(mailbox, base) WHERE base IS NOT NULL;
+CREATE INDEX msg_name ON msg(name) WHERE name IS NOT NULL;
 CREATE INDEX msg_hash ON msg(substr(hash, 1, 8)) WHERE hash IS NOT NULL;
 CREATE INDEX msg_size ON msg(size) WHERE size IS NOT NULL;
 CREATE INDEX msg_todo ON msg(mailbox, st) WHERE st <> 'synced';
@@ -50,6 +51,11 @@ CREATE TABLE pop(
     moved INTEGER NOT NULL DEFAULT 0, asked INTEGER NOT NULL DEFAULT 0,
     cuts INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(mailbox, uid)) STRICT;
 CREATE UNIQUE INDEX pop_key ON pop(mailbox, key);
+";
+
+const NAMES: &str = "
+ALTER TABLE msg ADD COLUMN name TEXT;
+CREATE INDEX msg_name ON msg(name) WHERE name IS NOT NULL;
 ";
 
 /// Why the ledger could not be opened.
@@ -118,7 +124,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
             tx.commit()?;
         }
         1 => from_version_1(&mut db)?,
-        2 => from_version_2(&mut db)?,
+        2 => later(&mut db, &[POP, NAMES])?,
+        3 => later(&mut db, &[NAMES])?,
         VERSION => {}
         newer => return Err(OpenError::Newer(newer)),
     }
@@ -172,10 +179,10 @@ fn from_version_1(db: &mut Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// POP3 came.
-fn from_version_2(db: &mut Connection) -> Result<(), OpenError> {
+/// Adds what came since: POP3 with version 3, the server's names of messages with version 4.
+fn later(db: &mut Connection, parts: &[&str]) -> Result<(), OpenError> {
     let tx = db.transaction()?;
-    tx.execute_batch(POP)?;
+    parts.iter().try_for_each(|part| tx.execute_batch(part))?;
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
 }
