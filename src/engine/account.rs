@@ -237,9 +237,8 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         while !jobs.is_empty() && !pass.is_spoilt() && !pass.recheck.is_empty() {
             let until = pass.recheck.values().max().copied().unwrap_or_else(Instant::now);
             sleep_until(until).await;
-            for name in std::mem::take(&mut pass.recheck).into_keys() {
-                self.worker.look_into(remote, &name, Reason::Any, &mut pass).await;
-            }
+            let names = std::mem::take(&mut pass.recheck).into_keys().collect();
+            self.worker.look_again(remote, names, &mut pass).await;
             if Instant::now() > until + RECHECK_PATIENCE {
                 break;
             }
@@ -309,16 +308,9 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         rechecks: &mut BTreeMap<MailboxName, Instant>,
     ) -> Pass {
         let now = Instant::now();
-        let due: Vec<_> =
-            rechecks.iter().filter(|(_, at)| **at <= now).map(|(n, _)| n.clone()).collect();
+        let due = rechecks.extract_if(.., |_, at| *at <= now).map(|(name, _)| name).collect();
         let mut pass = Pass::default();
-        for name in due {
-            rechecks.remove(&name);
-            self.worker.look_into(remote, &name, Reason::Any, &mut pass).await;
-            if pass.is_spoilt() {
-                break;
-            }
-        }
+        self.worker.look_again(remote, due, &mut pass).await;
         pass
     }
 

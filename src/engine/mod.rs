@@ -3,6 +3,7 @@
 //! Every change follows from a plan; nothing is done directly in reaction to a hint.
 
 pub mod account;
+mod again;
 pub mod board;
 mod compare;
 mod conclude;

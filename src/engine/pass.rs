@@ -164,10 +164,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 break;
             }
             sleep_until(until).await;
-            let names: Vec<_> = std::mem::take(&mut pass.recheck).into_keys().collect();
-            for name in names {
-                self.look_into(&mut remote, &name, Reason::Any, &mut pass).await;
-            }
+            let names: BTreeSet<_> = std::mem::take(&mut pass.recheck).into_keys().collect();
+            self.look_again(&mut remote, names, &mut pass).await;
         }
         remote.logout().await;
         pass.report
