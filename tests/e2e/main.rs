@@ -20,6 +20,7 @@ mod kill;
 mod latency;
 mod limits;
 mod notify;
+mod oauth;
 mod on_the_bus;
 mod outbox;
 mod pop3;

@@ -24,6 +24,7 @@ pub mod demo;
 mod dispatch;
 mod imap;
 mod mailbox;
+pub mod oauth;
 mod pop3;
 mod sasl;
 mod script;
@@ -34,6 +35,7 @@ mod state;
 mod tls;
 mod token;
 mod utf7;
+pub mod web;
 mod wire;
 
 pub use config::{
