@@ -51,7 +51,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Of the rules an adapter may know how names and headers are spelt, never what is decided.
-const ADAPTERS_IMPORT: [&str; 12] = [
+const ADAPTERS_IMPORT: [&str; 13] = [
     "ports",
     "model",
     "rules/header",
@@ -62,6 +62,7 @@ const ADAPTERS_IMPORT: [&str; 12] = [
     "adapters/secrets",
     "adapters/process",
     "adapters/keyring",
+    "adapters/dns",
     "adapters/http",
     "adapters/oauth",
 ];

@@ -16,12 +16,13 @@ use tokio::time::timeout;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
+use crate::adapters::dns::Dns;
 use crate::adapters::net;
 use crate::model::account::{Endpoint, Tls};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// A way to ask web servers.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Web {
     /// What it is for, as it stands in failures: `OAuth`.
     pub purpose: &'static str,
@@ -33,6 +34,8 @@ pub struct Web {
     pub body_max: usize,
     /// How many redirects of a GET are followed; a POST is never sent elsewhere.
     pub redirects_max: u8,
+    /// Who is asked for addresses; none: the system.
+    pub dns: Option<Dns>,
 }
 
 /// What is asked.
@@ -106,7 +109,11 @@ impl Web {
                 .detail(err)
         };
         let endpoint = self.endpoint(url);
-        let stream = net::dial(&endpoint, self.purpose).await?;
+        let addresses = match &self.dns {
+            Some(dns) => dns.addresses(&endpoint.host).await,
+            None => None,
+        };
+        let stream = net::dial_at(&endpoint, addresses, self.purpose).await?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))

@@ -1,6 +1,8 @@
 //! Floor 3: one outside thing each, and one `classify` each. Library types never leave an adapter.
 
+pub mod autoconfig;
 pub mod desktop;
+pub mod dns;
 pub mod http;
 pub mod imap;
 pub mod keyring;

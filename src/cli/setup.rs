@@ -15,15 +15,19 @@ use super::check::as_text;
 use super::complaint::Complaint;
 use super::{log, print};
 use crate::daemon::check::check;
-use crate::daemon::discover::{Found, guess};
-use crate::daemon::settings::{self, preset_for};
+use crate::daemon::discover::{Found, discover};
+use crate::daemon::settings::{self, preset_for, presets};
 use crate::model::account::Tls;
 use crate::model::ids::AccountName;
-use crate::model::provider::{Preset, PresetServer};
+use crate::model::provider::{Preset, PresetServer, UserForm};
 use ask::{agrees, question};
 use table::{Secret, Server, Table};
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Environment:\n  POSTRIDER_DNS=ADDRESS:PORT  the name server to ask in place of the system's\n  \
+    POSTRIDER_ISPDB=URL         the database of providers to ask in place of Thunderbird's"
+)]
 pub(super) struct Args {
     /// The address
     address: String,
@@ -136,6 +140,7 @@ async fn fill(args: &Args, old: &str) -> Result<Table, Complaint> {
         ..Table::default()
     };
     servers(&mut table, args, preset, domain).await?;
+    let preset = preset.or_else(|| presets().get(table.provider.as_ref()?));
     if let Some(hint) = preset.and_then(|preset| preset.hint.as_ref()) {
         print::trouble(&format!("{}: {hint}", preset.map_or("", |preset| &preset.title)));
         if let Some(url) = preset.and_then(|preset| preset.setup_url.as_ref()) {
@@ -167,15 +172,28 @@ async fn servers(
     let found = if is_complete {
         Found::default()
     } else {
-        print::trouble(&format!("looking for the servers of {domain} under their usual names ..."));
-        guess(domain).await
+        print::trouble(&format!("looking for the servers of {domain} ..."));
+        Box::pin(discover(&args.address, wants_pop, args.ca_file.clone())).await
     };
+    tell(&found, domain);
+    if let Some(preset) = found.preset {
+        table.provider = Some(preset.name.clone());
+        (table.is_preset, table.wants_pop) = (true, wants_pop);
+        if is_named(incoming) {
+            // What is named goes before what the preset says.
+            let named = if wants_pop { &mut table.pop3 } else { &mut table.imap };
+            named.clone_from(incoming);
+        }
+        table.smtp.clone_from(&args.smtp);
+        return Ok(());
+    }
     let take = |named: &Option<Server>, found: Option<PresetServer>| match named {
         Some(server) if !server.host.is_empty() => Some(server.clone()),
         _ => found.map(|server| Server {
             host: server.host,
             port: Some(server.port),
             is_starttls: server.tls == Tls::StartTls,
+            user: server.user.filter(|form| *form != UserForm::Address),
         }),
     };
     if wants_pop {
@@ -193,6 +211,31 @@ async fn servers(
         return Err(Complaint::plain(69, &what));
     }
     Ok(())
+}
+
+/// Says what was found and by which way: a person has to agree to it before a password goes there.
+fn tell(found: &Found, domain: &str) {
+    if let Some(preset) = found.preset {
+        print::trouble(&format!("found by {}: {}", found.way, preset.title));
+        return;
+    }
+    let smtp_way = found.smtp_way.as_ref().unwrap_or(&found.way);
+    let lines = [
+        (&found.imap, &found.way, "IMAP"),
+        (&found.pop3, &found.way, "POP3"),
+        (&found.smtp, smtp_way, "SMTP"),
+    ];
+    for (server, way, protocol) in lines {
+        let Some(server) = server else { continue };
+        let tls = if server.tls == Tls::StartTls { "STARTTLS" } else { "TLS" };
+        print::trouble(&format!(
+            "found by {way}: {protocol} {}:{} ({tls})",
+            server.host, server.port
+        ));
+        if server.host != domain && !server.host.ends_with(&format!(".{domain}")) {
+            print::trouble(&format!("  {} does not belong to {domain}", server.host));
+        }
+    }
 }
 
 fn secret(args: &Args) -> Result<Secret, Complaint> {

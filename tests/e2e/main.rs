@@ -13,6 +13,7 @@ mod beside;
 mod both_ways;
 mod configuration;
 mod cyrus;
+mod discovery;
 mod fixture;
 mod folding;
 mod keyring;

@@ -9,6 +9,7 @@ fn web(redirects_max: u8) -> Web {
         timeout: Duration::from_millis(500),
         body_max: 1000,
         redirects_max,
+        dns: None,
     }
 }
 

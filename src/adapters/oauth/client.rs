@@ -77,6 +77,7 @@ pub(super) fn web(oauth: &OAuth) -> Web {
         timeout: TIMEOUT,
         body_max: BODY_BYTES_MAX,
         redirects_max: 0,
+        dns: None,
     }
 }
 

@@ -22,6 +22,7 @@
 mod config;
 pub mod demo;
 mod dispatch;
+pub mod dns;
 mod imap;
 mod mailbox;
 pub mod oauth;

@@ -14,6 +14,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::config::Tls;
+use crate::tls::{self, Stream};
+
 /// What was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -81,7 +84,19 @@ impl WebServer {
     /// # Errors
     /// There is no port.
     pub fn start(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None, answer)
+    }
+
+    /// Starts one at an address, with TLS from the first byte if there is a certificate.
+    ///
+    /// # Errors
+    /// The address is taken.
+    pub fn start_at(
+        addr: SocketAddr,
+        tls: Option<Tls>,
+        answer: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(addr)?;
         listener.set_nonblocking(true)?;
         let addr = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -92,7 +107,7 @@ impl WebServer {
             runtime.block_on(async {
                 let Ok(listener) = TcpListener::from_std(listener) else { return };
                 tokio::select! {
-                    () = serve(listener, answer, log) => {}
+                    () = serve(listener, tls, answer, log) => {}
                     _ = stopped => {}
                 }
             });
@@ -119,10 +134,20 @@ impl WebServer {
     }
 }
 
-async fn serve(listener: TcpListener, answer: Answer, log: Arc<Mutex<Vec<Request>>>) {
+async fn serve(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    answer: Answer,
+    log: Arc<Mutex<Vec<Request>>>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (answer, log) = (Arc::clone(&answer), Arc::clone(&log));
+        let (answer, log, tls) = (Arc::clone(&answer), Arc::clone(&log), tls.clone());
         tokio::spawn(async move {
+            let stream = match &tls {
+                Some(tls) => tls::accept(stream, tls).await,
+                None => Ok(Stream::Plain(stream)),
+            };
+            let Ok(stream) = stream else { return };
             let service = service_fn(|request| {
                 let (answer, log) = (Arc::clone(&answer), Arc::clone(&log));
                 async move { Ok::<_, Infallible>(respond(request, &answer, &log).await) }
