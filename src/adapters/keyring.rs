@@ -17,6 +17,14 @@ pub async fn lookup(account: &str) -> Result<SecretString, Failure> {
     }
 }
 
+/// Keeps the password of an account, in place of what was there.
+///
+/// # Errors
+/// As [`lookup`].
+pub async fn keep_password(account: &str, secret: &SecretString) -> Result<(), Failure> {
+    os::store(PASSWORDS, account, account, secret).await
+}
+
 /// What [`keep_token`] kept under a name; none if nothing was.
 ///
 /// # Errors

@@ -38,16 +38,22 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
         return Err(Complaint::no_account(&args.account, nearest(&args.account, names)));
     };
     log::start("error");
+    sign_in(account, args.device, args.paste).await?;
+    wake(config, &name).await;
+    show_logins(&settings, &name).await
+}
+
+/// Signs in to all that the account's servers want.
+pub(super) async fn sign_in(account: &Account, device: bool, paste: bool) -> Result<(), Complaint> {
     for oauth in sign_ins(account)? {
-        if args.device {
+        if device {
             by_device(&oauth, account).await?;
         } else {
-            in_browser(&oauth, account, args.paste).await?;
+            in_browser(&oauth, account, paste).await?;
         }
         print::out(&format!("signed in to {}", oauth.issuer.name))?;
     }
-    wake(config, &name).await;
-    show_logins(&settings, &name).await
+    Ok(())
 }
 
 /// A browser on this machine, or one elsewhere whose last address is pasted; whichever comes first.

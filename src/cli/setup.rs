@@ -4,6 +4,7 @@
 //! table is added to the end of the configuration, and what stands there is left as it is.
 
 mod ask;
+mod secret;
 mod table;
 
 use std::fs;
@@ -13,14 +14,15 @@ use std::path::{Path, PathBuf};
 
 use super::check::as_text;
 use super::complaint::Complaint;
-use super::{log, print};
+use super::{log, login, print};
 use crate::daemon::check::check;
 use crate::daemon::discover::{Found, discover};
 use crate::daemon::settings::{self, preset_for, presets};
 use crate::model::account::Tls;
 use crate::model::ids::AccountName;
 use crate::model::provider::{Preset, PresetServer, UserForm};
-use ask::{agrees, question};
+use ask::agrees;
+use secret::secret;
 use table::{Secret, Server, Table};
 
 #[derive(Debug, clap::Args)]
@@ -46,6 +48,12 @@ pub(super) struct Args {
     /// The command that prints an OAuth token, for a shell
     #[arg(long, value_name = "COMMAND")]
     token_command: Option<String>,
+    /// Sign in with OAuth 2.0, as the program that is registered with the provider under this id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["password_command", "password_file", "token_command"])]
+    client_id: Option<String>,
+    /// The command that prints the registration's secret, for a shell
+    #[arg(long, value_name = "COMMAND", requires = "client_id")]
+    client_secret_command: Option<String>,
     /// The user's name at the servers
     #[arg(long)]
     user: Option<String>,
@@ -85,6 +93,10 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
     let settings = settings::load(&draft.path)?;
     log::start("error");
     let name = AccountName(table.name.clone());
+    if let (Some(Secret::OAuth(..)), Some(account)) = (&table.secret, settings.accounts.get(&name))
+    {
+        Box::pin(login::sign_in(account, false, false)).await?;
+    }
     let findings = Box::pin(check(&settings, Some(&name))).await;
     let failures =
         findings.iter().filter(|f| f.account.is_some()).filter_map(|f| f.failure.as_ref());
@@ -147,7 +159,7 @@ async fn fill(args: &Args, old: &str) -> Result<Table, Complaint> {
             print::trouble(&format!("  {url}"));
         }
     }
-    table.secret = Some(secret(args)?);
+    table.secret = Some(Box::pin(secret(args, &table.name, preset)).await?);
     Ok(table)
 }
 
@@ -236,28 +248,6 @@ fn tell(found: &Found, domain: &str) {
             print::trouble(&format!("  {} does not belong to {domain}", server.host));
         }
     }
-}
-
-fn secret(args: &Args) -> Result<Secret, Complaint> {
-    if let Some(command) = &args.password_command {
-        return Ok(Secret::Command(command.clone()));
-    }
-    if let Some(command) = &args.token_command {
-        return Ok(Secret::Token(command.clone()));
-    }
-    if let Some(file) = &args.password_file {
-        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-        return Ok(Secret::File(file));
-    }
-    if args.yes {
-        let what = "there is no password\n  to mend it:  --password-command COMMAND, or --password-file FILE";
-        return Err(Complaint::plain(64, what));
-    }
-    let command = question("A command that prints the password (like: pass show mail):")?;
-    if command.is_empty() {
-        return Err(Complaint::plain(64, "without a password nothing can be tested"));
-    }
-    Ok(Secret::Command(command))
 }
 
 /// The new configuration beside the old one, until it is kept or dropped.

@@ -1,5 +1,6 @@
-//! Signing in with OAuth 2.0, for the command line. Floor 5.
+//! Signing in with OAuth 2.0, and keeping passwords, for the command line. Floor 5.
 
+pub use crate::adapters::keyring::keep_password;
 pub use crate::adapters::oauth::{Browser, Device};
 use crate::model::account::{Account, SecretSource};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};

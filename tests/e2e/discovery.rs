@@ -1,7 +1,9 @@
 //! From an address of a domain that no preset knows to an account that works, by each way in which servers
 //! can be found; name server and web servers are on this machine.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
 
 use base64::Engine as _;
 use postrider_mailserver::dns::{DnsServer, Zone};
@@ -10,9 +12,11 @@ use postrider_mailserver::{Tls, TlsMode};
 use sha2::{Digest, Sha256};
 
 use crate::fixture::certs::Certs;
+use crate::fixture::process::{eventually, program};
 use crate::fixture::shared::{self, Servers};
 use crate::fixture::world::Ran;
-use crate::fixture::{World, mail, maildir};
+use crate::fixture::{PASSWORD, SOON, World, mail, maildir};
+use crate::keyring::Keyring;
 
 /// The domain of a provider that publishes nothing elsewhere, and its mail servers.
 struct Place {
@@ -35,7 +39,11 @@ const NAMES: [&str; 6] = [
 
 impl Place {
     fn new() -> Self {
-        let (servers, world) = (shared::servers(), World::new());
+        Self::with(World::new())
+    }
+
+    fn with(world: World) -> Self {
+        let servers = shared::servers();
         let certs = Certs::for_names(&world.path("log"), &NAMES);
         let all = [&servers.dovecot.certs.ca, &servers.postfix.certs.ca, &certs.ca];
         let all = all.map(|file| std::fs::read_to_string(file).unwrap()).concat();
@@ -205,4 +213,106 @@ fn presets_by_exchanger_pacc_and_usual_names_are_told_and_nothing_is_found_witho
     let ran = place.setup(Zone::default(), Some(&ispdb), &["--dry-run"]);
     assert_eq!(ran.code, 69, "{ran:?}");
     assert!(ran.stderr.contains("--imap HOST"), "{ran:?}");
+}
+
+/// A person at a terminal: `script` gives the program one.
+struct Person<'a> {
+    world: &'a World,
+    script: std::process::Child,
+    shown: std::sync::Arc<std::sync::Mutex<String>>,
+}
+
+impl<'a> Person<'a> {
+    fn runs(world: &'a World, args: &str, environment: &[(&str, &str)]) -> Self {
+        let mut command = std::process::Command::new(program("script", "bsdutils"));
+        world.surround(&mut command);
+        let line = format!("stty -echo; exec {} {args}", crate::fixture::world::BINARY);
+        command.args(["-qec", &line, "/dev/null"]).envs(environment.iter().copied());
+        command.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut script = command.stderr(Stdio::null()).spawn().unwrap();
+        let shown = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let (mut output, all) = (script.stdout.take().unwrap(), std::sync::Arc::clone(&shown));
+        std::thread::spawn(move || {
+            let mut part = [0; 1024];
+            while let Ok(n @ 1..) = output.read(&mut part) {
+                all.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..n]));
+            }
+        });
+        Self { world, script, shown }
+    }
+
+    fn reads(&self, text: &str) {
+        eventually(&format!("{text:?} is shown"), SOON, || {
+            let shown = self.shown.lock().unwrap();
+            shown.contains(text).then_some(())
+        });
+    }
+
+    fn types(&mut self, line: &str) {
+        writeln!(self.script.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn is_done(mut self) -> String {
+        assert!(self.script.wait().unwrap().success(), "{}", self.shown.lock().unwrap());
+        let shown = self.shown.lock().unwrap().clone();
+        self.world.said.borrow_mut().push_str(&shown);
+        shown
+    }
+}
+
+#[test]
+fn at_a_terminal_a_newcomer_types_a_password_that_goes_to_the_keyring_and_agrees() {
+    let place = Place::with(World::with_bus());
+    let _keyring = Keyring::start(&place.world);
+    eventually("the keyring is there", SOON, || {
+        let store = ["store", "--label=x", "service", "x", "account", "x"];
+        Keyring::tool(&place.world, &store, "x").then_some(())
+    });
+    let (imap, smtp) = (place.servers.dovecot.tls_port, place.servers.postfix.port);
+    let zone = Zone::default().srv("_imaps._tcp.corp.test", 10, "localhost", imap).srv(
+        "_submission._tcp.corp.test",
+        0,
+        "localhost",
+        smtp,
+    );
+    let dns = DnsServer::start(zone).unwrap();
+    let dns = dns.addr().to_string();
+    let environment = [("POSTRIDER_DNS", &*dns), ("POSTRIDER_ISPDB", "http://127.0.0.1:9")];
+    let args = format!("setup me@corp.test --ca-file {}", place.ca);
+    let mut person = Person::runs(&place.world, &args, &environment);
+    person.reads("localhost does not belong to corp.test");
+    person.reads("kept in the keyring; empty: a command prints it):");
+    person.types(PASSWORD);
+    person.reads("Test the logins and write it? [Y/n]");
+    assert!(!place.world.config_file().exists(), "nothing is written before the person agrees");
+    person.types("");
+    let shown = person.is_done();
+    assert!(shown.contains("✓ corp: IMAP login") && shown.contains("next: postrider"), "{shown}");
+    let text = std::fs::read_to_string(place.world.config_file()).unwrap();
+    assert!(text.contains("password = { keyring = true }"), "{text}");
+    place.world.sync();
+    assert!(place.world.path("home/Mail/corp/INBOX").exists());
+
+    let mut person = Person::runs(&place.world, &format!("{args} --name other"), &environment);
+    person.reads("kept in the keyring");
+    person.types("");
+    person.reads("A command that prints the password");
+    person.types("echo x");
+    person.reads("Test the logins");
+    person.types("n");
+    assert!(person.is_done().contains("nothing was written"));
+    assert_eq!(std::fs::read_to_string(place.world.config_file()).unwrap(), text);
+}
+
+#[test]
+fn where_passwords_are_not_taken_setup_says_what_is() {
+    let world = World::new();
+    let ran = world.run(&["setup", "me@outlook.com", "--yes"]);
+    assert_eq!(ran.code, 64, "{ran:?}");
+    assert!(ran.stderr.contains("--client-id"), "{ran:?}");
+    let google =
+        ["setup", "me@gmail.com", "--yes", "--client-id", "x", "--client-secret-command", "cat s"];
+    let ran = world.ok(&[&google[..], &["--dry-run"]].concat());
+    let line = "oauth = { client_id = \"x\", client_secret = { command = [\"cat\", \"s\"] } }";
+    assert!(ran.stdout.contains(line), "{ran:?}");
 }

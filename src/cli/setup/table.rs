@@ -42,6 +42,10 @@ pub(super) enum Secret {
     Command(String),
     File(PathBuf),
     Token(String),
+    /// It is in the keyring.
+    Keyring,
+    /// A registration, and the command that prints its secret.
+    OAuth(String, Option<String>),
 }
 
 /// An account.
@@ -77,6 +81,13 @@ impl Table {
             Some(Secret::Token(command)) => {
                 format!("oauth = {{ token_command = {} }}\n", argv(command))
             }
+            Some(Secret::Keyring) => "password = { keyring = true }\n".to_owned(),
+            Some(Secret::OAuth(id, None)) => format!("oauth = {{ client_id = {} }}\n", quoted(id)),
+            Some(Secret::OAuth(id, Some(command))) => format!(
+                "oauth = {{ client_id = {}, client_secret = {{ command = {} }} }}\n",
+                quoted(id),
+                argv(command)
+            ),
             None => String::new(),
         };
         out.push_str(&line);
