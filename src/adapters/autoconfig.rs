@@ -65,7 +65,7 @@ fn server(section: Node<'_, '_>) -> Option<PresetServer> {
         Some(_) | None => None,
     };
     let host = host(text("hostname")?)?;
-    Some(PresetServer { host, port: text("port")?.parse().ok()?, tls, user })
+    Some(PresetServer::new(host, text("port")?.parse().ok()?, tls, user))
 }
 
 /// A host name as a document may name it: it gets into a configuration and is shown to a person.
@@ -105,7 +105,7 @@ pub fn pacc(bytes: &[u8], records: &[String]) -> Option<Published> {
     let Pacc { protocols } = serde_json::from_slice(bytes).ok()?;
     let server = |named: Option<PaccServer>, port| {
         let host = host(&named?.host)?;
-        Some(PresetServer { host, port, tls: Tls::Implicit, user: Some(UserForm::Address) })
+        Some(PresetServer::new(host, port, Tls::Implicit, Some(UserForm::Address)))
     };
     Some(Published {
         imap: server(protocols.imap, 993),
@@ -148,9 +148,8 @@ mod tests {
     #[test]
     fn the_best_encrypted_server_of_each_kind_is_taken_and_no_other() {
         let found = autoconfig(SAMPLE).unwrap();
-        let server = |host: &str, port, tls, user| {
-            Some(PresetServer { host: host.to_owned(), port, tls, user })
-        };
+        let server =
+            |host: &str, port, tls, user| Some(PresetServer::new(host.to_owned(), port, tls, user));
         let (address, local) = (Some(UserForm::Address), Some(UserForm::LocalPart));
         assert_eq!(found.imap, server("imap.example.net", 993, Tls::Implicit, address));
         assert_eq!(found.pop3, server("pop.example.net", 995, Tls::Implicit, local));

@@ -176,7 +176,7 @@ impl Search<'_> {
         let ask = |label: &'static str, tls| async move {
             let services = dns.services(&format!("_{label}._tcp.{}", self.domain)).await?;
             let Service { host, port } = services.into_iter().next()?;
-            Some(PresetServer { host, port, tls, user: None })
+            Some(PresetServer::new(host, port, tls, None))
         };
         let (imaps, imap, pop3s, pop3, submissions, submission) = tokio::join!(
             ask("imaps", Tls::Implicit),
@@ -228,7 +228,7 @@ impl Search<'_> {
                 None => None,
             };
             let answered = net::dial_at(&endpoint, addresses, protocol).await.is_ok();
-            answered.then_some(PresetServer { host, port, tls, user: None })
+            answered.then_some(PresetServer::new(host, port, tls, None))
         });
         join_all(tries).await.into_iter().flatten().next()
     }
@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     fn server(host: &str) -> Option<PresetServer> {
-        Some(PresetServer { host: host.to_owned(), port: 1, tls: Tls::Implicit, user: None })
+        Some(PresetServer::new(host.to_owned(), 1, Tls::Implicit, None))
     }
 
     #[test]

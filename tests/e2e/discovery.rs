@@ -252,7 +252,7 @@ impl<'a> Person<'a> {
         writeln!(self.script.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    fn is_done(mut self) -> String {
+    fn ends(mut self) -> String {
         assert!(self.script.wait().unwrap().success(), "{}", self.shown.lock().unwrap());
         let shown = self.shown.lock().unwrap().clone();
         self.world.said.borrow_mut().push_str(&shown);
@@ -286,7 +286,7 @@ fn at_a_terminal_a_newcomer_types_a_password_that_goes_to_the_keyring_and_agrees
     person.reads("Test the logins and write it? [Y/n]");
     assert!(!place.world.config_file().exists(), "nothing is written before the person agrees");
     person.types("");
-    let shown = person.is_done();
+    let shown = person.ends();
     assert!(shown.contains("✓ corp: IMAP login") && shown.contains("next: postrider"), "{shown}");
     let text = std::fs::read_to_string(place.world.config_file()).unwrap();
     assert!(text.contains("password = { keyring = true }"), "{text}");
@@ -300,7 +300,7 @@ fn at_a_terminal_a_newcomer_types_a_password_that_goes_to_the_keyring_and_agrees
     person.types("echo x");
     person.reads("Test the logins");
     person.types("n");
-    assert!(person.is_done().contains("nothing was written"));
+    assert!(person.ends().contains("nothing was written"));
     assert_eq!(std::fs::read_to_string(place.world.config_file()).unwrap(), text);
 }
 
