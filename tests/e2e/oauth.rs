@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use postrider_mailserver::oauth::{AuthServer, CLIENT_ID, Lie};
 
@@ -229,6 +230,8 @@ fn many_who_want_a_token_at_once_cause_one_renewal_and_all_get_the_new_one() {
     let first = signed.world.ok(&["token", "show", "work"]).stdout;
     assert!(signed.server().knows(first.trim()), "{first}");
     signed.age(60);
+    // Long enough that all of them find the old token.
+    signed.server().lie(Some(Lie::Late(Duration::from_secs(1))));
     let asked: Vec<Child> = (0..6)
         .map(|_| {
             let mut command = tied(Path::new(BINARY));
