@@ -23,6 +23,7 @@ bench=(
     "python3|command -v python3"
 )
 test=(
+    "curl|command -v curl"
     "libmailtools-perl|perl -MMail::Address -e 1"
     "git-email|test -x /usr/lib/git-core/git-send-email"
     "neomutt|command -v neomutt"

@@ -41,6 +41,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/doctor",
             "daemon/document",
             "daemon/held",
+            "daemon/login",
             "daemon/skipped",
             "daemon/verify",
             "daemon/spool",
@@ -50,7 +51,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Of the rules an adapter may know how names and headers are spelt, never what is decided.
-const ADAPTERS_IMPORT: [&str; 10] = [
+const ADAPTERS_IMPORT: [&str; 13] = [
     "ports",
     "model",
     "rules/header",
@@ -61,6 +62,9 @@ const ADAPTERS_IMPORT: [&str; 10] = [
     "adapters/secrets",
     "adapters/process",
     "adapters/keyring",
+    "adapters/dns",
+    "adapters/http",
+    "adapters/oauth",
 ];
 
 /// Floors 0 and 1 are total functions of their arguments: no I/O, no clock, no random order.

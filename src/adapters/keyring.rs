@@ -11,7 +11,41 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 /// `KeyringLocked` while the keyring is locked, which mends itself; `NeedsLogin` if it has no such
 /// item, or cannot be reached.
 pub async fn lookup(account: &str) -> Result<SecretString, Failure> {
-    os::lookup(account).await
+    match os::lookup(PASSWORDS, account, account).await? {
+        Some(secret) => Ok(secret),
+        None => Err(missing(account, "it has no password for this account")),
+    }
+}
+
+/// Keeps the password of an account, in place of what was there.
+///
+/// # Errors
+/// As [`lookup`].
+pub async fn keep_password(account: &str, secret: &SecretString) -> Result<(), Failure> {
+    os::store(PASSWORDS, account, account, secret).await
+}
+
+/// What [`keep_token`] kept under a name; none if nothing was.
+///
+/// # Errors
+/// `KeyringLocked` while the keyring is locked; `NeedsLogin` if it cannot be reached.
+pub async fn token(item: &str, account: &str) -> Result<Option<SecretString>, Failure> {
+    os::lookup(TOKENS, item, account).await
+}
+
+/// Keeps the tokens of an account in the keyring, in place of what was there.
+///
+/// # Errors
+/// As [`token`].
+pub async fn keep_token(item: &str, account: &str, secret: &SecretString) -> Result<(), Failure> {
+    os::store(TOKENS, item, account, secret).await
+}
+
+fn locked() -> Failure {
+    Failure::new(Scope::Account, Remedy::Later, Kind::KeyringLocked, "get the secret")
+        .at("the keyring")
+        .detail("it is locked; it is asked again until it is not")
+        .cure("unlock the keyring, or log in to the desktop")
 }
 
 fn missing(account: &str, detail: impl std::fmt::Display) -> Failure {
@@ -21,16 +55,19 @@ fn missing(account: &str, detail: impl std::fmt::Display) -> Failure {
         .cure(os::store_command(account))
 }
 
+const PASSWORDS: &str = "postrider";
+const TOKENS: &str = "postrider-oauth";
+
 #[cfg(not(target_os = "macos"))]
 mod os {
     use std::collections::HashMap;
 
-    use secrecy::SecretString;
+    use secrecy::{ExposeSecret, SecretString};
     use zbus::{Connection, Message, OwnedObjectPath, OwnedVariant, Variant};
     use zeroize::Zeroizing;
 
-    use super::missing;
-    use crate::model::failure::{Failure, Kind, Remedy, Scope};
+    use super::{locked, missing};
+    use crate::model::failure::Failure;
 
     /// Session, parameters, value and content type of a secret (Secret Service API 0.2, `Secret`).
     type Secret = (OwnedObjectPath, Vec<u8>, Vec<u8>, String);
@@ -41,41 +78,81 @@ mod os {
         )
     }
 
-    pub(super) async fn lookup(account: &str) -> Result<SecretString, Failure> {
-        let bus = Connection::session().await.map_err(|err| missing(account, err))?;
-        let (unlocked, locked) =
-            search(&bus, account).await.map_err(|err| missing(account, err))?;
-        if let Some(item) = unlocked.first() {
-            return secret(&bus, item).await.map_err(|err| missing(account, err));
+    pub(super) async fn lookup(
+        service: &str,
+        item: &str,
+        account: &str,
+    ) -> Result<Option<SecretString>, Failure> {
+        let failed = |err| missing(account, err);
+        let bus = Connection::session().await.map_err(failed)?;
+        let (unlocked, locked_ones) = search(&bus, service, item).await.map_err(failed)?;
+        match unlocked.first() {
+            Some(item) => secret(&bus, item).await.map(Some).map_err(failed),
+            None if locked_ones.is_empty() => Ok(None),
+            None => Err(locked()),
         }
-        if locked.is_empty() {
-            return Err(missing(account, "it has no password for this account"));
-        }
-        let what = "get the password";
-        Err(Failure::new(Scope::Account, Remedy::Later, Kind::KeyringLocked, what)
-            .at("the keyring")
-            .detail("it is locked; it is asked again until it is not")
-            .cure("unlock the keyring, or log in to the desktop"))
+    }
+
+    pub(super) async fn store(
+        service: &str,
+        item: &str,
+        account: &str,
+        secret: &SecretString,
+    ) -> Result<(), Failure> {
+        let failed = |err| missing(account, err);
+        let bus = Connection::session().await.map_err(failed)?;
+        let prompt = create(&bus, service, item, secret).await.map_err(failed)?;
+        // Only a locked keyring wants to ask a person something.
+        if prompt.as_str() == "/" { Ok(()) } else { Err(locked()) }
+    }
+
+    async fn create(
+        bus: &Connection,
+        service: &str,
+        item: &str,
+        secret: &SecretString,
+    ) -> zbus::Result<OwnedObjectPath> {
+        let reply = call(bus, SERVICE, "Service", "ReadAlias", &"default").await?;
+        let collection: OwnedObjectPath = reply.body().deserialize()?;
+        let (session, _) = session(bus).await?;
+        let label = format!("{service} {item}");
+        let attributes = HashMap::from([("service", service), ("account", item)]);
+        let properties = HashMap::from([
+            ("org.freedesktop.Secret.Item.Label", Variant::from(label)),
+            ("org.freedesktop.Secret.Item.Attributes", Variant::from(attributes)),
+        ]);
+        let value = Zeroizing::new(secret.expose_secret().as_bytes().to_vec());
+        let secret = (&session, Vec::<u8>::new(), &*value, "text/plain");
+        let body = (properties, secret, true);
+        let reply = call(bus, collection.as_str(), "Collection", "CreateItem", &body).await?;
+        let (_, prompt): (OwnedObjectPath, OwnedObjectPath) = reply.body().deserialize()?;
+        Ok(prompt)
     }
 
     /// The items of an account: those that can be read, and those in a locked keyring.
     async fn search(
         bus: &Connection,
+        service: &str,
         account: &str,
     ) -> zbus::Result<(Vec<OwnedObjectPath>, Vec<OwnedObjectPath>)> {
-        let attributes = HashMap::from([("service", "postrider"), ("account", account)]);
+        let attributes = HashMap::from([("service", service), ("account", account)]);
         call(bus, SERVICE, "Service", "SearchItems", &attributes).await?.body().deserialize()
     }
 
     async fn secret(bus: &Connection, item: &OwnedObjectPath) -> zbus::Result<SecretString> {
-        let input = ("plain", Variant::from(""));
-        let opened = call(bus, SERVICE, "Service", "OpenSession", &input).await?;
-        let (_, session): (OwnedVariant, OwnedObjectPath) = opened.body().deserialize()?;
+        let (session, _) = session(bus).await?;
         let reply = call(bus, item.as_str(), "Item", "GetSecret", &session).await?;
         let (_, _, value, _): Secret = reply.body().deserialize()?;
         let value = Zeroizing::new(value);
         let text = std::str::from_utf8(&value).map_err(|e| zbus::Error::Failure(e.to_string()))?;
         Ok(SecretString::from(text.to_owned()))
+    }
+
+    async fn session(bus: &Connection) -> zbus::Result<(OwnedObjectPath, OwnedVariant)> {
+        let input = ("plain", Variant::from(""));
+        let opened = call(bus, SERVICE, "Service", "OpenSession", &input).await?;
+        let (output, session): (OwnedVariant, OwnedObjectPath) = opened.body().deserialize()?;
+        Ok((session, output))
     }
 
     async fn call<B>(
@@ -98,7 +175,10 @@ mod os {
 
 #[cfg(target_os = "macos")]
 mod os {
-    use secrecy::SecretString;
+    use std::process::Stdio;
+
+    use secrecy::{ExposeSecret, SecretString};
+    use tokio::io::AsyncWriteExt;
     use tokio::process::Command;
     use zeroize::Zeroizing;
 
@@ -109,15 +189,57 @@ mod os {
         format!("security add-generic-password -s postrider -a '{account}' -w")
     }
 
-    pub(super) async fn lookup(account: &str) -> Result<SecretString, Failure> {
-        let arguments = ["find-generic-password", "-s", "postrider", "-a", account, "-w"];
-        let ran = Command::new("/usr/bin/security").args(arguments).kill_on_drop(true).output();
+    pub(super) async fn lookup(
+        service: &str,
+        item: &str,
+        account: &str,
+    ) -> Result<Option<SecretString>, Failure> {
+        let arguments = ["find-generic-password", "-s", service, "-a", item, "-w"];
+        let ran = Command::new(SECURITY).args(arguments).kill_on_drop(true).output();
         let ran = ran.await.map_err(|err| missing(account, err))?;
         let bytes = Zeroizing::new(ran.stdout);
+        if ran.status.code() == Some(NOT_FOUND) {
+            return Ok(None);
+        }
         if !ran.status.success() {
             return Err(missing(account, String::from_utf8_lossy(&ran.stderr).trim()));
         }
         let text = std::str::from_utf8(&bytes).map_err(|err| missing(account, err))?;
-        Ok(SecretString::from(text.trim_end_matches('\n').to_owned()))
+        Ok(Some(SecretString::from(text.trim_end_matches('\n').to_owned())))
     }
+
+    /// The command goes in by stdin, since anybody can read arguments.
+    pub(super) async fn store(
+        service: &str,
+        item: &str,
+        account: &str,
+        secret: &SecretString,
+    ) -> Result<(), Failure> {
+        let quoted =
+            |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+        let line = Zeroizing::new(format!(
+            "add-generic-password -U -s {} -a {} -w {}\n",
+            quoted(service),
+            quoted(item),
+            quoted(secret.expose_secret())
+        ));
+        let failed = |err: std::io::Error| missing(account, err);
+        let mut child = Command::new(SECURITY)
+            .arg("-i")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(line.as_bytes()).await.map_err(failed)?;
+        }
+        let status = child.wait().await.map_err(failed)?;
+        if status.success() { Ok(()) } else { Err(missing(account, "it did not take the secret")) }
+    }
+
+    const SECURITY: &str = "/usr/bin/security";
+    /// errSecItemNotFound, as the exit code of `security`.
+    const NOT_FOUND: i32 = 44;
 }

@@ -1,11 +1,15 @@
 //! Floor 3: one outside thing each, and one `classify` each. Library types never leave an adapter.
 
+pub mod autoconfig;
 pub mod desktop;
+pub mod dns;
+pub mod http;
 pub mod imap;
 pub mod keyring;
 pub mod ledger;
 pub mod maildir;
 pub mod net;
+pub mod oauth;
 pub mod outbox;
 pub mod outbox_ledger;
 pub mod pop3;

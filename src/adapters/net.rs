@@ -48,8 +48,21 @@ enum Inner {
 /// `Offline` and `Timeout` are worth retrying; `TlsUntrusted` says what is wrong with the
 /// certificate, and is never retried when a pin does not match.
 pub async fn dial(endpoint: &Endpoint, protocol: &str) -> Result<Stream, Failure> {
+    dial_at(endpoint, None, protocol).await
+}
+
+/// Connects as [`dial`] does, at addresses that are known already.
+///
+/// # Errors
+///
+/// As [`dial`].
+pub async fn dial_at(
+    endpoint: &Endpoint,
+    addresses: Option<Vec<IpAddr>>,
+    protocol: &str,
+) -> Result<Stream, Failure> {
     let deadline = Instant::now() + endpoint.timeout;
-    let tcp = match timeout_at(deadline, connect(endpoint, protocol)).await {
+    let tcp = match timeout_at(deadline, connect(endpoint, addresses, protocol)).await {
         Ok(tcp) => tcp?,
         Err(_) => return Err(timed_out(endpoint, protocol, "connect")),
     };
@@ -203,12 +216,19 @@ pub fn place(endpoint: &Endpoint, protocol: &str, phase: &str) -> String {
     format!("{} ({protocol}, {phase})", endpoint.authority())
 }
 
-async fn connect(endpoint: &Endpoint, protocol: &str) -> Result<TcpStream, Failure> {
+async fn connect(
+    endpoint: &Endpoint,
+    addresses: Option<Vec<IpAddr>>,
+    protocol: &str,
+) -> Result<TcpStream, Failure> {
     let cleartext = endpoint.tls == Tls::None;
     if cleartext && !is_loopback_host(&endpoint.host) {
         return Err(cleartext_refused(endpoint, protocol));
     }
-    let addresses = resolve(endpoint, protocol).await?;
+    let addresses = match addresses {
+        Some(known) => known.into_iter().map(|ip| SocketAddr::new(ip, endpoint.port)).collect(),
+        None => resolve(endpoint, protocol).await?,
+    };
     if cleartext && addresses.iter().any(|address| !address.ip().is_loopback()) {
         return Err(cleartext_refused(endpoint, protocol));
     }

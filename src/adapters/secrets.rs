@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use crate::adapters::keyring;
 use crate::adapters::process::Group;
+use crate::adapters::{keyring, oauth};
 use crate::model::account::SecretSource;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
@@ -32,8 +32,7 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 ///
 /// `NeedsLogin`, with a cure that names the key `password` of the account.
 pub async fn resolve(source: &SecretSource, account: &str) -> Result<SecretString, Failure> {
-    let is_token = matches!(source, SecretSource::Token(_));
-    let asked = Asked { account, is_token };
+    let asked = Asked { account, is_token: source.is_token() };
     match source {
         SecretSource::Command(argv) | SecretSource::Token(argv) => {
             run(argv, &asked, COMMAND_LIMIT).await
@@ -58,8 +57,46 @@ pub async fn resolve(source: &SecretSource, account: &str) -> Result<SecretStrin
             let secret = keyring::lookup(account).await?;
             finish(secret.expose_secret().as_bytes(), &asked)
         }
+        SecretSource::OAuth(oauth) => oauth::access_token(oauth, account).await,
         SecretSource::Plain(value) => finish(value.as_bytes(), &asked),
     }
+}
+
+/// Logs in, with a secret if there is one, and once more with another access token where the first
+/// was refused.
+///
+/// # Errors
+/// As [`resolve`] and `log_in`.
+pub async fn log_in<T, F>(
+    source: Option<&SecretSource>,
+    account: &str,
+    log_in: impl Fn(Option<SecretString>) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, Failure>>,
+{
+    let Some(source) = source else { return log_in(None).await };
+    let secret = resolve(source, account).await?;
+    let mut done = log_in(Some(secret.clone())).await;
+    if is_refused(&done)
+        && let SecretSource::OAuth(oauth) = source
+        && let Some(fresh) = oauth::renew(oauth, account, &secret).await?
+    {
+        done = log_in(Some(fresh)).await;
+    }
+    if is_refused(&done) && matches!(source, SecretSource::OAuth(_)) {
+        return done.map_err(|failure| {
+            failure.cure(format!(
+                "check that the account may be used by mail programs, and \"user\"; else sign in again: \
+                 postrider login {account}"
+            ))
+        });
+    }
+    done
+}
+
+fn is_refused<T>(done: &Result<T, Failure>) -> bool {
+    done.as_ref().is_err_and(|failure| failure.kind == Kind::AuthFailed)
 }
 
 struct Asked<'a> {

@@ -121,7 +121,8 @@ const ENTRIES: &[Entry] = &[
         means: "there is no secret to log in with: its command failed, its file is missing, or a \
                 sign-in has run out.",
         does: "waits; mail that is here stays usable, outgoing mail waits.",
-        mend: "run the password command by hand, or sign in again, then: postrider check ACCOUNT.",
+        mend: "run the password command by hand, or sign in again: postrider login ACCOUNT; then: postrider \
+               check ACCOUNT.",
     },
     Entry {
         code: "NoAccountForSender",

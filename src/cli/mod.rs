@@ -13,6 +13,7 @@ mod generate;
 mod held;
 mod import;
 mod log;
+mod login;
 mod mailboxes;
 mod mua;
 mod outbox;
@@ -108,6 +109,8 @@ enum Command {
     Outbox(outbox::Args),
     /// Find the servers of an address, test the login, write the configuration
     Setup(Box<setup::Args>),
+    /// Sign in to an account with OAuth 2.0
+    Login(login::Args),
     /// The service of systemd or launchd that runs the daemon
     Service(service::Args),
     /// Print the configuration of another program as TOML
@@ -172,6 +175,7 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Reload => reload::run(config).await,
         Command::Outbox(args) => outbox::run(config, &args).await,
         Command::Setup(args) => Box::pin(setup::run(config, &args)).await,
+        Command::Login(args) => Box::pin(login::run(config, &args)).await,
         Command::Service(args) => service::run(&args),
         Command::Import(args) => import::run(&args),
         Command::Mua(args) => mua::run(config, &args),

@@ -4,6 +4,7 @@
 //! table is added to the end of the configuration, and what stands there is left as it is.
 
 mod ask;
+mod secret;
 mod table;
 
 use std::fs;
@@ -13,17 +14,22 @@ use std::path::{Path, PathBuf};
 
 use super::check::as_text;
 use super::complaint::Complaint;
-use super::{log, print};
+use super::{log, login, print};
 use crate::daemon::check::check;
-use crate::daemon::discover::{Found, guess};
-use crate::daemon::settings::{self, preset_for};
+use crate::daemon::discover::{Found, discover};
+use crate::daemon::settings::{self, preset_for, presets};
 use crate::model::account::Tls;
 use crate::model::ids::AccountName;
-use crate::model::provider::{Preset, PresetServer};
-use ask::{agrees, question};
+use crate::model::provider::{Preset, PresetServer, UserForm};
+use ask::agrees;
+use secret::secret;
 use table::{Secret, Server, Table};
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Environment:\n  POSTRIDER_DNS=ADDRESS:PORT  the name server to ask in place of the system's\n  \
+    POSTRIDER_ISPDB=URL         the database of providers to ask in place of Thunderbird's"
+)]
 pub(super) struct Args {
     /// The address
     address: String,
@@ -42,6 +48,12 @@ pub(super) struct Args {
     /// The command that prints an OAuth token, for a shell
     #[arg(long, value_name = "COMMAND")]
     token_command: Option<String>,
+    /// Sign in with OAuth 2.0, as the program that is registered with the provider under this id
+    #[arg(long, value_name = "ID", conflicts_with_all = ["password_command", "password_file", "token_command"])]
+    client_id: Option<String>,
+    /// The command that prints the registration's secret, for a shell
+    #[arg(long, value_name = "COMMAND", requires = "client_id")]
+    client_secret_command: Option<String>,
     /// The user's name at the servers
     #[arg(long)]
     user: Option<String>,
@@ -81,6 +93,10 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
     let settings = settings::load(&draft.path)?;
     log::start("error");
     let name = AccountName(table.name.clone());
+    if let (Some(Secret::OAuth(..)), Some(account)) = (&table.secret, settings.accounts.get(&name))
+    {
+        Box::pin(login::sign_in(account, false, false)).await?;
+    }
     let findings = Box::pin(check(&settings, Some(&name))).await;
     let failures =
         findings.iter().filter(|f| f.account.is_some()).filter_map(|f| f.failure.as_ref());
@@ -136,13 +152,14 @@ async fn fill(args: &Args, old: &str) -> Result<Table, Complaint> {
         ..Table::default()
     };
     servers(&mut table, args, preset, domain).await?;
+    let preset = preset.or_else(|| presets().get(table.provider.as_ref()?));
     if let Some(hint) = preset.and_then(|preset| preset.hint.as_ref()) {
         print::trouble(&format!("{}: {hint}", preset.map_or("", |preset| &preset.title)));
         if let Some(url) = preset.and_then(|preset| preset.setup_url.as_ref()) {
             print::trouble(&format!("  {url}"));
         }
     }
-    table.secret = Some(secret(args)?);
+    table.secret = Some(Box::pin(secret(args, &table.name, preset)).await?);
     Ok(table)
 }
 
@@ -167,15 +184,28 @@ async fn servers(
     let found = if is_complete {
         Found::default()
     } else {
-        print::trouble(&format!("looking for the servers of {domain} under their usual names ..."));
-        guess(domain).await
+        print::trouble(&format!("looking for the servers of {domain} ..."));
+        Box::pin(discover(&args.address, wants_pop, args.ca_file.clone())).await
     };
+    tell(&found, domain);
+    if let Some(preset) = found.preset {
+        table.provider = Some(preset.name.clone());
+        (table.is_preset, table.wants_pop) = (true, wants_pop);
+        if is_named(incoming) {
+            // What is named goes before what the preset says.
+            let named = if wants_pop { &mut table.pop3 } else { &mut table.imap };
+            named.clone_from(incoming);
+        }
+        table.smtp.clone_from(&args.smtp);
+        return Ok(());
+    }
     let take = |named: &Option<Server>, found: Option<PresetServer>| match named {
         Some(server) if !server.host.is_empty() => Some(server.clone()),
         _ => found.map(|server| Server {
             host: server.host,
             port: Some(server.port),
             is_starttls: server.tls == Tls::StartTls,
+            user: server.user.filter(|form| *form != UserForm::Address),
         }),
     };
     if wants_pop {
@@ -195,26 +225,29 @@ async fn servers(
     Ok(())
 }
 
-fn secret(args: &Args) -> Result<Secret, Complaint> {
-    if let Some(command) = &args.password_command {
-        return Ok(Secret::Command(command.clone()));
+/// Says what was found and by which way: a person has to agree to it before a password goes there.
+fn tell(found: &Found, domain: &str) {
+    if let Some(preset) = found.preset {
+        print::trouble(&format!("found by {}: {}", found.way, preset.title));
+        return;
     }
-    if let Some(command) = &args.token_command {
-        return Ok(Secret::Token(command.clone()));
+    let smtp_way = found.smtp_way.as_ref().unwrap_or(&found.way);
+    let lines = [
+        (&found.imap, &found.way, "IMAP"),
+        (&found.pop3, &found.way, "POP3"),
+        (&found.smtp, smtp_way, "SMTP"),
+    ];
+    for (server, way, protocol) in lines {
+        let Some(server) = server else { continue };
+        let tls = if server.tls == Tls::StartTls { "STARTTLS" } else { "TLS" };
+        print::trouble(&format!(
+            "found by {way}: {protocol} {}:{} ({tls})",
+            server.host, server.port
+        ));
+        if server.host != domain && !server.host.ends_with(&format!(".{domain}")) {
+            print::trouble(&format!("  {} does not belong to {domain}", server.host));
+        }
     }
-    if let Some(file) = &args.password_file {
-        let file = std::path::absolute(file).unwrap_or_else(|_| file.clone());
-        return Ok(Secret::File(file));
-    }
-    if args.yes {
-        let what = "there is no password\n  to mend it:  --password-command COMMAND, or --password-file FILE";
-        return Err(Complaint::plain(64, what));
-    }
-    let command = question("A command that prints the password (like: pass show mail):")?;
-    if command.is_empty() {
-        return Err(Complaint::plain(64, "without a password nothing can be tested"));
-    }
-    Ok(Secret::Command(command))
 }
 
 /// The new configuration beside the old one, until it is kept or dropped.

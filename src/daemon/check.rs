@@ -13,7 +13,7 @@ use crate::adapters::pop3::Pop3Connector;
 use crate::adapters::secrets;
 use crate::adapters::smtp::SmtpRelay;
 use crate::daemon::paths;
-use crate::model::account::{Account, Endpoint, PopSettings, SecretSource, Settings};
+use crate::model::account::{Account, Endpoint, PopSettings, Settings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
 use crate::ports::pop::{PopConnector as _, PopDrop as _};
@@ -145,13 +145,8 @@ async fn secret(endpoint: &Endpoint, account: &Account) -> Result<(), Failure> {
 /// # Errors
 /// The account logs in with a password, or the token cannot be had.
 pub async fn token(account: &Account) -> Result<SecretString, Failure> {
-    let endpoints = [
-        account.imap.as_ref().map(|imap| &imap.endpoint),
-        account.pop3.as_ref().map(|pop| &pop.endpoint),
-        account.smtp.as_ref().map(|smtp| &smtp.endpoint),
-    ];
-    let sources = endpoints.into_iter().flatten().filter_map(|endpoint| endpoint.password.as_ref());
-    let mut tokens = sources.filter(|source| matches!(source, SecretSource::Token(_)));
+    let sources = account.endpoints().filter_map(|endpoint| endpoint.password.as_ref());
+    let mut tokens = sources.filter(|source| source.is_token());
     match tokens.next() {
         Some(source) => secrets::resolve(source, account.name.as_str()).await,
         None => {

@@ -10,6 +10,7 @@ pub mod document;
 mod fleet;
 pub mod held;
 mod hooks;
+pub mod login;
 mod notifications;
 pub mod once;
 mod outbox;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::model::ids::{AccountName, MailboxName};
 pub use crate::model::pop::{Leave, PopSettings};
+pub use crate::model::secret::SecretSource;
 
 /// How a connection is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,39 +34,6 @@ pub enum Mechanism {
     OAuthBearer,
     /// What Google and Microsoft had before; with an OAuth token.
     XOAuth2,
-}
-
-/// Where a secret comes from.
-#[derive(Clone, PartialEq, Eq)]
-pub enum SecretSource {
-    /// The first line of the output of a command (argv, no shell).
-    Command(Vec<String>),
-    /// An OAuth access token: the first line of the output of a command (argv, no shell).
-    Token(Vec<String>),
-    /// A file of mode 0600; one trailing newline is dropped.
-    File(PathBuf),
-    /// An environment variable.
-    Env(String),
-    /// A systemd credential: `$CREDENTIALS_DIRECTORY/<name>`.
-    Credential(String),
-    /// The desktop's keyring, under the account's name.
-    Keyring,
-    /// Written in the (private) configuration file.
-    Plain(String),
-}
-
-impl std::fmt::Debug for SecretSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Command(argv) => write!(f, "Command({:?})", argv.first()),
-            Self::Token(argv) => write!(f, "Token({:?})", argv.first()),
-            Self::File(path) => write!(f, "File({})", path.display()),
-            Self::Env(name) => write!(f, "Env({name})"),
-            Self::Credential(name) => write!(f, "Credential({name})"),
-            Self::Keyring => f.write_str("Keyring"),
-            Self::Plain(_) => f.write_str("Plain(…)"),
-        }
-    }
 }
 
 impl Mechanism {
@@ -305,6 +273,16 @@ pub struct Account {
     pub sync: SyncPolicy,
     /// Outgoing mail.
     pub smtp: Option<SmtpSettings>,
+}
+
+impl Account {
+    /// Its servers.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        let imap = self.imap.as_ref().map(|imap| &imap.endpoint);
+        let pop3 = self.pop3.as_ref().map(|pop| &pop.endpoint);
+        let smtp = self.smtp.as_ref().map(|smtp| &smtp.endpoint);
+        [imap, pop3, smtp].into_iter().flatten()
+    }
 }
 
 /// What happens to a message whose fate after the final dot is not known.

@@ -61,6 +61,13 @@ pub struct PresetServer {
     pub login_gap: Duration,
 }
 
+impl PresetServer {
+    /// A server that was found, of which nothing more is known.
+    pub fn new(host: String, port: u16, tls: Tls, user: Option<UserForm>) -> Self {
+        Self { host, port, tls, user, login_gap: Duration::ZERO }
+    }
+}
+
 /// What a server takes as the user's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserForm {

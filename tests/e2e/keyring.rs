@@ -7,10 +7,10 @@ use crate::fixture::process::{Running, eventually, program, tied};
 use crate::fixture::{PASSWORD, SOON, World, shared};
 
 /// A keyring that is open until it is dropped.
-struct Keyring(Running);
+pub(crate) struct Keyring(Running);
 
 impl Keyring {
-    fn start(world: &World) -> Self {
+    pub(crate) fn start(world: &World) -> Self {
         let mut command = tied(&program("gnome-keyring-daemon", "gnome-keyring"));
         world.surround(&mut command);
         command.args(["--foreground", "--components=secrets", "--unlock"]);
@@ -20,7 +20,7 @@ impl Keyring {
         Self(keyring)
     }
 
-    fn tool(world: &World, args: &[&str], input: &str) -> bool {
+    pub(crate) fn tool(world: &World, args: &[&str], input: &str) -> bool {
         let mut command = Command::new(program("secret-tool", "libsecret-tools"));
         world.surround(&mut command);
         let mut tool = command.args(args).stdin(Stdio::piped()).spawn().unwrap();

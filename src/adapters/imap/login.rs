@@ -50,15 +50,14 @@ pub(super) async fn log_in(
     line: &Line,
     wishes: Wishes,
 ) -> Result<LoggedIn, Failure> {
-    let secret = match &endpoint.password {
-        Some(source) => Some(secrets::resolve(source, account).await?),
-        None => None,
+    let log_in = |secret| async move {
+        let deadline = Instant::now() + endpoint.timeout;
+        let stream = net::dial(endpoint, "IMAP").await?.on(line);
+        let buffer = Vec::new();
+        let dialogue = Dialogue { stream, buffer, endpoint, account, deadline, tag: 0, wishes };
+        dialogue.run(secret).await
     };
-    let deadline = Instant::now() + endpoint.timeout;
-    let stream = net::dial(endpoint, "IMAP").await?.on(line);
-    let buffer = Vec::new();
-    let dialogue = Dialogue { stream, buffer, endpoint, account, deadline, tag: 0, wishes };
-    dialogue.run(secret).await
+    secrets::log_in(endpoint.password.as_ref(), account, log_in).await
 }
 
 struct Dialogue<'a> {

@@ -20,15 +20,22 @@ pub(super) async fn log_in(
     account: &str,
     line: &Line,
 ) -> Result<(Wire, Offers), Failure> {
-    // First, because a password command may ask a person, and no server waits for that.
-    let secret = match &endpoint.password {
-        Some(source) => secrets::resolve(source, account).await?,
-        None => {
-            let failure =
-                Failure::new(Scope::Account, Remedy::Never, Kind::NeedsLogin, "find the password")
-                    .at(net::place(endpoint, PROTOCOL, "login"));
-            return Err(failure.cure(format!("set \"password\" of account {account}")));
-        }
+    // The secret comes first, because a password command may ask a person, and no server waits for that.
+    let log_in = |secret| within(endpoint, account, line, secret);
+    secrets::log_in(endpoint.password.as_ref(), account, log_in).await
+}
+
+async fn within(
+    endpoint: &Endpoint,
+    account: &str,
+    line: &Line,
+    secret: Option<SecretString>,
+) -> Result<(Wire, Offers), Failure> {
+    let Some(secret) = secret else {
+        let failure =
+            Failure::new(Scope::Account, Remedy::Never, Kind::NeedsLogin, "find the password")
+                .at(net::place(endpoint, PROTOCOL, "login"));
+        return Err(failure.cure(format!("set \"password\" of account {account}")));
     };
     match timeout(endpoint.timeout, dialogue(endpoint, account, line, secret)).await {
         Ok(done) => done,

@@ -62,13 +62,17 @@ impl Limits {
 
 /// Dials, greets, encrypts and logs in.
 pub(super) async fn open(endpoint: &Endpoint, account: &AccountName) -> Result<Session, Failure> {
-    // First, because a password command may ask a person, and no server waits for that.
-    let password = match &endpoint.password {
-        Some(source) if !endpoint.user.is_empty() => {
-            Some(secrets::resolve(source, account.as_str()).await?)
-        }
-        _ => None,
-    };
+    // The secret comes first, because a password command may ask a person, and no server waits for that.
+    let source = endpoint.password.as_ref().filter(|_| !endpoint.user.is_empty());
+    let greet = |password| Box::pin(greet(endpoint, account, password));
+    secrets::log_in(source, account.as_str(), greet).await
+}
+
+async fn greet(
+    endpoint: &Endpoint,
+    account: &AccountName,
+    password: Option<SecretString>,
+) -> Result<Session, Failure> {
     let limits = Limits::of(endpoint);
     let stream = net::dial(endpoint, PROTOCOL).await?;
     let mut wire = Wire::new(stream, endpoint.clone());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::cli::toml::{argv, key, quoted};
-use crate::model::provider::Preset;
+use crate::model::provider::{Preset, UserForm};
 
 /// A server as it is named on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(super) struct Server {
     pub(super) port: Option<u16>,
     /// Encrypted only after a command; else from the first byte.
     pub(super) is_starttls: bool,
+    /// What it takes as the user's name, if that is not the address.
+    pub(super) user: Option<UserForm>,
 }
 
 impl FromStr for Server {
@@ -27,9 +29,9 @@ impl FromStr for Server {
         match text.rsplit_once(':') {
             Some((host, port)) => {
                 let port = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
-                Ok(Self { host: host.to_owned(), port: Some(port), is_starttls })
+                Ok(Self { host: host.to_owned(), port: Some(port), is_starttls, user: None })
             }
-            None => Ok(Self { host: text.to_owned(), port: None, is_starttls }),
+            None => Ok(Self { host: text.to_owned(), port: None, is_starttls, user: None }),
         }
     }
 }
@@ -40,6 +42,10 @@ pub(super) enum Secret {
     Command(String),
     File(PathBuf),
     Token(String),
+    /// It is in the keyring.
+    Keyring,
+    /// A registration, and the command that prints its secret.
+    OAuth(String, Option<String>),
 }
 
 /// An account.
@@ -50,6 +56,8 @@ pub(super) struct Table {
     pub(super) user: Option<String>,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) secret: Option<Secret>,
+    /// The preset, where the address does not tell it.
+    pub(super) provider: Option<String>,
     /// Hosts and ports are left to the preset.
     pub(super) is_preset: bool,
     pub(super) wants_pop: bool,
@@ -73,9 +81,19 @@ impl Table {
             Some(Secret::Token(command)) => {
                 format!("oauth = {{ token_command = {} }}\n", argv(command))
             }
+            Some(Secret::Keyring) => "password = { keyring = true }\n".to_owned(),
+            Some(Secret::OAuth(id, None)) => format!("oauth = {{ client_id = {} }}\n", quoted(id)),
+            Some(Secret::OAuth(id, Some(command))) => format!(
+                "oauth = {{ client_id = {}, client_secret = {{ command = {} }} }}\n",
+                quoted(id),
+                argv(command)
+            ),
             None => String::new(),
         };
         out.push_str(&line);
+        if let Some(provider) = &self.provider {
+            let _ = writeln!(out, "provider = {}", quoted(provider));
+        }
         let incoming = if self.wants_pop { "pop3" } else { "imap" };
         let servers = [
             (incoming, if self.wants_pop { &self.pop3 } else { &self.imap }),
@@ -95,7 +113,9 @@ impl Table {
                     out.push_str("tls = \"starttls\"\n");
                 }
             }
-            if let Some(user) = &self.user {
+            let form = server.as_ref().and_then(|server| server.user);
+            let user = self.user.clone().or_else(|| Some(form?.of(&self.address)));
+            if let Some(user) = &user {
                 let _ = writeln!(out, "user = {}", quoted(user));
             }
             if let Some(file) = &self.ca_file {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Surroundings;
+use super::oauth::Holder;
 use super::pop::{self, pop};
 use super::presets::{preset_for, presets};
 use super::raw::{Spot, Table, Value, nearest, quoted};
@@ -29,10 +30,12 @@ pub(super) fn account<'a>(
 ) -> (Account, Spot<'a>) {
     let address = table.need("address").and_then(|v| v.parsed(values::address)).unwrap_or_default();
     let (maildir, maildir_spot) = maildir(name, &table, around);
-    let (password, has_password) = secret::login(&table, around);
+    let preset = preset(&table, &address);
+    let issuer = preset.and_then(|preset| preset.oauth.as_deref());
+    let holder = Holder { kind: "account", address: &address, issuer };
+    let (password, has_password) = secret::login(&table, around, holder);
     let user = address.clone();
     let login = Login { address: address.clone(), user, password, has_password };
-    let preset = preset(&table, &address);
     let known = |of: fn(&Preset) -> &Option<PresetServer>| preset.and_then(|p| of(p).as_ref());
     // With a preset, an address and a password are enough.
     let is_bare = ["imap", "pop3", "smtp"].iter().all(|key| table.named().all(|(k, _)| k != *key));

@@ -7,6 +7,7 @@ mod account;
 mod check;
 mod error;
 mod hooks;
+mod oauth;
 mod overlap;
 mod pop;
 mod presets;

@@ -7,22 +7,54 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::model::account::{Role, Tls};
+use crate::model::oauth::Issuer;
 use crate::model::provider::{Preset, PresetAuth, PresetServer, UserForm};
 
 /// All presets, by name.
 pub fn presets() -> &'static BTreeMap<String, Preset> {
-    static PRESETS: LazyLock<BTreeMap<String, Preset>> = LazyLock::new(|| {
+    &known().0
+}
+
+/// Who hands out OAuth tokens, by the name that `issuer` and presets call them.
+pub(super) fn issuers() -> &'static BTreeMap<String, Issuer> {
+    &known().1
+}
+
+fn known() -> &'static Known {
+    static KNOWN: LazyLock<Known> = LazyLock::new(|| {
         // A test reads the file: that it is sound is known before the program is built for anybody.
         parse(include_str!("../../../config/providers.toml")).unwrap_or_default()
     });
-    &PRESETS
+    &KNOWN
 }
+
+type Known = (BTreeMap<String, Preset>, BTreeMap<String, Issuer>);
 
 /// The preset whose domains have this address.
 pub fn preset_for(address: &str) -> Option<&'static Preset> {
     let (_, domain) = address.rsplit_once('@')?;
     let domain = domain.to_ascii_lowercase();
     presets().values().find(|preset| preset.domains.contains(&domain))
+}
+
+#[derive(Deserialize)]
+struct File {
+    issuer: BTreeMap<String, RawIssuer>,
+    #[serde(flatten)]
+    presets: BTreeMap<String, Raw>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIssuer {
+    title: String,
+    auth_url: String,
+    token_url: String,
+    device_url: Option<String>,
+    scopes: Vec<String>,
+    redirect_host: Option<String>,
+    #[serde(default)]
+    extra: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -91,10 +123,27 @@ enum RawUser {
     LocalPart,
 }
 
-fn parse(text: &str) -> Result<BTreeMap<String, Preset>, toml::de::Error> {
-    let raw: BTreeMap<String, Raw> = toml::from_str(text)?;
-    Ok(raw.into_iter().map(|(name, raw)| (name.clone(), preset(name, raw))).collect())
+fn parse(text: &str) -> Result<Known, toml::de::Error> {
+    let raw: File = toml::from_str(text)?;
+    let presets = raw.presets.into_iter().map(|(name, raw)| (name.clone(), preset(name, raw)));
+    let issuers = raw.issuer.into_iter().map(|(name, raw)| (name, issuer(raw)));
+    Ok((presets.collect(), issuers.collect()))
 }
+
+fn issuer(raw: RawIssuer) -> Issuer {
+    Issuer {
+        name: raw.title,
+        auth_url: raw.auth_url,
+        token_url: raw.token_url,
+        device_url: raw.device_url,
+        scopes: raw.scopes,
+        redirect_host: raw.redirect_host.unwrap_or_else(|| LOOPBACK.to_owned()),
+        extra: raw.extra.into_iter().collect(),
+    }
+}
+
+/// Where a browser comes back to, where a provider takes any loopback address (RFC 8252 §7.3).
+pub(super) const LOOPBACK: &str = "127.0.0.1";
 
 fn preset(name: String, raw: Raw) -> Preset {
     let auth = |auth| match auth {
@@ -143,11 +192,12 @@ fn server(raw: RawServer, port: u16) -> PresetServer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::adapters::http::check_address;
     use std::collections::BTreeSet;
 
     #[test]
     fn every_preset_is_sound_and_no_domain_has_two() {
-        let presets = parse(include_str!("../../../config/providers.toml")).unwrap();
+        let (presets, issuers) = parse(include_str!("../../../config/providers.toml")).unwrap();
         assert!(presets.len() >= 25, "{}", presets.len());
         let mut domains = BTreeSet::new();
         for preset in presets.values() {
@@ -156,6 +206,8 @@ mod tests {
             assert!(!preset.domains.is_empty() || !preset.mx.is_empty(), "{}", preset.name);
             let has_oauth = preset.auth.contains(&PresetAuth::OAuth);
             assert_eq!(has_oauth, preset.oauth.is_some(), "{}", preset.name);
+            let issuer = preset.oauth.as_ref();
+            assert!(issuer.is_none_or(|issuer| issuers.contains_key(issuer)), "{}", preset.name);
             for domain in &preset.domains {
                 assert_eq!(domain, &domain.to_lowercase());
                 assert!(domains.insert(domain.clone()), "{domain} has two presets");
@@ -170,6 +222,20 @@ mod tests {
                 assert!(is_known, "{}: {server:?}", preset.name);
             }
         }
+    }
+
+    #[test]
+    fn every_issuer_has_encrypted_addresses_and_says_what_to_ask_for() {
+        for (name, issuer) in issuers() {
+            assert!(!issuer.scopes.is_empty(), "{name}");
+            let urls =
+                [Some(&issuer.auth_url), Some(&issuer.token_url), issuer.device_url.as_ref()];
+            for url in urls.into_iter().flatten() {
+                assert!(url.starts_with("https://") && check_address(url).is_ok(), "{name}: {url}");
+            }
+        }
+        assert!(issuers()["microsoft"].scopes.iter().any(|scope| scope == "offline_access"));
+        assert_eq!(issuers()["google"].device_url, None, "Google refuses mail scopes to devices");
     }
 
     #[test]

@@ -47,9 +47,9 @@ impl<'a> Spot<'a> {
         });
     }
 
-    /// Notes that the feature behind this key does not exist yet.
-    pub(super) fn not_yet(&self) {
-        self.problem("not supported yet");
+    /// The key's whole name.
+    pub(super) fn key(&self) -> &str {
+        &self.key
     }
 
     /// The same place, for the key `name` below.

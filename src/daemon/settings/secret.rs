@@ -3,6 +3,7 @@
 //! Never shows a value: a password must not reach a terminal or a log through an error.
 
 use super::Surroundings;
+use super::oauth::{Holder, oauth};
 use super::raw::{Table, Value};
 use super::values;
 use crate::model::account::SecretSource;
@@ -15,34 +16,19 @@ pub(super) fn password(value: &Value<'_>, around: &Surroundings) -> Option<Secre
     }
 }
 
-/// Where the access token of `oauth = { token_command = [...] }` comes from.
-pub(super) fn oauth(value: &Value<'_>) -> Option<SecretSource> {
-    let table = value.table_like("a table: { token_command = [...] }")?;
-    let source = table.take("token_command").and_then(|v| command(&v)).map(SecretSource::Token);
-    for key in ["client_id", "client_secret", "issuer"] {
-        if let Some(later) = table.take(key) {
-            later.name_spot.not_yet();
-        }
-    }
-    if source.is_none() {
-        table
-            .spot
-            .below("token_command")
-            .problem("is missing: name the command that prints a token");
-    }
-    table.finish();
-    source
-}
-
 /// The login of a table: its password, or its OAuth token; whether it says either at all.
-pub(super) fn login(table: &Table<'_>, around: &Surroundings) -> (Option<SecretSource>, bool) {
+pub(super) fn login(
+    table: &Table<'_>,
+    around: &Surroundings,
+    holder: Holder<'_>,
+) -> (Option<SecretSource>, bool) {
     let (of_password, of_oauth) = (table.take("password"), table.take("oauth"));
     if let (Some(_), Some(oauth)) = (&of_password, &of_oauth) {
         oauth.name_spot.problem("and password: use one of them");
     }
     let has_one = of_password.is_some() || of_oauth.is_some();
     let password = of_password.and_then(|value| password(&value, around));
-    (password.or_else(|| of_oauth.and_then(|value| oauth(&value))), has_one)
+    (password.or_else(|| of_oauth.and_then(|value| oauth(&value, around, holder))), has_one)
 }
 
 fn plain(text: &str, value: &Value<'_>, around: &Surroundings) -> Option<SecretSource> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Surroundings;
+use super::oauth::Holder;
 use super::raw::{Spot, Table, Value, nearest, quoted};
 use super::{secret, values};
 use crate::model::account::{Endpoint, Mechanism, SecretSource, SentCopy, Tls};
@@ -98,7 +99,8 @@ pub(super) fn server<'a>(
 }
 
 fn smtp_keys<'a>(server: &mut Server<'a>, table: &Table<'a>, around: &Surroundings) {
-    (server.password, server.has_password) = secret::login(table, around);
+    let holder = Holder { kind: "smtp", address: "", issuer: None };
+    (server.password, server.has_password) = secret::login(table, around, holder);
     let choices = [
         ("auto", SentCopy::Auto),
         ("append", SentCopy::Append),
@@ -116,7 +118,7 @@ impl Server<'_> {
 
     /// The mechanisms, which must fit what there is to log in with.
     fn mechanisms(&self, password: Option<&SecretSource>) -> Vec<Mechanism> {
-        let is_token = matches!(password, Some(SecretSource::Token(_)));
+        let is_token = password.is_some_and(SecretSource::is_token);
         if is_token && self.auth.is_empty() {
             return vec![Mechanism::OAuthBearer, Mechanism::XOAuth2];
         }

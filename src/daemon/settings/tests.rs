@@ -253,8 +253,68 @@ fn a_token_command_brings_its_mechanisms_and_no_others() {
     assert_eq!(endpoint.password, Some(SecretSource::Token(argv)));
     let misfit = "c.toml:4:15: account.work.imap.auth: does not fit: oauthbearer and xoauth2 go";
     refused(&account(token, "auth = ['plain']"), &[misfit]);
-    let later = "c.toml:3:11: account.work.oauth.client_id: not supported yet";
-    refused(&account("oauth = { client_id = 'x', token_command = ['a'] }", ""), &[later]);
+    let both = "c.toml:3:28: account.work.oauth.token_command: needs nothing beside it";
+    refused(&account("oauth = { client_id = 'x', token_command = ['a'] }", ""), &[both]);
+}
+
+#[test]
+fn a_registration_is_completed_by_the_preset_or_says_what_is_missing() {
+    let account = |address: &str, oauth: &str| {
+        format!(
+            "[account.work]\naddress = \"{address}\"\noauth = {oauth}\n[account.work.imap]\n\
+             host = \"imap.example.com\"\n"
+        )
+    };
+    let read = |address: &str, oauth: &str| {
+        let mut settings = good(&account(address, oauth));
+        let found = settings.accounts.remove(&AccountName("work".to_owned())).unwrap();
+        let endpoint = found.imap.unwrap().endpoint;
+        assert_eq!(endpoint.auth, [Mechanism::OAuthBearer, Mechanism::XOAuth2]);
+        match endpoint.password {
+            Some(SecretSource::OAuth(oauth)) => *oauth,
+            other => panic!("{other:?}"),
+        }
+    };
+    let google = read("me@gmail.com", "{ client_id = 'x' }");
+    assert_eq!(google.issuer.scopes, ["https://mail.google.com/"]);
+    assert_eq!((google.login_hint.as_str(), google.store.keyring), ("me@gmail.com", None));
+    assert!(google.store.file.ends_with("tokens/account/work.json"));
+    let other =
+        read("me@a.b", "{ client_id = 'x', issuer = 'microsoft', keyring = true, scopes = ['s'] }");
+    assert_eq!(other.issuer.scopes, ["s"]);
+    assert_eq!(other.store.keyring.as_deref(), Some("account/work"));
+    let own = "{ client_id = 'x', client_secret = { env = 'S' }, issuer = { auth_url = 'https://a.b/x', \
+               token_url = 'http://127.0.0.1:1/t', scopes = ['s'] } }";
+    let own = read("me@a.b", own);
+    assert_eq!(
+        (own.issuer.name.as_str(), own.client_secret),
+        ("a.b", Some(SecretSource::Env("S".to_owned())))
+    );
+    let at = "c.toml:3:";
+    for (oauth, wanted) in [
+        (
+            "{ client_id = 'x' }",
+            "1: account.work.oauth.issuer: is missing: one of aol, fastmail, google",
+        ),
+        (
+            "{ issuer = 'google' }",
+            "1: account.work.oauth.client_id: is missing: register postrider",
+        ),
+        (
+            "{ client_id = 'x', issuer = 'gogle' }",
+            "37: account.work.oauth.issuer: there is no issuer \"gogle\"",
+        ),
+        (
+            "{ client_id = 'x', issuer = { auth_url = 'http://a.b', token_url = 'https://a.b', scopes = ['s'] } }",
+            "50: account.work.oauth.issuer.auth_url: must begin with https://",
+        ),
+        (
+            "{ client_id = 'x', issuer = 'google', client_secret = { keyring = true } }",
+            "63: account.work.oauth.client_secret: cannot be in the keyring",
+        ),
+    ] {
+        refused(&account("me@a.b", oauth), &[&format!("{at}{wanted}")]);
+    }
 }
 
 #[test]

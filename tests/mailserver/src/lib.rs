@@ -22,8 +22,10 @@
 mod config;
 pub mod demo;
 mod dispatch;
+pub mod dns;
 mod imap;
 mod mailbox;
+pub mod oauth;
 mod pop3;
 mod sasl;
 mod script;
@@ -34,6 +36,7 @@ mod state;
 mod tls;
 mod token;
 mod utf7;
+pub mod web;
 mod wire;
 
 pub use config::{
