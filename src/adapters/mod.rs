@@ -1,5 +1,6 @@
 //! Floor 3: one outside thing each, and one `classify` each. Library types never leave an adapter.
 
+pub mod connectivity;
 pub mod desktop;
 pub mod imap;
 pub mod keyring;
@@ -9,6 +10,7 @@ pub mod net;
 pub mod outbox;
 pub mod outbox_ledger;
 pub mod pop3;
+pub mod power;
 pub mod process;
 pub mod sasl;
 pub mod secrets;
