@@ -49,7 +49,13 @@ async fn first(domain: &str, protocol: &str, prefixes: &[&str], port: u16) -> Op
             timeout: PATIENCE,
         };
         let answered = net::dial(&endpoint, protocol).await.is_ok();
-        answered.then_some(PresetServer { host, port, tls: Tls::Implicit, user: None })
+        answered.then_some(PresetServer {
+            host,
+            port,
+            tls: Tls::Implicit,
+            user: None,
+            login_gap: Duration::ZERO,
+        })
     });
     join_all(tries).await.into_iter().flatten().next()
 }

@@ -24,6 +24,12 @@ pub fn state_dir() -> PathBuf {
         .join("postrider")
 }
 
+/// Where mbsync keeps its state: `~/.mbsync`, since isync 1.5 `$XDG_STATE_HOME/isync`.
+pub fn mbsync_states() -> Vec<PathBuf> {
+    let Ok(xdg) = etcetera::base_strategy::Xdg::new() else { return Vec::new() };
+    vec![xdg.home_dir().join(".mbsync"), state_dir().with_file_name("isync")]
+}
+
 /// The directory of the socket: `$XDG_RUNTIME_DIR/postrider`, else `$TMPDIR/postrider-$UID`. It need
 /// not exist.
 pub fn runtime_dir() -> PathBuf {

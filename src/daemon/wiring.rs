@@ -9,6 +9,7 @@ use crate::adapters::ledger::SqliteLedger;
 use crate::adapters::maildir::MaildirStore;
 use crate::adapters::net::Line;
 use crate::adapters::pop3::Pop3Connector;
+use crate::daemon::paths;
 use crate::engine::board::Board;
 use crate::engine::pass::Worker;
 use crate::engine::pop::pass::PopWorker;
@@ -30,6 +31,7 @@ pub fn maildir(account: &Account) -> MaildirStore {
         account.info_separator,
         account.sync.quarantine,
     )
+    .with_mbsync_states(paths::mbsync_states())
 }
 
 /// The way to the IMAP server of an account; `None` if it has none.

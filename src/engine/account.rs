@@ -1,5 +1,6 @@
 //! The loop of one account: one task, one select. Floor 4.
 
+mod polling;
 pub(in crate::engine) mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::polling::Polling;
 use crate::engine::board::{micros_now, trouble};
 use crate::engine::jobs::Jobs;
 use crate::engine::mailbox::Reason;
@@ -77,13 +79,15 @@ struct Loop<L: Local, G: Ledger, C: Connector> {
     waiting: Vec<(JobId, Vec<MailboxName>)>,
     n_failures: u32,
     n_refused: u32,
+    polling: Polling,
 }
 
 /// Runs an account until it is told to stop.
 pub async fn run<L: Local, G: Ledger, C: Connector>(mut worker: Worker<L, G, C>, drive: Drive) {
     let hints = Arc::new(HintBox::default());
     worker.watcher = Some(worker.local.watch(Arc::clone(&hints)));
-    let mut this = Loop { worker, drive, hints, waiting: Vec::new(), n_failures: 0, n_refused: 0 };
+    let (waiting, polling) = (Vec::new(), Polling::default());
+    let mut this = Loop { worker, drive, hints, waiting, n_failures: 0, n_refused: 0, polling };
     loop {
         let stop = this.drive.stop.clone();
         let ended = tokio::select! {
@@ -166,20 +170,22 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
     /// Works on one connection: a full pass, then whatever hints, orders and the clock ask for.
     async fn connected(&mut self, remote: &mut C::Remote) -> Ended {
         let mut rechecks: BTreeMap<MailboxName, Instant> = BTreeMap::new();
-        let mut next_poll = Instant::now();
+        self.polling.next = Instant::now();
         self.worker.depths.may_be_shallow = false;
         loop {
-            if Instant::now() >= next_poll || !self.waiting.is_empty() {
+            if Instant::now() >= self.polling.next || !self.waiting.is_empty() {
                 let jobs = std::mem::take(&mut self.waiting);
                 let (pass, is_full) = self.scheduled(remote, &jobs).await;
                 if is_full {
-                    next_poll = Instant::now() + self.poll_interval();
+                    let interval = self.poll_interval();
+                    self.polling.polled(interval, pass.report.is_quiet() || self.is_told_all());
                 }
                 if let Some(ended) = self.after(pass, &jobs, &mut rechecks) {
                     return ended;
                 }
                 continue;
             }
+            let next_poll = self.polling.next;
             let due = rechecks.values().min().copied().unwrap_or(next_poll).min(next_poll);
             tokio::select! {
                 biased;
@@ -210,16 +216,6 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
                     }
                 }
             }
-        }
-    }
-
-    /// Without a working watcher, the local side is polled as well.
-    fn poll_interval(&self) -> Duration {
-        let watch = self.worker.watcher.as_ref().map(|w| w.state()).unwrap_or_default();
-        self.worker.board.account(&self.worker.account.name, |a| a.watch = watch);
-        match watch {
-            crate::model::status::Watch::Inotify => self.drive.poll_interval,
-            crate::model::status::Watch::Poll => self.drive.poll_interval.min(BLIND_POLL),
         }
     }
 
@@ -343,6 +339,9 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             self.drive.jobs.report(*job, &self.worker.account.name, pass.report.clone());
         }
         rechecks.extend(pass.recheck);
+        if !pass.report.is_quiet() && !self.is_told_all() {
+            self.polling.moved();
+        }
         if is_spoilt {
             return pass.failure.map(Ended::Failed);
         }
@@ -361,6 +360,4 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
 }
 
 const DEBOUNCE: Duration = Duration::from_millis(25);
-/// How often everything is looked at where the system cannot watch.
-const BLIND_POLL: Duration = Duration::from_secs(20);
 const RECHECK_PATIENCE: Duration = Duration::from_secs(10);

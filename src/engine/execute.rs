@@ -1,12 +1,13 @@
 //! Carries out what a plan says about flags and removals: effect, then ledger. Floor 4.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::offload::offload;
 use crate::model::failure::Failure;
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::status::Counters;
-use crate::ports::ledger::{Change, Ledger, LimitChange, MailboxId, OneSide};
+use crate::ports::ledger::{Change, Halves, Ledger, LimitChange, MailboxId, OneSide};
 use crate::ports::local::{Local, Scan, Seen};
 use crate::ports::remote::{Remote, Removal, Removed};
 use crate::rules::plan::Plan;
@@ -18,6 +19,8 @@ pub(super) struct Site<'a, L, G> {
     pub(super) mailbox: &'a MailboxName,
     pub(super) id: MailboxId,
     pub(super) validity: UidValidity,
+    /// What an earlier pass may have left half moved.
+    pub(super) halves: Halves,
     pub(super) scan: &'a Scan,
 }
 
@@ -92,10 +95,42 @@ impl<L: Local, G: Ledger> Site<'_, L, G> {
         let (local, mailbox) = (Arc::clone(self.local), self.mailbox.clone());
         let done = offload(move || local.set_flags(&mailbox, &changes)).await?;
         counters.flags_local += count(done.len());
-        let done: std::collections::BTreeSet<Base> = done.into_iter().map(|(b, _)| b).collect();
+        let done: BTreeSet<Base> = done.into_iter().map(|(b, _)| b).collect();
         let agree = plan.flags_local.iter().filter(|(_, base, ..)| done.contains(base));
         self.apply(agree.map(|(row, _, _, flags)| Change::Agree(*row, flags.clone())).collect())
             .await
+    }
+
+    /// Removes messages from the server. Where a move to Trash is a copy and a removal, the ledger knows
+    /// before it begins, and what an earlier try copied is not copied again.
+    async fn remove_remote<R: Remote>(
+        &self,
+        remote: &mut R,
+        uids: &[Uid],
+        removal: &Removal,
+    ) -> Result<Removed, Failure> {
+        let Removal::MoveTo(trash) = removal else {
+            return remote.remove(self.validity, uids, removal).await;
+        };
+        if remote.can_move() {
+            return remote.remove(self.validity, uids, removal).await;
+        }
+        let mut copied = BTreeSet::new();
+        if self.halves.leave {
+            let copies = remote.copies((self.mailbox, self.validity), uids, trash).await?;
+            copied.extend(copies.into_iter().map(|(uid, _)| uid));
+        } else {
+            self.apply(vec![Change::Halves(Halves { leave: true, ..self.halves })]).await?;
+        }
+        let (copied, whole): (Vec<Uid>, Vec<Uid>) = uids.iter().partition(|u| copied.contains(u));
+        let mut removed = Removed::Gone;
+        if !copied.is_empty() {
+            removed = remote.remove(self.validity, &copied, &Removal::Expunge).await?;
+        }
+        if !whole.is_empty() {
+            removed = remote.remove(self.validity, &whole, removal).await?;
+        }
+        Ok(removed)
     }
 
     /// Removals, the last thing of a pass. Repeating one after a crash is harmless: a UID that is
@@ -109,13 +144,14 @@ impl<L: Local, G: Ledger> Site<'_, L, G> {
     ) -> Result<(), Failure> {
         if !plan.remove_remote.is_empty() {
             let uids: Vec<Uid> = plan.remove_remote.iter().map(|(_, uid)| *uid).collect();
-            let removed = remote.remove(self.validity, &uids, removal).await?;
+            let removed = self.remove_remote(remote, &uids, removal).await?;
             counters.deleted_remote += count(uids.len());
             let rows = plan.remove_remote.iter().map(|(row, _)| match removed {
                 Removed::Gone => Change::Forget(*row),
                 Removed::Marked => Change::Orphan(*row, OneSide::Remote),
             });
-            self.apply(rows.collect()).await?;
+            let whole = Change::Halves(Halves { leave: false, ..self.halves });
+            self.apply(rows.chain([whole]).collect()).await?;
         }
         if !plan.remove_local.is_empty() {
             let seen = self.seen(plan.remove_local.iter().map(|(_, base)| base));

@@ -18,9 +18,9 @@ use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::status::Counters;
 use crate::model::view::{Evidence, Fingerprint, RemoteView};
-use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, OneSide};
+use crate::ports::ledger::{Change, Halves, Kin, Ledger, MailboxId, MailboxRow, OneSide};
 use crate::ports::local::{Local, Scan, Seen};
-use crate::ports::remote::{Connector, Relocation, Remote};
+use crate::ports::remote::{Connector, Relocation, Remote, Removal, Removed};
 
 /// A file that turned up, and where it was.
 struct Arrival {
@@ -71,11 +71,12 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         self.apply_to(sight.row.id, renames).await?;
         for batch in moves {
             counters.moved_remote += count(batch.1.len());
-            self.relocate(remote, name, sight.row.id, batch, Relocation::Move).await?;
+            self.relocate(remote, (name, &sight.row), batch, Relocation::Move).await?;
         }
+        self.all_came(remote, &sight.row).await?;
         for batch in self.not_yet_copied(remote, name, sight, copies).await? {
             counters.uploaded += count(batch.1.len());
-            self.relocate(remote, name, sight.row.id, batch, Relocation::Copy).await?;
+            self.relocate(remote, (name, &sight.row), batch, Relocation::Copy).await?;
         }
         Ok(is_changed)
     }
@@ -171,8 +172,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     async fn relocate(
         &self,
         remote: &mut C::Remote,
-        name: &MailboxName,
-        id: MailboxId,
+        (name, row): (&MailboxName, &MailboxRow),
         ((from_id, from, validity), arrivals): Batch,
         how: Relocation,
     ) -> Result<(), Failure> {
@@ -180,7 +180,15 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let is_kept = self.account.sync.delete == DeletePolicy::Keep;
         let how = if is_kept { Relocation::Copy } else { how };
         let uids: Vec<Uid> = arrivals.iter().map(|a| a.kin.uid).collect();
-        let told = match remote.relocate((&from, validity), &uids, name, how).await {
+        let moved = match how {
+            Relocation::Move if !remote.can_move() => {
+                self.move_by_copy(remote, (name, row), (&from, validity), &uids).await
+            }
+            Relocation::Move | Relocation::Copy => {
+                remote.relocate((&from, validity), &uids, name, how).await
+            }
+        };
+        let told = match moved {
             Ok(told) => told,
             Err(failure) if failure.scope == Scope::Account => return Err(failure),
             Err(failure) => {
@@ -211,8 +219,44 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             }
         }
         // What the server did not tell is found by its evidence when the mailbox is looked at.
-        self.apply_to(id, pairs).await?;
+        self.apply_to(row.id, pairs).await?;
         self.apply_to(from_id, left).await
+    }
+
+    /// All moves to a mailbox are whole.
+    async fn all_came(&self, remote: &C::Remote, row: &MailboxRow) -> Result<(), Failure> {
+        if remote.can_move() {
+            return Ok(());
+        }
+        self.apply_to(row.id, vec![Change::Halves(Halves { come: false, ..row.halves })]).await
+    }
+
+    /// Where a move is a copy and a removal, the ledger knows before it begins, and what an earlier try
+    /// copied is not copied again.
+    async fn move_by_copy(
+        &self,
+        remote: &mut C::Remote,
+        (name, row): (&MailboxName, &MailboxRow),
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+    ) -> Result<Vec<(Uid, Uid)>, Failure> {
+        if !row.halves.come {
+            let halves = Halves { come: true, ..row.halves };
+            self.apply_to(row.id, vec![Change::Halves(halves)]).await?;
+            return remote.relocate(from, uids, name, Relocation::Move).await;
+        }
+        let mut told = remote.copies(from, uids, name).await?;
+        let copied: Vec<Uid> = told.iter().map(|(uid, _)| *uid).collect();
+        let gone = |removed| removed == Removed::Gone;
+        if !copied.is_empty() && !gone(remote.remove(from.1, &copied, &Removal::Expunge).await?) {
+            // As for what is moved now: it is still there.
+            told.clear();
+        }
+        let rest: Vec<Uid> = uids.iter().copied().filter(|uid| !copied.contains(uid)).collect();
+        if !rest.is_empty() {
+            told.extend(remote.relocate(from, &rest, name, Relocation::Move).await?);
+        }
+        Ok(told)
     }
 
     async fn apply_to(&self, id: MailboxId, changes: Vec<Change>) -> Result<(), Failure> {

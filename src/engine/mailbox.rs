@@ -22,7 +22,7 @@ use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::status::Counters;
 use crate::model::view::{Cursor, RemoteView, RowId};
-use crate::ports::ledger::{Change, Ledger};
+use crate::ports::ledger::{Change, Halves, Ledger};
 use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
@@ -234,6 +234,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             mailbox: name,
             id: sight.row.id,
             validity: view.cursor().uidvalidity,
+            halves: Halves { come: false, ..sight.row.halves },
             scan: &sight.scan,
         };
         self.download(remote, (name, sight, view), plan, adopted, pass).await?;

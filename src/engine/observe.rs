@@ -12,7 +12,7 @@ use crate::model::view::{BaseRow, BaseView, Evidence, Fingerprint, RemoteView};
 use crate::ports::ledger::{Change, Ledger, MailboxId};
 use crate::ports::local::{Local, Scan, Settled};
 use crate::ports::remote::Remote;
-use crate::rules::pair::{Pairing, TUID_LINE_BYTES, pair, pair_marked};
+use crate::rules::pair::{Pairing, TUID_LINE_BYTES, pair, pair_marked, pair_told};
 
 /// What is in the way of an honest plan after a crash: settled before anything else.
 pub(super) async fn settle_landings<L: Local, G: Ledger>(
@@ -68,20 +68,28 @@ pub(super) async fn adopt<L: Local, R: Remote>(
     let mut theirs = remote.evidence(first.get()).await?;
     theirs.retain(|(uid, _)| wanted.contains(uid));
     let sizes: BTreeSet<u64> = theirs.iter().map(|(_, e)| e.size).collect();
-    let seen = strangers.files.clone();
+    let (seen, validity) = (strangers.files.clone(), view.cursor().uidvalidity);
     let (local, name) = (Arc::clone(local), mailbox.clone());
-    let mut prints = offload(move || local.fingerprints(&name, &seen)).await?;
-    prints.retain(|(_, p)| {
+    let (mut prints, told) = offload(move || {
+        let bases: Vec<Base> = seen.iter().map(|(base, _)| base.clone()).collect();
+        let told = local.known_elsewhere(&name, validity, &bases);
+        Ok((local.fingerprints(&name, &seen)?, told))
+    })
+    .await?;
+    let is_told: BTreeSet<&Base> = told.iter().map(|(base, _)| base).collect();
+    prints.retain(|(base, p)| {
         let size = p.evidence.size;
         let marked = [size.saturating_sub(TUID_LINE_BYTES), size.saturating_add(TUID_LINE_BYTES)];
-        sizes.contains(&size) || marked.iter().any(|size| sizes.contains(size))
+        let is_there = sizes.contains(&size) || marked.iter().any(|size| sizes.contains(size));
+        is_there || is_told.contains(base)
     });
-    let ours: Vec<_> = prints.iter().map(|(b, p)| (b.clone(), p.evidence.clone())).collect();
+    let mut ours: Vec<_> = prints.iter().map(|(b, p)| (b.clone(), p.evidence.clone())).collect();
     let mut prints: BTreeMap<Base, Fingerprint> = prints.into_iter().collect();
+    let told = pair_told(&mut theirs, &mut ours, &told);
     let pairing = pair(&theirs, &ours);
     let marked = marked(theirs, ours, &pairing);
     let mut adopted = Adopted::default();
-    for (uid, base) in pairing.pairs.into_iter().chain(marked) {
+    for (uid, base) in told.into_iter().chain(pairing.pairs).chain(marked) {
         let flags = agreed(view, scan, uid, &base);
         let print = prints.remove(&base);
         adopted.pairs.push((uid, base, flags, print));

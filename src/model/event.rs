@@ -142,6 +142,13 @@ pub struct AccountReport {
     pub error: Option<ReportError>,
 }
 
+impl AccountReport {
+    /// Whether nothing moved or changed on either side.
+    pub fn is_quiet(&self) -> bool {
+        self.mailboxes.values().all(Counters::is_quiet)
+    }
+}
+
 /// What failed, ready to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportError {

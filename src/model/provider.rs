@@ -1,5 +1,7 @@
 //! What is known of a provider before anybody asks its servers. Floor 0.
 
+use std::time::Duration;
+
 use crate::model::account::{Role, Tls};
 
 /// A preset: `config/providers.toml` has them.
@@ -55,6 +57,8 @@ pub struct PresetServer {
     pub tls: Tls,
     /// What it takes as the user's name; none: what the account says, else the address.
     pub user: Option<UserForm>,
+    /// How far apart it wants logins to be, whatever it says itself; nothing: no wish is known.
+    pub login_gap: Duration,
 }
 
 /// What a server takes as the user's name.

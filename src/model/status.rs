@@ -317,3 +317,11 @@ pub struct Counters {
     /// Messages that failed.
     pub failed: u32,
 }
+
+impl Counters {
+    /// Whether nothing moved or changed on either side.
+    pub fn is_quiet(&self) -> bool {
+        let Self { held, skipped, failed, .. } = *self;
+        *self == Self { held, skipped, failed, ..Self::default() }
+    }
+}

@@ -41,8 +41,20 @@ pub struct MailboxRow {
     pub limits: Option<String>,
     /// What a person said about them since.
     pub consent: Option<Consent>,
+    /// The moves that were begun as a copy and a removal, and not known to be whole: copies of what is to
+    /// leave may be in Trash, of what is to come here.
+    pub halves: Halves,
     /// Whether it has rows: messages that were synced before.
     pub is_known: bool,
+}
+
+/// Which moves of a mailbox may have come half of their way, where the server cannot move in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Halves {
+    /// Those to Trash.
+    pub leave: bool,
+    /// Those of other mailboxes to this one.
+    pub come: bool,
 }
 
 /// An APPEND that was begun and not recorded as done.
@@ -111,6 +123,8 @@ pub enum Change {
     Validity(UidValidity),
     /// All pairs are void: UIDVALIDITY changed.
     Void,
+    /// Messages are about to be moved by a copy and a removal, or both were done.
+    Halves(Halves),
     /// The pass was complete up to here.
     Cursor(Option<Cursor>, Option<Stamp>),
     /// So many deletions wait for consent.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::model::failure::Failure;
 use crate::model::flags::{FlagDelta, Flags};
-use crate::model::ids::{Base, MailboxName, Uid};
+use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::listing::Listing;
 use crate::model::status::Watch;
 use crate::model::view::{Fingerprint, LocalMessage, Stamp, Sub};
@@ -109,6 +109,15 @@ pub trait Local: Send + Sync + 'static {
 
     /// Begins to watch for changes.
     fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher>;
+
+    /// Which UIDs another program says that messages have on the server, in file names or state files of
+    /// its own; nothing where none did. A hint: it may be old or wrong.
+    fn known_elsewhere(
+        &self,
+        mailbox: &MailboxName,
+        validity: UidValidity,
+        bases: &[Base],
+    ) -> Vec<(Base, Uid)>;
 
     /// The mailboxes that exist as Maildirs.
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure>;

@@ -201,6 +201,10 @@ pub trait Remote: Send + 'static {
     /// is a mark.
     fn can_expunge(&self) -> bool;
 
+    /// Whether the server moves messages in one step (MOVE). Where it cannot, a move is a copy and a
+    /// removal, and a cut can come between the two.
+    fn can_move(&self) -> bool;
+
     /// Whether the server is on this machine: then a second connection costs more than it brings.
     fn is_near(&self) -> bool;
 
@@ -269,6 +273,15 @@ pub trait Remote: Send + 'static {
         mailbox: &MailboxName,
         uploads: Vec<Upload>,
     ) -> impl Future<Output = (Vec<Appended>, Result<(), Failure>)> + Send;
+
+    /// Which of these messages `to` has as well, with Message-ID and size, and under which UID there.
+    /// Leaves `from` selected.
+    fn copies(
+        &mut self,
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+        to: &MailboxName,
+    ) -> impl Future<Output = Result<Vec<(Uid, Uid)>, Failure>> + Send;
 
     /// Changes flags of messages of the selected mailbox, whose UIDVALIDITY must be as given.
     fn set_flags(

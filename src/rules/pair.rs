@@ -53,6 +53,38 @@ pub fn pair_marked(remote: &[(Uid, Evidence)], local: &[(Base, Evidence)]) -> Ve
     pairs
 }
 
+/// Pairs what another program says to be the same, where the evidence does not speak against it: the same
+/// Message-ID, or none on both sides and the same size, but for the line of mbsync. What is paired leaves
+/// both lists.
+pub fn pair_told(
+    remote: &mut Vec<(Uid, Evidence)>,
+    local: &mut Vec<(Base, Evidence)>,
+    told: &[(Base, Uid)],
+) -> Vec<(Uid, Base)> {
+    let theirs: BTreeMap<Uid, &Evidence> = remote.iter().map(|(uid, e)| (*uid, e)).collect();
+    let ours: BTreeMap<&Base, &Evidence> = local.iter().map(|(base, e)| (base, e)).collect();
+    let (mut uids, mut bases) = (BTreeSet::new(), BTreeSet::new());
+    let mut pairs = Vec::new();
+    for (base, uid) in told {
+        let (Some(there), Some(here)) = (theirs.get(uid), ours.get(base)) else { continue };
+        if may_be_same(there, here) && !uids.contains(uid) && bases.insert(base.clone()) {
+            uids.insert(*uid);
+            pairs.push((*uid, base.clone()));
+        }
+    }
+    remote.retain(|(uid, _)| !uids.contains(uid));
+    local.retain(|(base, _)| !bases.contains(base));
+    pairs
+}
+
+fn may_be_same(one: &Evidence, other: &Evidence) -> bool {
+    if one.message_id != other.message_id {
+        return false;
+    }
+    let differ = one.size.abs_diff(other.size);
+    !one.message_id.is_empty() || differ == 0 || differ == TUID_LINE_BYTES
+}
+
 /// The messages as they would be without the line.
 fn unmarked<K: Clone>(messages: &[(K, Evidence)]) -> Vec<(K, Evidence)> {
     let unmark = |(key, evidence): &(K, Evidence)| {
@@ -93,6 +125,34 @@ mod tests {
             (base("ld"), evidence("<d>", 122)),
         ];
         assert_eq!(pair_marked(&remote, &local), [(uid(1), base("la")), (uid(2), base("lb"))]);
+    }
+
+    #[test]
+    fn the_word_of_another_program_pairs_unless_the_evidence_is_against_it() {
+        let uid = |n| Uid::new(n).unwrap();
+        let base = |s: &str| Base(s.to_owned());
+        let mut remote = vec![
+            (uid(1), evidence("<a>", 100)),
+            (uid(2), evidence("<a>", 100)),
+            (uid(3), evidence("", 100)),
+            (uid(4), evidence("", 100)),
+            (uid(5), evidence("<b>", 100)),
+        ];
+        let mut local = vec![
+            (base("a"), evidence("<a>", 122)),
+            (base("b"), evidence("<a>", 90)),
+            (base("c"), evidence("", 122)),
+            (base("d"), evidence("", 121)),
+            (base("e"), evidence("<c>", 100)),
+        ];
+        let told = [("b", 1), ("a", 2), ("c", 3), ("d", 4), ("e", 5), ("x", 1), ("a", 9), ("b", 2)];
+        let told = told.map(|(name, n)| (base(name), uid(n)));
+        let pairs = pair_told(&mut remote, &mut local, &told);
+        assert_eq!(pairs, [(uid(1), base("b")), (uid(2), base("a")), (uid(3), base("c"))]);
+        let left: Vec<_> = remote.iter().map(|(uid, _)| uid.get()).collect();
+        assert_eq!(left, [4, 5]);
+        let left: Vec<_> = local.iter().map(|(base, _)| base.0.as_str()).collect();
+        assert_eq!(left, ["d", "e"]);
     }
 
     #[test]

@@ -2,24 +2,8 @@
 //!
 //! Mail comes one way: nothing that is or is not listed ever touches what is here.
 
-use std::collections::BTreeMap;
-
 use crate::model::account::Leave;
-use crate::model::pop::{PopKnown, PopListing, PopState};
-
-/// A message of a session under the key by which it is known for good.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Named {
-    /// Its number in the session.
-    pub number: u32,
-    /// Its size in octets, as listed.
-    pub octets: u64,
-    /// Its key.
-    pub key: String,
-    /// Whether the key can mean no other message: only then is one removed that an earlier session
-    /// fetched.
-    pub is_sure: bool,
-}
+use crate::model::pop::{PopKnown, PopListing, PopMessage, PopState};
 
 /// What is done with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,61 +31,70 @@ pub struct PopPolicy {
     pub now: i64,
 }
 
-/// The messages that need a hash of their header: they have no unique id, or share it.
-pub fn nameless(listing: &PopListing) -> Vec<u32> {
-    let shared = shared(listing);
-    let messages = listing.messages.iter();
-    messages.filter(|m| !is_unique(&shared, m.uidl.as_deref())).map(|m| m.number).collect()
+/// Takes the unique ids away that more than one message has, and tells which messages need a hash of their
+/// header, because they have no key now, by number.
+pub fn nameless(listing: &mut PopListing) -> Vec<u32> {
+    listing.sort_by_key();
+    let is_same = |listing: &PopListing, one: usize, next: usize| {
+        let key = |at: usize| listing.messages.get(at).and_then(|m| listing.key(m));
+        key(one).is_some() && key(one) == key(next)
+    };
+    let mut first = 0;
+    for at in 1..=listing.messages.len() {
+        if is_same(listing, first, at) {
+            continue;
+        }
+        if at - first > 1 {
+            (first..at).for_each(|shared| listing.set_key(shared, None));
+        }
+        first = at;
+    }
+    let nameless = listing.messages.iter().filter(|m| listing.key(m).is_none());
+    let mut numbers: Vec<u32> = nameless.map(|m| m.number).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
-/// Gives each message its key, in the order of the keys; messages that need a hash and have none are left
-/// out.
+/// Gives each message its key, and puts them into the order of the keys; messages that need a hash and
+/// have none are left out. `hashes` are those of what [`nameless`] told, by number.
 ///
 /// Equal hashes are told apart by counting. Where a server gave unique ids that cannot be used, the key is
 /// good to know a message again, and for nothing else.
-pub fn named(listing: PopListing, hashes: &BTreeMap<u32, [u8; 32]>) -> Vec<Named> {
-    let shared = shared(&listing);
-    let mut counted: BTreeMap<String, u32> = BTreeMap::new();
-    let mut all = Vec::with_capacity(listing.messages.len());
-    for message in listing.messages {
+pub fn named(mut listing: PopListing, hashes: &[(u32, [u8; 32])]) -> PopListing {
+    let (mut hashed, has_uidl) = (Vec::with_capacity(hashes.len()), listing.has_uidl);
+    for at in 0..listing.messages.len() {
+        let Some(message) = listing.messages.get(at) else { break };
         let (number, octets) = (message.number, message.octets);
-        if let Some(uidl) = message.uidl.filter(|uidl| is_unique(&shared, Some(uidl))) {
-            all.push(Named { number, octets, key: format!("u{uidl}"), is_sure: true });
-            continue;
+        if listing.key(message).is_some() {
+            set_sure(&mut listing, at, true);
+        } else if let Ok(of) = hashes.binary_search_by_key(&number, |(number, _)| *number) {
+            hashed.extend(hashes.get(of).map(|(_, hash)| (*hash, octets, number, at)));
         }
-        let Some(hash) = hashes.get(&number) else { continue };
-        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-        let mut key = format!("h{hex}.{octets}");
-        let n = counted.entry(key.clone()).or_default();
-        let nth = *n;
-        *n = n.saturating_add(1);
-        if nth > 0 {
-            key.push_str(&format!(".{nth}"));
+    }
+    hashed.sort_unstable();
+    for same in hashed.chunk_by(|(one, octets, ..), (next, size, ..)| (one, octets) == (next, size))
+    {
+        for (nth, (hash, octets, _, at)) in same.iter().enumerate() {
+            listing.set_key(*at, Some(&hash_key(hash, *octets, nth)));
+            set_sure(&mut listing, *at, !has_uidl && same.len() == 1);
         }
-        all.push(Named { number, octets, key, is_sure: !listing.has_uidl });
     }
-    let is_alone =
-        |key: &str| counted.get(key.split('.').take(2).collect::<Vec<_>>().join(".").as_str());
-    for one in &mut all {
-        one.is_sure &= !one.key.starts_with('h') || is_alone(&one.key) == Some(&1);
-    }
-    all.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-    all
+    listing.drop_nameless();
+    listing.sort_by_key();
+    listing
 }
 
-/// The unique ids that more than one message has, in order.
-fn shared(listing: &PopListing) -> Vec<Box<str>> {
-    let mut all: Vec<&str> = listing.messages.iter().filter_map(|m| m.uidl.as_deref()).collect();
-    all.sort_unstable();
-    let pairs = all.iter().zip(all.iter().skip(1));
-    let mut shared: Vec<Box<str>> =
-        pairs.filter(|(one, next)| one == next).map(|(one, _)| Box::from(*one)).collect();
-    shared.dedup();
-    shared
+fn set_sure(listing: &mut PopListing, at: usize, is_sure: bool) {
+    if let Some(message) = listing.messages.get_mut(at) {
+        message.is_sure = is_sure;
+    }
 }
 
-fn is_unique(shared: &[Box<str>], uidl: Option<&str>) -> bool {
-    uidl.is_some_and(|uidl| shared.binary_search_by(|s| (**s).cmp(uidl)).is_err())
+/// The key of the `nth` message with this header and size.
+fn hash_key(hash: &[u8; 32], octets: u64, nth: usize) -> String {
+    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let nth = if nth == 0 { String::new() } else { format!(".{nth}") };
+    format!("h{hex}.{octets}{nth}")
 }
 
 /// Whether a key that was away and comes back means another message now: a server may give the unique id
@@ -111,7 +104,7 @@ pub fn is_reused(known: &PopKnown, octets: u64) -> bool {
 }
 
 /// Decides about a message that is listed.
-pub fn decide(policy: &PopPolicy, message: &Named, known: Option<&PopKnown>) -> Verdict {
+pub fn decide(policy: &PopPolicy, message: &PopMessage, known: Option<&PopKnown>) -> Verdict {
     let is_large = policy.octets_max.is_some_and(|max| message.octets > max);
     match known.map_or(PopState::Named, |known| known.state) {
         PopState::Named | PopState::Skipped if is_large => Verdict::Skip,
@@ -157,30 +150,50 @@ mod tests {
     use crate::model::pop::PopMessage;
 
     fn listing(uidls: &[Option<&str>], has_uidl: bool) -> PopListing {
-        let messages = uidls.iter().zip(1..).map(|(uidl, number)| PopMessage {
-            number,
-            octets: 10,
-            uidl: uidl.map(Into::into),
-        });
-        PopListing { messages: messages.collect(), has_uidl, is_sound: true }
+        let mut listing = PopListing::default();
+        listing.has_uidl = has_uidl;
+        for (at, uidl) in uidls.iter().enumerate() {
+            listing.push(u32::try_from(at + 1).unwrap(), 10);
+            listing.set_key(at, uidl.map(|uidl| format!("u{uidl}")).as_deref());
+        }
+        listing
+    }
+
+    fn numbers(listing: &PopListing) -> Vec<u32> {
+        listing.messages.iter().map(|m| m.number).collect()
+    }
+
+    fn sure(listing: &PopListing) -> Vec<bool> {
+        listing.messages.iter().map(|m| m.is_sure).collect()
     }
 
     #[test]
     fn a_shared_unique_id_is_no_key_and_removes_nothing() {
-        let shared = listing(&[Some("a"), Some("b"), Some("a"), None], true);
-        assert_eq!(nameless(&shared), [1, 3, 4]);
-        let hashes = BTreeMap::from([(1, [1; 32]), (3, [3; 32])]);
-        let named = named(shared, &hashes);
-        assert_eq!(named.iter().map(|n| n.number).collect::<Vec<_>>(), [1, 3, 2], "4 has no hash");
-        assert_eq!(named.iter().map(|n| n.is_sure).collect::<Vec<_>>(), [false, false, true]);
+        let mut shared = listing(&[Some("a"), Some("b"), Some("a"), None], true);
+        assert_eq!(nameless(&mut shared), [1, 3, 4]);
+        let named = named(shared, &[(1, [1; 32]), (3, [3; 32])]);
+        assert_eq!(numbers(&named), [1, 3, 2], "4 has no hash");
+        assert_eq!(sure(&named), [false, false, true]);
+    }
+
+    #[test]
+    fn unique_ids_are_keys_whatever_their_order() {
+        let mut many = listing(&[Some("c"), Some("a"), Some("d"), Some("d"), Some("b")], true);
+        assert_eq!(nameless(&mut many), [3, 4]);
+        let named = named(many, &[]);
+        assert_eq!(numbers(&named), [2, 5, 1]);
+        let keys: Vec<_> = named.messages.iter().map(|m| named.key(m).unwrap()).collect();
+        assert_eq!(keys, ["ua", "ub", "uc"]);
     }
 
     #[test]
     fn without_unique_ids_a_hash_is_one_unless_two_messages_have_it() {
-        let hashes = BTreeMap::from([(1, [1; 32]), (2, [2; 32]), (3, [1; 32])]);
-        let named = named(listing(&[None, None, None], false), &hashes);
-        assert_eq!(named.iter().map(|n| n.is_sure).collect::<Vec<_>>(), [false, false, true]);
-        let keys: std::collections::BTreeSet<&str> = named.iter().map(|n| n.key.as_str()).collect();
+        let mut bare = listing(&[None, None, None], false);
+        assert_eq!(nameless(&mut bare), [1, 2, 3]);
+        let named = named(bare, &[(1, [1; 32]), (2, [2; 32]), (3, [1; 32])]);
+        assert_eq!(sure(&named), [false, false, true]);
+        let keys: std::collections::BTreeSet<_> =
+            named.messages.iter().map(|m| named.key(m)).collect();
         assert_eq!(keys.len(), 3, "each message has a key of its own");
     }
 
@@ -199,8 +212,11 @@ mod tests {
         }
     }
 
-    fn message(octets: u64, is_sure: bool) -> Named {
-        Named { number: 1, octets, key: "ua".to_owned(), is_sure }
+    fn message(octets: u64, is_sure: bool) -> PopMessage {
+        let mut listing = PopListing::default();
+        listing.push(1, octets);
+        listing.messages[0].is_sure = is_sure;
+        listing.messages[0]
     }
 
     #[test]

@@ -33,6 +33,14 @@ pub fn retry_delay(remedy: Remedy, n: u32, jitter: f64) -> Duration {
     }
 }
 
+/// Returns the delay before the next poll after `n_quiet` polls in a row that found nothing: an eighth of
+/// `interval` where mail moves, doubling to `interval`; but not under 30 s, for the server's sake.
+pub fn poll_delay(interval: Duration, n_quiet: u32) -> Duration {
+    let soon = (interval / 8).max(POLL_SOONEST);
+    soon.saturating_mul(1_u32.checked_shl(n_quiet.min(16)).unwrap_or(u32::MAX)).min(interval)
+}
+
+const POLL_SOONEST: Duration = Duration::from_secs(30);
 /// The longest pause that a server can ask for.
 const ASKED_MAX: Duration = Duration::from_secs(3600);
 const BACKOFF_FIRST: Duration = Duration::from_secs(2);
@@ -59,6 +67,18 @@ mod tests {
         assert_eq!(retry_delay(asked(1), 4, 1.0), Duration::from_secs(32));
         assert_eq!(retry_delay(asked(u64::MAX), 0, 1.0), Duration::from_secs(3600));
         assert_eq!(retry_delay(Remedy::Later, 0, 1.0), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn polls_come_closer_where_mail_moves_and_never_slower_than_asked_for() {
+        let delays = |seconds| {
+            [0, 1, 2, 3, 4, 40].map(|n| poll_delay(Duration::from_secs(seconds), n).as_secs())
+        };
+        assert_eq!(delays(3600), [450, 900, 1800, 3600, 3600, 3600]);
+        assert_eq!(delays(300), [37, 75, 150, 300, 300, 300]);
+        assert_eq!(delays(60), [30, 60, 60, 60, 60, 60]);
+        assert_eq!(delays(10), [10; 6]);
+        assert_eq!(poll_delay(Duration::MAX, u32::MAX), Duration::MAX);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use postrider::model::failure::Failure;
 use postrider::model::flags::{FlagDelta, Flags};
-use postrider::model::ids::{Base, MailboxName};
+use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
 use postrider::model::status::Watch;
 use postrider::model::uids::UidSet;
 use postrider::model::view::{BaseRow, BaseView, Fingerprint, RowId, SkippedMessage, Stamp};
@@ -88,6 +88,15 @@ impl<L: Local> Local for Faulty<L> {
             }
             None => self.inner.watch(hints),
         }
+    }
+
+    fn known_elsewhere(
+        &self,
+        mailbox: &MailboxName,
+        validity: UidValidity,
+        bases: &[Base],
+    ) -> Vec<(Base, Uid)> {
+        self.inner.known_elsewhere(mailbox, validity, bases)
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure> {

@@ -34,6 +34,10 @@ impl<R: Remote> Remote for Faulty<R> {
         self.inner.can_expunge()
     }
 
+    fn can_move(&self) -> bool {
+        self.inner.can_move()
+    }
+
     fn is_near(&self) -> bool {
         self.inner.is_near()
     }
@@ -125,6 +129,15 @@ impl<R: Remote> Remote for Faulty<R> {
             }
         }
         (all, Ok(()))
+    }
+
+    async fn copies(
+        &mut self,
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+        to: &MailboxName,
+    ) -> Result<Vec<(Uid, Uid)>, Failure> {
+        self.inner.copies(from, uids, to).await
     }
 
     async fn set_flags(

@@ -150,24 +150,36 @@ fn on_a_terminal_a_long_sync_shows_how_far_it_is_and_elsewhere_nothing() {
 
 #[test]
 fn a_maildir_of_mbsync_is_taken_over_without_a_body_or_a_double() {
+    take_over_from_mbsync("moving-in", "SyncState *\n");
+    // Its own default: a directory for all of them.
+    take_over_from_mbsync("moving-in-too", "");
+}
+
+fn take_over_from_mbsync(user: &str, state: &str) {
     let dovecot = crate::fixture::dovecot::Dovecot::start();
     let world = World::new();
-    let mut imap = dovecot.client("moving-in");
+    let mut imap = dovecot.client(user);
     imap.create("Archive");
     for n in 0..40 {
         let mailbox = if n % 4 == 0 { "Archive" } else { "INBOX" };
         let flags = if n % 3 == 0 { "\\Seen \\Flagged" } else { "" };
         imap.append(mailbox, flags, 1_500_000_000, &mail::numbered(n));
     }
+    // What nothing but the state of mbsync tells apart: all of one size, some of one Message-ID.
+    for n in 0..6 {
+        let id = if n < 3 { "Message-ID: <same@example.org>\r\n" } else { "" };
+        let text = format!("{id}From: a@example.org\r\nSubject: {n}\r\n\r\nhello {n}\r\n");
+        imap.append("INBOX", "", 1_500_000_000, text.as_bytes());
+    }
     let maildir = world.maildir();
     std::fs::create_dir_all(&maildir).unwrap();
     let maildir = maildir.display();
     let rc = world.path("mbsyncrc");
     let text = format!(
-        "IMAPAccount work\nHost localhost\nPort {}\nUser moving-in\nPassCmd \"cat {}\"\nSSLType IMAPS\n\
+        "IMAPAccount work\nHost localhost\nPort {}\nUser {user}\nPassCmd \"cat {}\"\nSSLType IMAPS\n\
          CertificateFile {}\n\nIMAPStore work-far\nAccount work\n\nMaildirStore work-near\n\
          Path {maildir}/\nInbox {maildir}/INBOX\nSubFolders Verbatim\n\nChannel work\nFar :work-far:\n\
-         Near :work-near:\nPatterns *\nCreate Both\nExpunge Both\nSyncState *\n",
+         Near :work-near:\nPatterns *\nCreate Both\nExpunge Both\n{state}",
         dovecot.tls_port,
         world.path("secret/password").display(),
         dovecot.certs.ca.display()
@@ -178,22 +190,28 @@ fn a_maildir_of_mbsync_is_taken_over_without_a_body_or_a_double() {
     assert!(mbsync.arg("-c").arg(&rc).arg("-a").status().unwrap().success());
     let inbox = world.mailbox("INBOX");
     let by_mbsync = entries(&inbox);
-    assert_eq!((by_mbsync.len(), count(&world.mailbox("Archive"))), (30, 10));
+    assert_eq!((by_mbsync.len(), count(&world.mailbox("Archive"))), (36, 10));
     let is_its_name = |entry: &Entry| entry.path.to_str().unwrap().contains(",U=");
     assert!(by_mbsync.iter().all(is_its_name), "{by_mbsync:?}");
     let fetched = dovecot.bodies();
-    assert!(fetched >= 40, "{fetched}");
+    assert!(fetched >= 46, "{fetched}");
 
     let toml = world.ok(&["import", rc.to_str().unwrap()]).stdout;
     world.configure(&toml);
     crate::transfer::assert_all_zero(&world.sync());
     crate::transfer::assert_all_zero(&world.sync());
     assert_eq!(dovecot.bodies(), fetched, "no body travelled again");
-    assert_eq!((count(&inbox), count(&world.mailbox("Archive"))), (30, 10));
-    let mut imap = dovecot.client("moving-in");
-    assert_eq!((imap.count("INBOX"), imap.count("Archive")), (30, 10));
-    by_mbsync[0].set_flags("RS");
-    world.sync();
-    let answered = imap.messages("INBOX").iter().filter(|m| m.has("\\Answered")).count();
-    assert_eq!(answered, 1, "and from now on they follow each other");
+    assert_eq!((count(&inbox), count(&world.mailbox("Archive"))), (36, 10));
+    let mut imap = dovecot.client(user);
+    assert_eq!((imap.count("INBOX"), imap.count("Archive")), (36, 10));
+    // From now on they follow each other, each its own.
+    for n in [1, 4] {
+        let text = format!("hello {n}");
+        let is_it = |entry: &&Entry| std::fs::read_to_string(&entry.path).unwrap().contains(&text);
+        entries(&inbox).iter().find(is_it).unwrap().set_flags("RS");
+        world.sync();
+        let answered = imap.messages("INBOX").into_iter().filter(|m| m.has("\\Answered"));
+        let answered: Vec<String> = answered.map(|m| String::from_utf8(m.bytes).unwrap()).collect();
+        assert!(answered.iter().any(|message| message.contains(&text)), "{answered:?}");
+    }
 }

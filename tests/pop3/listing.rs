@@ -20,7 +20,8 @@ async fn listed(server: &MailServer) -> PopListing {
 }
 
 fn uidls(listing: &PopListing) -> Vec<Option<&str>> {
-    listing.messages.iter().map(|m| m.uidl.as_deref()).collect()
+    let keys = listing.messages.iter().map(|m| listing.key(m));
+    keys.map(|key| key?.strip_prefix('u')).collect()
 }
 
 #[tokio::test]

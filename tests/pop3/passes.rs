@@ -261,6 +261,16 @@ async fn where_logins_must_be_far_apart_a_pass_is_one_session() {
 }
 
 #[tokio::test]
+async fn a_provider_that_is_known_to_want_logins_far_apart_need_not_say_so() {
+    let config = Config { pop3_window: Some(60), ..Config::default() };
+    let (server, home) = (MailServer::start(config).unwrap(), Home::new());
+    append(&server, 1..=200);
+    let report = home.worker_patient(&server, Duration::from_secs(900)).once(&[]).await;
+    assert_eq!(report.error, None);
+    assert_eq!((home.here().len(), n_said(&server, "QUIT")), (60, 1));
+}
+
+#[tokio::test]
 async fn a_lost_ledger_costs_time_and_doubles_nothing() {
     let (server, home) = (filled(&[], 12), Home::new());
     home.good(&server, Leave::Forever).await;

@@ -46,7 +46,7 @@ pub(crate) fn settings(server: &MailServer, leave: Leave) -> PopSettings {
         client_cert: None,
         timeout: Duration::from_secs(5),
     };
-    PopSettings { endpoint, leave, mailbox: MailboxName::inbox() }
+    PopSettings { endpoint, leave, mailbox: MailboxName::inbox(), login_gap: Duration::ZERO }
 }
 
 pub(crate) fn connector(server: &MailServer) -> Pop3Connector {
@@ -138,6 +138,11 @@ impl Home {
     pub(crate) fn worker_into(&self, server: &MailServer, leave: Leave, mailbox: &str) -> Worker {
         let mailbox = MailboxName(mailbox.to_owned());
         self.make(PopSettings { mailbox, ..settings(server, leave) }, |_| {})
+    }
+
+    /// A worker for a provider that is known to want its logins this far apart.
+    pub(crate) fn worker_patient(&self, server: &MailServer, login_gap: Duration) -> Worker {
+        self.make(PopSettings { login_gap, ..settings(server, Leave::Forever) }, |_| {})
     }
 
     fn make(&self, pop: PopSettings, change: impl FnOnce(&mut Account)) -> Worker {

@@ -8,12 +8,13 @@ use postrider::model::flags::Flags;
 use crate::common::fate::Fate;
 use crate::in_still_time;
 use crate::model::{Act, Edit, Side};
-use crate::server::Offer;
+use crate::server::{Cut, Offer};
 use crate::sim::{Content, World};
 
-const FULL: Offer = Offer { has_uidplus: true, has_condstore: true };
-const NO_UIDPLUS: Offer = Offer { has_uidplus: false, has_condstore: true };
-const BARE: Offer = Offer { has_uidplus: false, has_condstore: false };
+const FULL: Offer = Offer { has_uidplus: true, has_condstore: true, has_move: true };
+const NO_UIDPLUS: Offer = Offer { has_uidplus: false, has_condstore: true, has_move: true };
+const NO_MOVE: Offer = Offer { has_uidplus: true, has_condstore: true, has_move: false };
+const BARE: Offer = Offer { has_uidplus: false, has_condstore: false, has_move: false };
 
 fn edit(side: Side, n: usize, act: Act) -> Edit {
     Edit { side, n, place: "INBOX".to_owned(), act }
@@ -92,7 +93,7 @@ fn moves(side: Side) -> [Edit; 2] {
 
 #[test]
 fn a_move_here_can_end_anywhere() {
-    check(&[FULL], &three(Side::Here), &moves(Side::Here), 16);
+    check(&[FULL, NO_MOVE], &three(Side::Here), &moves(Side::Here), 16);
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn a_copy_here_can_end_anywhere() {
 
 #[test]
 fn a_removal_here_can_end_anywhere() {
-    check(&[FULL], &three(Side::Here), &[edit(Side::Here, 2, Act::Delete)], 16);
+    check(&[FULL, NO_MOVE], &three(Side::Here), &[edit(Side::Here, 2, Act::Delete)], 16);
 }
 
 #[test]
@@ -126,6 +127,29 @@ fn flags_of_both_sides_can_end_anywhere() {
         flag(Side::There, 3, "FS"),
     ];
     check(&[FULL, BARE], &three(Side::Here), &edits, 25);
+}
+
+/// Without MOVE a move is a copy and a removal: a line that breaks between them leaves no second copy,
+/// neither where the message goes nor in Trash.
+#[test]
+fn a_line_can_break_between_a_copy_and_the_removal() {
+    for edits in [vec![edit(Side::Here, 2, Act::Delete)], moves(Side::Here).to_vec()] {
+        in_still_time(async {
+            let calm = prepared(NO_MOVE, &three(Side::Here), &edits).await;
+            let before = calm.server.lock().unwrap().n_changes;
+            calm.process(&Fate::calm()).once(&[]).await;
+            let wanted = end_of(&calm).await;
+            let n_changes = calm.server.lock().unwrap().n_changes - before;
+            assert!(n_changes >= 2, "{n_changes}");
+            for (at, cut) in (0..n_changes).flat_map(|at| [(at, Cut::Before), (at, Cut::After)]) {
+                let world = prepared(NO_MOVE, &three(Side::Here), &edits).await;
+                world.server.lock().unwrap().cut_in = Some((at, cut));
+                world.process(&Fate::calm()).once(&[]).await;
+                assert!(world.server.lock().unwrap().cut_in.is_none(), "{at} was not reached");
+                assert_eq!(end_of(&world).await, wanted, "change {at}, {cut:?}: {edits:?}");
+            }
+        });
+    }
 }
 
 /// What landed is known before it is seen: it is no new file, and does not go back to the server.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use postrider::model::failure::Failure;
 use postrider::model::flags::{Flag, FlagDelta, Flags};
-use postrider::model::ids::{Base, MailboxName};
+use postrider::model::ids::{Base, MailboxName, Uid, UidValidity};
 use postrider::model::status::Watch;
 use postrider::model::view::{Fingerprint, LocalMessage, Stamp, Sub};
 use postrider::ports::hints::HintBox;
@@ -103,6 +103,15 @@ impl Local for MemLocal {
 
     fn watch(&self, _hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
         Box::new(Blind)
+    }
+
+    fn known_elsewhere(
+        &self,
+        _mailbox: &MailboxName,
+        _validity: UidValidity,
+        _bases: &[Base],
+    ) -> Vec<(Base, Uid)> {
+        Vec::new()
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure> {

@@ -104,6 +104,10 @@ impl Remote for MemRemote {
         self.server().is_ok_and(|server| server.offer.has_uidplus)
     }
 
+    fn can_move(&self) -> bool {
+        self.server().is_ok_and(|server| server.offer.has_move)
+    }
+
     fn is_near(&self) -> bool {
         true
     }
@@ -243,6 +247,27 @@ impl Remote for MemRemote {
         (done, Ok(()))
     }
 
+    async fn copies(
+        &mut self,
+        (from, validity): (&MailboxName, UidValidity),
+        uids: &[Uid],
+        to: &MailboxName,
+    ) -> Result<Vec<(Uid, Uid)>, Failure> {
+        self.select(from, validity)?;
+        let server = self.server()?;
+        let Some(there) = server.mailboxes.get(to.as_str()) else { return Ok(Vec::new()) };
+        let mut there: Vec<_> = there.messages.iter().map(|(uid, m)| (uid, &m.bytes)).collect();
+        let ours = &server.mailboxes[from.as_str()].messages;
+        let mut copies = Vec::new();
+        for uid in uids {
+            let Some(message) = ours.get(&uid.get()) else { continue };
+            if let Some(at) = there.iter().rposition(|(_, bytes)| **bytes == message.bytes) {
+                copies.push((*uid, Uid::new(*there.remove(at).0).unwrap()));
+            }
+        }
+        Ok(copies)
+    }
+
     async fn set_flags(
         &mut self,
         validity: UidValidity,
@@ -270,14 +295,25 @@ impl Remote for MemRemote {
     ) -> Result<Removed, Failure> {
         let selected = MailboxName(self.selected.clone());
         self.select(&selected, validity)?;
-        self.command(|server, mailbox| {
+        let copy = |server: &mut Server, mailbox: &str| {
             for uid in uids {
                 if let Removal::MoveTo(trash) = removal {
                     let _new = server.copy(mailbox, trash.as_str(), uid.get());
                 }
-                server.take_away(mailbox, uid.get());
             }
+            Ok(())
+        };
+        let take_away = |server: &mut Server, mailbox: &str| {
+            uids.iter().for_each(|uid| server.take_away(mailbox, uid.get()));
             Ok(if server.offer.has_uidplus { Removed::Gone } else { Removed::Marked })
+        };
+        if !self.can_move() {
+            self.command(copy)?;
+            return self.command(take_away);
+        }
+        self.command(|server, mailbox| {
+            copy(server, mailbox)?;
+            take_away(server, mailbox)
         })
     }
 
@@ -289,7 +325,7 @@ impl Remote for MemRemote {
         how: Relocation,
     ) -> Result<Vec<(Uid, Uid)>, Failure> {
         self.select(from.0, from.1)?;
-        self.command(|server, mailbox| {
+        let told = self.command(|server, mailbox| {
             if !server.mailboxes.contains_key(to.as_str()) {
                 return Err(refused("no such mailbox"));
             }
@@ -297,12 +333,19 @@ impl Remote for MemRemote {
             for uid in uids {
                 let new = server.copy(mailbox, to.as_str(), uid.get()).and_then(Uid::new);
                 told.extend(new.map(|new| (*uid, new)));
-                if how == Relocation::Move {
+                if how == Relocation::Move && server.offer.has_move {
                     server.take_away(mailbox, uid.get());
                 }
             }
             Ok(if server.offer.has_uidplus { told } else { Vec::new() })
-        })
+        })?;
+        if how == Relocation::Move && !self.can_move() {
+            self.command(|server, mailbox| {
+                uids.iter().for_each(|uid| server.take_away(mailbox, uid.get()));
+                Ok(())
+            })?;
+        }
+        Ok(told)
     }
 
     async fn gone(

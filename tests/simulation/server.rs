@@ -30,6 +30,8 @@ pub(crate) struct Offer {
     pub(crate) has_uidplus: bool,
     /// It tells what changed.
     pub(crate) has_condstore: bool,
+    /// It moves in one step.
+    pub(crate) has_move: bool,
 }
 
 /// The server itself.

@@ -134,7 +134,8 @@ struct Sim {
 /// Runs a seed; what went wrong, with all that happened before.
 pub(crate) async fn simulate(seed: u64) -> Result<(), String> {
     let mut rng = Rng::with_seed(seed);
-    let offer = Offer { has_uidplus: rng.u8(..4) > 0, has_condstore: rng.bool() };
+    let offer =
+        Offer { has_uidplus: rng.u8(..4) > 0, has_condstore: rng.bool(), has_move: rng.bool() };
     let mailboxes = ["INBOX", "Archive", "Lists"];
     let world = World::new(offer, &mailboxes);
     let process = world.process(&Fate::calm());

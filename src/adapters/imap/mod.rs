@@ -212,6 +212,10 @@ impl Remote for ImapRemote {
         self.has("UIDPLUS")
     }
 
+    fn can_move(&self) -> bool {
+        self.has("MOVE")
+    }
+
     fn is_near(&self) -> bool {
         self.is_near
     }
@@ -275,6 +279,15 @@ impl Remote for ImapRemote {
         uploads: Vec<Upload>,
     ) -> (Vec<Appended>, Result<(), Failure>) {
         self.append_all(mailbox, uploads).await
+    }
+
+    async fn copies(
+        &mut self,
+        from: (&MailboxName, UidValidity),
+        uids: &[Uid],
+        to: &MailboxName,
+    ) -> Result<Vec<(Uid, Uid)>, Failure> {
+        self.copies_in(from, uids, to).await
     }
 
     async fn set_flags(

@@ -3,11 +3,11 @@
 use super::ImapRemote;
 use super::encode::uid_sets;
 use super::item::{COPIED_MAX, Code, FetchItem, Item};
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, Scope};
 use crate::model::flags::{FlagDelta, Flags};
 use crate::model::ids::{MailboxName, Uid, UidValidity};
 use crate::ports::remote::{Relocation, Removed};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl ImapRemote {
     /// Adds and takes away flags.
@@ -84,6 +84,36 @@ impl ImapRemote {
             told.clear();
         }
         Ok(told)
+    }
+
+    /// Messages that another mailbox has as well. A Message-ID that is not there is no evidence.
+    pub(super) async fn copies_in(
+        &mut self,
+        (from, validity): (&MailboxName, UidValidity),
+        uids: &[Uid],
+        to: &MailboxName,
+    ) -> Result<Vec<(Uid, Uid)>, Failure> {
+        self.select(from).await?;
+        self.check_selected(validity)?;
+        let first = uids.iter().min().map_or(1, |uid| uid.get());
+        let wanted: BTreeSet<Uid> = uids.iter().copied().collect();
+        let mut ours = self.evidence_from(first).await?;
+        ours.retain(|(uid, e)| wanted.contains(uid) && !e.message_id.is_empty());
+        let theirs = match self.select(to).await {
+            Ok(_) => self.evidence_from(1).await?,
+            // It is not there yet.
+            Err(failure) if failure.scope == Scope::Mailbox => Vec::new(),
+            Err(failure) => return Err(failure),
+        };
+        self.select(from).await?;
+        self.check_selected(validity)?;
+        let mut there: BTreeMap<_, Vec<Uid>> = BTreeMap::new();
+        for (uid, evidence) in theirs {
+            there.entry(evidence).or_default().push(uid);
+        }
+        // Each of them stands for one only, the newest first.
+        let copies = ours.into_iter().map(|(uid, e)| Some((uid, there.get_mut(&e)?.pop()?)));
+        Ok(copies.flatten().collect())
     }
 
     /// Which messages of a mailbox that is not the one at work are gone.

@@ -7,7 +7,7 @@ use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{Cursor, RemoteMessage, Stamp, Sub};
-use crate::ports::ledger::{Change, LimitChange, MailboxId, OneSide, PendingAppend};
+use crate::ports::ledger::{Change, Halves, LimitChange, MailboxId, OneSide, PendingAppend};
 use crate::ports::local::Landing;
 
 pub(super) fn apply(
@@ -72,6 +72,7 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
             run(tx, sql, params![mailbox, validity.get()])
         }
         Change::Void => void(tx, mailbox),
+        Change::Halves(halves) => set_halves(tx, mailbox, *halves),
         Change::Cursor(cursor, stamp) => set_cursor(tx, mailbox, *cursor, *stamp),
         Change::Consent(consent) => set_consent(tx, mailbox, *consent),
         Change::Held(n) => {
@@ -284,6 +285,18 @@ pub(super) fn void(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
         [mailbox],
     )
     .map(drop)
+}
+
+fn set_halves(tx: &Transaction<'_>, mailbox: MailboxId, halves: Halves) -> Result<()> {
+    for (key, is_set) in [("leave", halves.leave), ("come", halves.come)] {
+        let sql = if is_set {
+            "INSERT OR REPLACE INTO meta(k, v) VALUES (?1 || '.' || ?2, '')"
+        } else {
+            "DELETE FROM meta WHERE k = ?1 || '.' || ?2"
+        };
+        run(tx, sql, params![key, mailbox])?;
+    }
+    Ok(())
 }
 
 fn set_cursor(

@@ -9,7 +9,7 @@ use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, Cursor, RowId, RowState, SkippedMessage, Stamp, Sub};
-use crate::ports::ledger::{Kin, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::ledger::{Halves, Kin, MailboxId, MailboxRow, PendingAppend};
 use crate::ports::local::Landing;
 use crate::ports::remote::Quirk;
 
@@ -44,7 +44,9 @@ const MAILBOX: &str = "SELECT id, name, uidvalidity, uidnext, modseq, n_exists, 
     EXISTS (SELECT 1 FROM msg WHERE mailbox = m.id AND base IS NOT NULL), held, consent,
     (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND st = 'failed'),
     (SELECT count(*) FROM msg WHERE mailbox = m.id AND st <> 'synced' AND
-        st IN ('skipped', 'wanted')), limits
+        st IN ('skipped', 'wanted')), limits,
+    EXISTS (SELECT 1 FROM meta WHERE k = 'leave.' || m.id),
+    EXISTS (SELECT 1 FROM meta WHERE k = 'come.' || m.id)
     FROM mailbox m";
 
 pub(super) fn mailboxes(db: &Connection) -> Result<Vec<MailboxRow>> {
@@ -91,6 +93,7 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
         failed: row.get(12)?,
         skipped: row.get(13)?,
         limits: row.get(14)?,
+        halves: Halves { leave: row.get(15)?, come: row.get(16)? },
     })
 }
 

@@ -5,6 +5,7 @@
 //! of ours outside `.postrider/` and the Maildirs themselves.
 
 mod deliver;
+mod elsewhere;
 mod flags;
 mod keywords;
 mod leave;
@@ -26,7 +27,7 @@ use std::path::{Path, PathBuf};
 use crate::model::account::Layout;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::flags::{FlagDelta, Flags};
-use crate::model::ids::{Base, MailboxName};
+use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::view::{Fingerprint, Stamp, Sub};
 use crate::ports::hints::HintBox;
 use crate::ports::local::{Landing, Local, LocalWatcher, Scan, Seen, Settled};
@@ -46,6 +47,7 @@ pub struct MaildirStore {
     quarantine_for: Duration,
     host: String,
     spelling: Spelling,
+    mbsync_states: Vec<PathBuf>,
 }
 
 impl MaildirStore {
@@ -53,8 +55,15 @@ impl MaildirStore {
     pub fn new(root: PathBuf, layout: Layout, separator: char, quarantine_for: Duration) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let host = name::escape_host(&host);
-        let spelling = Spelling::default();
-        Self { root, layout, separator, quarantine_for, host, spelling }
+        let (spelling, mbsync_states) = (Spelling::default(), Vec::new());
+        Self { root, layout, separator, quarantine_for, host, spelling, mbsync_states }
+    }
+
+    /// Has hints looked for in these directories, in which mbsync keeps its state.
+    #[must_use]
+    pub fn with_mbsync_states(mut self, dirs: Vec<PathBuf>) -> Self {
+        self.mbsync_states = dirs;
+        self
     }
 
     /// The root directory.
@@ -137,6 +146,15 @@ impl Local for MaildirStore {
 
     fn watch(&self, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
         watch::start(self, hints)
+    }
+
+    fn known_elsewhere(
+        &self,
+        mailbox: &MailboxName,
+        validity: UidValidity,
+        bases: &[Base],
+    ) -> Vec<(Base, Uid)> {
+        elsewhere::uids(&self.path(mailbox), &self.mbsync_states, validity, bases)
     }
 
     fn mailboxes(&self) -> Result<Vec<MailboxName>, Failure> {

@@ -2,7 +2,7 @@
 
 use super::wire::Wire;
 use crate::model::failure::{Failure, Kind};
-use crate::model::pop::{PopListing, PopMessage};
+use crate::model::pop::PopListing;
 
 /// Lists the maildrop. What the three answers do not agree on is left out, or makes the listing unsound.
 pub(super) async fn list(wire: &mut Wire, is_pipelining: bool) -> Result<PopListing, Failure> {
@@ -23,12 +23,12 @@ pub(super) async fn list(wire: &mut Wire, is_pipelining: bool) -> Result<PopList
     if !answer.is_ok {
         return Err(wire.refusal(&answer, listing, "list the mailbox"));
     }
-    let mut found = PopListing { is_sound: true, ..PopListing::default() };
+    let mut found = PopListing::default();
     lines(wire, listing, |number, octets| {
         let octets = octets.split_ascii_whitespace().next().and_then(|n| n.parse().ok());
         // A size is only a hint; a message without one is there all the same.
         let octets = octets.unwrap_or_default();
-        found.messages.push(PopMessage { number, octets, uidl: None });
+        found.push(number, octets);
     })
     .await?;
     found.messages.sort_by_key(|m| m.number);
@@ -52,17 +52,20 @@ async fn begin(wire: &mut Wire, command: &str, is_pipelining: bool) -> Result<()
 async fn add_uidl(wire: &mut Wire, found: &mut PopListing) -> Result<(), Failure> {
     found.has_uidl = true;
     let (mut is_sound, mut n_named) = (true, 0_usize);
-    let messages = &mut found.messages;
+    let mut key = String::new();
     lines(wire, "UIDL", |number, uidl| {
-        let at = messages.binary_search_by_key(&number, |m| m.number);
-        match at.ok().and_then(|at| messages.get_mut(at)) {
-            Some(message) if message.uidl.is_none() => {
-                n_named += 1;
-                message.uidl = is_uidl(uidl).then(|| uidl.into());
-            }
+        let at = found.messages.binary_search_by_key(&number, |m| m.number).ok();
+        let message = at.and_then(|at| found.messages.get(at).filter(|m| found.key(m).is_none()));
+        let (Some(at), Some(_)) = (at, message) else {
             // Named twice, or not listed.
-            Some(_) | None => is_sound = false,
-        }
+            is_sound = false;
+            return;
+        };
+        n_named += 1;
+        key.clear();
+        key.push('u');
+        key.push_str(uidl);
+        found.set_key(at, is_uidl(uidl).then_some(key.as_str()));
     })
     .await?;
     found.is_sound &= is_sound && n_named == found.messages.len();

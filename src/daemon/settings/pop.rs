@@ -27,6 +27,7 @@ pub(super) fn pop(
             .take("mailbox")
             .and_then(|v| v.parsed(mailbox))
             .unwrap_or_else(MailboxName::inbox),
+        login_gap: server.login_gap,
     };
     table.finish();
     settings

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -73,6 +74,7 @@ struct RawServer {
     port: Option<u16>,
     tls: Option<RawTls>,
     user: Option<RawUser>,
+    login_gap_minutes: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -134,6 +136,7 @@ fn server(raw: RawServer, port: u16) -> PresetServer {
             RawUser::Address => UserForm::Address,
             RawUser::LocalPart => UserForm::LocalPart,
         }),
+        login_gap: Duration::from_secs(u64::from(raw.login_gap_minutes.unwrap_or(0)) * 60),
     }
 }
 

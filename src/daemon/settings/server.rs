@@ -36,6 +36,8 @@ pub(super) struct Server<'a> {
     timeout: Duration,
     /// What the preset says of the user's name.
     form: Option<UserForm>,
+    /// How far apart logins have to be, as far as the preset knows.
+    pub(super) login_gap: Duration,
     /// Whether the preset is about this server.
     pub(super) is_preset: bool,
     /// Only for SMTP.
@@ -80,6 +82,7 @@ pub(super) fn server<'a>(
         timeout: timeout(table),
         is_preset: preset.is_some(),
         form: preset.and_then(|known| known.user),
+        login_gap: preset.map_or(Duration::ZERO, |known| known.login_gap),
         sent_copy: SentCopy::Auto,
     };
     match protocol {

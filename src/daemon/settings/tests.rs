@@ -543,7 +543,9 @@ fn a_preset_fills_in_what_is_left_out_and_an_explicit_value_wins() {
     assert_eq!((smtp.port, smtp.tls, smtp.user.as_str()), (465, Tls::Implicit, "u"));
 
     let pop = format!("[account.a]\naddress = 'me@web.de'\n{password}[account.a.pop3]\n");
-    let pop = account(&pop).pop3.unwrap().endpoint;
+    let pop = account(&pop).pop3.unwrap();
+    assert_eq!(pop.login_gap, Duration::from_secs(900));
+    let pop = pop.endpoint;
     assert_eq!((pop.host.as_str(), pop.user.as_str(), pop.port), ("pop3.web.de", "me", 995));
     let refusals = [
         ("me@gmail.com", "none", "c.toml:1:10: account.a: has neither"),

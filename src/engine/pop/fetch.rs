@@ -76,17 +76,17 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         }
         let (ledger, reason) = (Arc::clone(&self.ledger), failure.to_string());
         offload(move || {
-            let mut open = BTreeMap::new();
+            let mut open = Vec::new();
             ledger.pop_each(id, &mut |known| {
                 if known.state != PopState::Stored {
-                    open.insert(known.uid, (known.state, known.cuts));
+                    open.push((known.uid, known.state, known.cuts));
                 }
             })?;
+            open.sort_unstable_by_key(|(uid, ..)| *uid);
+            let find = |uid: Uid| open.get(open.binary_search_by_key(&uid, |(of, ..)| *of).ok()?);
             // They come in order, so that the first that is not here was on its way.
-            let Some(uid) = wanted.iter().map(|w| w.uid).find(|uid| open.contains_key(uid)) else {
-                return Ok(());
-            };
-            let (state, cuts) = open.get(&uid).copied().unwrap_or((PopState::Waiting, 0));
+            let first = wanted.iter().find_map(|w| find(w.uid));
+            let Some(&(uid, state, cuts)) = first else { return Ok(()) };
             if state == PopState::Waiting {
                 return Ok(());
             }

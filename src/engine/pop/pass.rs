@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fetch::COMPLETE;
-use super::sort::{Shown, Sorted, may_remove, sort};
+use super::sort::{Sorted, may_remove, sort};
 use crate::engine::board::{Board, micros_now};
 use crate::engine::execute::count;
 use crate::engine::jobs::report_error;
@@ -23,6 +23,7 @@ use crate::model::account::{Account, Leave, PopSettings};
 use crate::model::event::{AccountReport, Consent, Notice};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{MailboxName, Uid};
+use crate::model::pop::PopListing;
 use crate::model::status::Counters;
 use crate::model::view::Stamp;
 use crate::ports::ledger::{Change, LimitChange, MailboxId, MailboxRow};
@@ -222,7 +223,8 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
     /// One session, from the login to the confirmed end.
     async fn session(&mut self, row: &MailboxRow, counters: &mut Counters) -> Result<(), Failure> {
         let mut maildrop = self.connector.connect().await?;
-        self.not_before = maildrop.login_delay().map(|delay| Instant::now() + delay);
+        let gap = maildrop.login_delay().unwrap_or_default().max(self.pop.login_gap);
+        self.not_before = (!gap.is_zero()).then(|| Instant::now() + gap);
         let shown = Arc::new(self.shown(&mut maildrop, counters).await?);
         let sorted = self.sorted(row.id, &shown).await?;
         counters.skipped = sorted.n_skipped;
@@ -266,15 +268,15 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         &self,
         maildrop: &mut C::Drop,
         counters: &mut Counters,
-    ) -> Result<Shown, Failure> {
-        let listing = maildrop.list().await?;
+    ) -> Result<PopListing, Failure> {
+        let mut listing = maildrop.list().await?;
         let (is_sound, n_listed) = (listing.is_sound, listing.messages.len());
-        let numbers = nameless(&listing);
+        let numbers = nameless(&mut listing);
         let heads = maildrop.heads(&numbers).await?;
-        let hashes = numbers.iter().zip(heads).filter_map(|(n, hash)| Some((*n, hash?))).collect();
-        let named = named(listing, &hashes);
-        let n_nameless = n_listed.saturating_sub(named.len());
-        if n_nameless > 0 && named.is_empty() {
+        let hashes = numbers.iter().zip(heads).filter_map(|(n, hash)| Some((*n, hash?)));
+        let named = named(listing, &hashes.collect::<Vec<_>>());
+        let n_nameless = n_listed.saturating_sub(named.messages.len());
+        if n_nameless > 0 && named.messages.is_empty() {
             let what = "tell the messages of the server apart";
             return Err(Failure::new(Scope::Account, Remedy::Later, Kind::NotSupported, what)
                 .detail("it gives neither unique ids (UIDL) nor headers (TOP)")
@@ -287,10 +289,10 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
                 "what the server lists does not add up; nothing is removed that is not beyond doubt"
             );
         }
-        Ok(Shown { named, is_sound })
+        Ok(named)
     }
 
-    async fn sorted(&self, id: MailboxId, shown: &Arc<Shown>) -> Result<Sorted, Failure> {
+    async fn sorted(&self, id: MailboxId, shown: &Arc<PopListing>) -> Result<Sorted, Failure> {
         let (ledger, shown) = (Arc::clone(&self.ledger), Arc::clone(shown));
         let policy = PopPolicy {
             leave: self.pop.leave,

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use crate::model::account::Leave;
 use crate::model::failure::Failure;
 use crate::model::ids::Uid;
-use crate::model::pop::{PopKnown, PopState};
+use crate::model::pop::{PopKnown, PopListing, PopMessage, PopState};
 use crate::model::view::RemoteMessage;
 use crate::ports::ledger::{Change, LimitChange, MailboxId};
 use crate::ports::pop::{PopChange, PopLedger, PopWanted};
 use crate::rules::limits::Skip;
-use crate::rules::pop::{Named, PopPolicy, Verdict, decide, is_reused};
+use crate::rules::pop::{PopPolicy, Verdict, decide, is_reused};
 
 /// What is to be done in a session.
 #[derive(Debug, Default)]
@@ -26,20 +26,12 @@ pub(super) struct Sorted {
     pub(super) is_renamed: bool,
 }
 
-/// What a session shows.
-#[derive(Debug)]
-pub(super) struct Shown {
-    /// All messages, in the order of their keys.
-    pub(super) named: Vec<Named>,
-    /// Whether the server's answers agreed with each other.
-    pub(super) is_sound: bool,
-}
-
 struct Sorter<'a> {
     policy: &'a PopPolicy,
+    shown: &'a PopListing,
     sorted: Sorted,
     skips: Vec<Change>,
-    fresh: Vec<&'a Named>,
+    fresh: Vec<&'a PopMessage>,
     begun: Vec<Uid>,
     listed: Vec<Uid>,
     unlisted: Vec<Uid>,
@@ -52,13 +44,14 @@ struct Sorter<'a> {
 /// Sorts the messages of a session, and records their keys, in pieces: what a dry run does not.
 pub(super) fn sort<G: PopLedger>(
     (ledger, id): (&G, MailboxId),
-    shown: &Shown,
+    shown: &PopListing,
     policy: &PopPolicy,
     is_dry: bool,
 ) -> Result<Sorted, Failure> {
     let record = |changes: &[Change]| if is_dry { Ok(()) } else { ledger.apply(id, changes) };
     let mut sorter = Sorter {
         policy,
+        shown,
         sorted: Sorted::default(),
         skips: Vec::new(),
         fresh: Vec::new(),
@@ -69,18 +62,19 @@ pub(super) fn sort<G: PopLedger>(
         n_met: 0,
         cuts: BTreeMap::new(),
     };
-    let mut named = shown.named.iter().peekable();
+    let mut listed = shown.messages.iter().peekable();
     ledger.pop_each(id, &mut |known| {
-        while let Some(new) = named.next_if(|n| n.key < known.key) {
+        let key = Some(known.key.as_str());
+        while let Some(new) = listed.next_if(|m| shown.key(m) < key) {
             sorter.fresh.push(new);
         }
-        match named.next_if(|n| n.key == known.key) {
+        match listed.next_if(|m| shown.key(m) == key) {
             Some(message) => sorter.meet(message, &known),
             None if shown.is_sound => sorter.miss(&known),
             None => {}
         }
     })?;
-    sorter.fresh.extend(named);
+    sorter.fresh.extend(listed);
     record(&sorter.about_known())?;
     let mut fresh = std::mem::take(&mut sorter.fresh);
     fresh.sort_unstable_by_key(|message| message.number);
@@ -96,7 +90,7 @@ pub(super) fn sort<G: PopLedger>(
 
 impl<'a> Sorter<'a> {
     /// A message that is known.
-    fn meet(&mut self, message: &'a Named, known: &PopKnown) {
+    fn meet(&mut self, message: &'a PopMessage, known: &PopKnown) {
         if is_reused(known, message.octets) {
             self.forgotten.push(known.uid);
             self.fresh.push(message);
@@ -129,7 +123,7 @@ impl<'a> Sorter<'a> {
         }
     }
 
-    fn act(&mut self, message: &Named, uid: Uid, verdict: Verdict) {
+    fn act(&mut self, message: &PopMessage, uid: Uid, verdict: Verdict) {
         let (number, octets) = (message.number, message.octets);
         match verdict {
             Verdict::Fetch => self.sorted.fetch.push(PopWanted { number, uid, octets }),
@@ -167,12 +161,13 @@ impl<'a> Sorter<'a> {
     }
 
     /// What it learns about messages that are new.
-    fn about_fresh(&mut self, fresh: &[&Named], next: &mut u32) -> Vec<Change> {
+    fn about_fresh(&mut self, fresh: &[&PopMessage], next: &mut u32) -> Vec<Change> {
         let mut changes = Vec::with_capacity(fresh.len());
         for message in fresh {
             let Some(uid) = Uid::new(*next) else { break };
             *next = next.saturating_add(1);
-            let (key, octets, at) = (message.key.clone(), message.octets, self.policy.now);
+            let key = self.shown.key(message).unwrap_or_default().to_owned();
+            let (octets, at) = (message.octets, self.policy.now);
             changes.push(Change::Pop(PopChange::Known { uid, key, octets, at }));
             let verdict = decide(self.policy, message, None);
             self.act(message, uid, verdict);
