@@ -96,7 +96,9 @@ postrider() {
 }
 
 answers() {
-    postrider status >/dev/null 2>&1
+    case "$(postrider status 2>/dev/null)" in
+        '' | *'no service is running'*) return 1 ;;
+    esac
 }
 
 # All messages in the Maildir.

@@ -46,6 +46,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "daemon/verify",
             "daemon/spool",
             "daemon/queued",
+            "daemon/stopped",
         ],
     ),
 ];

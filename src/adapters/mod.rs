@@ -1,6 +1,7 @@
 //! Floor 3: one outside thing each, and one `classify` each. Library types never leave an adapter.
 
 pub mod autoconfig;
+pub mod connectivity;
 pub mod desktop;
 pub mod dns;
 pub mod http;
@@ -13,6 +14,7 @@ pub mod oauth;
 pub mod outbox;
 pub mod outbox_ledger;
 pub mod pop3;
+pub mod power;
 pub mod process;
 pub mod sasl;
 pub mod secrets;

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::complaint::{Complaint, lines};
-use super::{log, print};
+use super::{completions, log, print};
 use crate::daemon::check::{Finding, check};
 use crate::daemon::doctor::doctor;
 use crate::daemon::settings::{self, nearest};
@@ -14,6 +14,7 @@ use crate::model::ids::AccountName;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this account
+    #[arg(add = completions::accounts())]
     account: Option<String>,
     /// Print the findings as JSON
     #[arg(long)]

@@ -6,9 +6,8 @@ use zbus::Connection;
 
 use super::complaint::Complaint;
 use super::view::StatusView;
-use crate::daemon::paths;
 use crate::daemon::proxy::{AccountProxy, ManagerProxy, OutboxProxy, connect_private};
-use crate::daemon::settings;
+use crate::daemon::{document, paths, settings, stopped};
 use crate::model::event::Consent;
 use crate::model::ids::{AccountName, MailboxName};
 
@@ -44,11 +43,7 @@ impl Daemon {
     /// The daemon; that none runs is an error.
     pub(super) async fn get(config: Option<&Path>) -> Result<Self, Complaint> {
         Self::find(config).await?.ok_or_else(|| {
-            Complaint::plain(
-                75,
-                "no daemon is running\n  \
-                 to mend it:  systemctl --user start postrider, or: postrider run",
-            )
+            Complaint::plain(75, &format!("no daemon is running\n  to mend it:  {START}"))
         })
     }
 
@@ -96,12 +91,38 @@ impl Daemon {
     /// The status document and what it says.
     pub(super) async fn status(&self) -> Result<(String, StatusView), Complaint> {
         let text = self.manager.get_status().await?;
-        let view = serde_json::from_str(&text).map_err(|err| {
-            Complaint::plain(76, &format!("understand the daemon: {err}; is it of this version?"))
-        })?;
+        let view = understood(&text)?;
         Ok((text, view))
     }
 }
+
+/// How things are, told by the daemon, or by the ledgers while none runs.
+pub(super) struct Told {
+    pub(super) document: String,
+    pub(super) view: StatusView,
+    pub(super) is_running: bool,
+}
+
+/// Asks the daemon how things are; where none runs, the ledgers are looked into.
+pub(super) async fn told(config: Option<&Path>) -> Result<Told, Complaint> {
+    if let Some(daemon) = Daemon::find(config).await? {
+        let (document, view) = daemon.status().await?;
+        return Ok(Told { document, view, is_running: true });
+    }
+    let settings = settings::load(&settings::locate(config))?;
+    let document = document::stopped(&stopped::status(&settings, &paths::state_dir())?).to_string();
+    let view = understood(&document)?;
+    Ok(Told { document, view, is_running: false })
+}
+
+fn understood(document: &str) -> Result<StatusView, Complaint> {
+    serde_json::from_str(document).map_err(|err| {
+        Complaint::plain(76, &format!("understand the daemon: {err}; is it of this version?"))
+    })
+}
+
+/// How a daemon is started.
+pub(super) const START: &str = "systemctl --user start postrider, or: postrider run";
 
 fn is_same(one: &Path, other: &Path) -> bool {
     one == other

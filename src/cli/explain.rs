@@ -3,12 +3,13 @@
 use serde_json::json;
 
 use super::complaint::{Complaint, exit_code};
-use super::print;
+use super::{completions, print};
 use crate::daemon::settings::nearest;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The code, as in `status`, in `--json`, or in the name of a D-Bus error; all without it
+    #[arg(add = completions::codes())]
     code: Option<String>,
     /// Print it as JSON
     #[arg(long)]
@@ -46,6 +47,11 @@ pub(super) fn run(args: &Args) -> Result<u8, Complaint> {
         print::out(&chosen.iter().map(|entry| text(entry)).collect::<Vec<_>>().join("\n"))?;
     }
     Ok(0)
+}
+
+/// Each code and what it means.
+pub(super) fn codes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ENTRIES.iter().map(|entry| (entry.code, entry.means))
 }
 
 fn find(code: &str) -> Result<&'static Entry, Complaint> {

@@ -11,7 +11,7 @@ use zbus::Variant;
 
 use super::client::Daemon;
 use super::complaint::Complaint;
-use super::{Entry, log, print, sync};
+use super::{Entry, completions, log, print, sync};
 use crate::daemon::settings::nearest;
 use crate::daemon::skipped::{skipped, want};
 use crate::daemon::{document, paths, settings};
@@ -23,7 +23,7 @@ use crate::model::view::SkippedMessage;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where
-    #[arg(value_name = "ACCOUNT/MAILBOX")]
+    #[arg(value_name = "ACCOUNT/MAILBOX", add = completions::mailboxes())]
     target: String,
     /// Which messages; without one, those that a limit left on the server are shown
     #[arg(value_name = "ID")]

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::client::Daemon;
 use super::complaint::Complaint;
-use super::print;
+use super::{completions, print};
 use crate::daemon::held::{HeldMailbox, held, is_meant};
 use crate::daemon::{paths, settings};
 use crate::model::event::{Consent, Target};
@@ -23,7 +23,7 @@ pub(super) struct Args {
     #[arg(value_enum, default_value = "list")]
     action: Action,
     /// Where; everywhere when left out
-    #[arg(value_name = "ACCOUNT[/MAILBOX]")]
+    #[arg(value_name = "ACCOUNT[/MAILBOX]", add = completions::targets())]
     targets: Vec<String>,
     /// Print the list as JSON
     #[arg(long)]
@@ -58,7 +58,11 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
         None => {
             let settings = settings::load(&settings::locate(config))?;
             let state_dir = paths::state_dir();
-            let _lock = paths::StateLock::take(&state_dir)?;
+            // Looking does not disturb a pass that runs; a word must not cross one.
+            let _lock = match consent {
+                None => None,
+                Some(_) => Some(paths::StateLock::take(&state_dir)?),
+            };
             (held(&settings, &state_dir, &targets, consent)?, "with the next sync")
         }
     };

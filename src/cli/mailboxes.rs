@@ -5,16 +5,17 @@ use std::path::Path;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::client::Daemon;
+use super::client::{Told, told};
 use super::complaint::Complaint;
-use super::print;
 use super::view::{AccountView, MailboxView, span};
+use super::{completions, print};
 use crate::daemon::settings::nearest;
 use crate::model::failure::server_words;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only this account
+    #[arg(add = completions::accounts())]
     account: Option<String>,
     /// Print the mailboxes as JSON
     #[arg(long)]
@@ -22,7 +23,7 @@ pub(super) struct Args {
 }
 
 pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Complaint> {
-    let (document, view) = Daemon::get(config).await?.status().await?;
+    let Told { document, view, is_running } = told(config).await?;
     let names = || view.accounts.iter().map(|account| account.name.as_str());
     if let Some(wanted) = args.account.as_deref()
         && !names().any(|name| name == wanted)
@@ -30,6 +31,9 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
         return Err(Complaint::no_account(wanted, nearest(wanted, names())));
     }
     let is_wanted = |name: &str| args.account.as_deref().is_none_or(|wanted| wanted == name);
+    if !is_running {
+        print::trouble("no service is running; these are the numbers of the last pass");
+    }
     if args.json {
         print::out(&as_json(&document, is_wanted))?;
     } else {
@@ -58,14 +62,23 @@ fn table(accounts: &[&AccountView], now: DateTime<Utc>) -> String {
         rows.extend(account.mailboxes.iter().map(|mailbox| {
             // What the server has is pushed or polled.
             let is_orphan = mailbox.push == "none" && account.push != "none";
-            row(&account.name, mailbox, is_orphan, now)
+            row(account, mailbox, is_orphan, now)
         }));
     }
     print::columns(&rows)
 }
 
-fn row(account: &str, mailbox: &MailboxView, is_orphan: bool, now: DateTime<Utc>) -> Vec<String> {
-    let last = mailbox.last_sync.map_or_else(|| "never".to_owned(), |at| span(at, now) + " ago");
+fn row(
+    account: &AccountView,
+    mailbox: &MailboxView,
+    is_orphan: bool,
+    now: DateTime<Utc>,
+) -> Vec<String> {
+    let last = match mailbox.last_sync {
+        Some(at) => span(at, now) + " ago",
+        None if account.state == "stopped" => "-".to_owned(),
+        None => "never".to_owned(),
+    };
     let mut path = server_words(&mailbox.path);
     if is_orphan {
         path.push_str(" (gone on the server; kept here, not synced)");
@@ -79,7 +92,7 @@ fn row(account: &str, mailbox: &MailboxView, is_orphan: bool, now: DateTime<Utc>
     }
     let role = if mailbox.role.is_empty() { "-" } else { &mailbox.role };
     vec![
-        account.to_owned(),
+        account.name.clone(),
         server_words(&mailbox.name),
         role.to_owned(),
         mailbox.total.to_string(),

@@ -7,14 +7,15 @@ mod bs;
 mod check;
 mod client;
 mod complaint;
+mod completions;
 mod explain;
 mod fetch;
-mod generate;
 mod held;
 mod import;
 mod log;
 mod login;
 mod mailboxes;
+mod man;
 mod mua;
 mod outbox;
 mod pause;
@@ -124,9 +125,12 @@ enum Command {
     /// Access tokens for other programs
     Token(token::Args),
     /// Print a completion script for a shell
-    Completions(generate::CompletionArgs),
-    /// Print the manual page, as roff
-    Man(generate::ManArgs),
+    Completions(completions::Args),
+    /// Say what may follow on a command line; the scripts of `completions` ask it
+    #[command(hide = true)]
+    Complete(completions::CompleteArgs),
+    /// Print a manual page, as roff
+    Man(man::Args),
     /// Queue one message and print its id
     Send(submit::SendArgs),
     /// Do what sendmail does with these arguments
@@ -182,8 +186,9 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Providers(args) => providers::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Token(args) => token::run(config, &args).await,
-        Command::Completions(args) => generate::completions(&args),
-        Command::Man(args) => generate::man(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Complete(args) => completions::candidates(&args),
+        Command::Man(args) => man::run(&args),
         Command::Send(args) => submit::send(config, &args),
         Command::Sendmail(args) => submit::sendmail(config, &args).await,
     }

@@ -12,10 +12,10 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use self::entry::{Entry, show, table};
-use super::client::Daemon;
+use super::client::{Daemon, START};
 use super::complaint::Complaint;
-use super::print;
-use crate::daemon::{paths, queued};
+use super::{completions, print};
+use crate::daemon::{paths, queued, settings, stopped};
 use crate::model::failure::server_words;
 
 #[derive(Debug, clap::Args)]
@@ -32,11 +32,13 @@ enum Action {
     /// One line per message [default]
     List {
         /// The messages; all when none is named
+        #[arg(add = completions::messages())]
         ids: Vec<String>,
     },
     /// All that is known: each recipient, the server's words, why it waits
     Show {
         /// The messages; all when none is named
+        #[arg(add = completions::messages())]
         ids: Vec<String>,
     },
     /// Keep messages here until they are released
@@ -46,11 +48,13 @@ enum Action {
     /// Change a message in $VISUAL or $EDITOR; it is held meanwhile, and sent afterwards
     Edit {
         /// The message
+        #[arg(add = completions::messages())]
         id: String,
     },
     /// Try again now, failed messages too
     Retry {
         /// The messages; all that wait or failed when none is named
+        #[arg(add = completions::messages())]
         ids: Vec<String>,
     },
     /// Forget messages, unsent
@@ -58,6 +62,7 @@ enum Action {
     /// Say what became of a message whose fate is not known
     Resolve {
         /// The message
+        #[arg(add = completions::messages())]
         id: String,
         /// It was delivered; send it again; forget it
         #[arg(value_parser = ["sent", "resend", "drop"])]
@@ -68,7 +73,7 @@ enum Action {
 #[derive(Debug, clap::Args)]
 struct Ids {
     /// The messages
-    #[arg(required = true)]
+    #[arg(required = true, add = completions::messages())]
     ids: Vec<String>,
 }
 
@@ -102,12 +107,26 @@ async fn look(config: Option<&Path>, ids: &[String]) -> Result<Vec<Entry>, Compl
             let listed = daemon.outbox().await?.list().await?;
             listed.iter().map(Entry::of_bus).collect()
         }
-        None => queued::items(&paths::state_dir())?.iter().map(Entry::of_item).collect(),
+        None => {
+            tell_what_waits(config)?;
+            queued::items(&paths::state_dir())?.iter().map(Entry::of_item).collect()
+        }
     };
     if let Some(unknown) = ids.iter().find(|id| !all.iter().any(|one| one.id == **id)) {
         return Err(unknown_message(unknown));
     }
     Ok(all.into_iter().filter(|one| ids.is_empty() || ids.contains(&one.id)).collect())
+}
+
+/// The ledger does not know what lies in the directory until a daemon takes it in.
+fn tell_what_waits(config: Option<&Path>) -> Result<(), Complaint> {
+    let dropped = stopped::dropped(&settings::load(&settings::locate(config))?)?;
+    let waiting = match dropped {
+        0 => String::new(),
+        n => format!("; {n} more wait in the directory for it"),
+    };
+    print::trouble(&format!("no service is running{waiting}; to start it: {START}"));
+    Ok(())
 }
 
 fn unknown_message(id: &str) -> Complaint {

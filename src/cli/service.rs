@@ -68,13 +68,33 @@ fn parts() -> Result<Vec<Part>, Complaint> {
     Ok(vec![
         Part {
             path: xdg.config_dir().join("systemd/user").join(UNIT_NAME),
-            text: UNIT.replace("/usr/bin/postrider", &quoted),
+            text: unit(has_user_namespaces()).replace("/usr/bin/postrider", &quoted),
         },
         Part {
             path: xdg.data_dir().join("dbus-1/services/org.postrider.Postrider1.service"),
             text: ACTIVATION.replace("/usr/bin/postrider", &quoted),
         },
     ])
+}
+
+/// The unit, without what needs user namespaces where there are none.
+fn unit(has_namespaces: bool) -> String {
+    let parts = UNIT.split_once(NAMESPACES_BEGIN);
+    let parts = parts.and_then(|(head, rest)| Some((head, rest.split_once(NAMESPACES_END)?.1)));
+    match parts {
+        Some((head, tail)) if !has_namespaces => format!("{}\n{tail}", head.trim_end_matches('\n')),
+        Some(_) | None => UNIT.to_owned(),
+    }
+}
+
+/// Whether users may make user namespaces; some distributions forbid it.
+fn has_user_namespaces() -> bool {
+    let says = |file: &str, word: &str| {
+        fs::read_to_string(Path::new("/proc/sys").join(file)).is_ok_and(|text| text.trim() == word)
+    };
+    !says("kernel/apparmor_restrict_unprivileged_userns", "1")
+        && !says("kernel/unprivileged_userns_clone", "0")
+        && !says("user/max_user_namespaces", "0")
 }
 
 fn install(parts: &[Part], no_start: bool) -> Result<u8, Complaint> {
@@ -197,7 +217,24 @@ fn manager(program: &str, args: &[&str]) -> Result<(), Complaint> {
 
 const UNIT_NAME: &str = "postrider.service";
 const UNIT: &str = include_str!("../../systemd/postrider.service");
+const NAMESPACES_BEGIN: &str = "\n# User namespaces.";
+const NAMESPACES_END: &str = "# End of what needs user namespaces.\n";
 const ACTIVATION: &str = include_str!("../../systemd/org.postrider.Postrider1.service");
 const AGENT: &str = include_str!("../../launchd/org.postrider.postrider.plist");
 const AGENT_FILE: &str = "org.postrider.postrider.plist";
 const AGENT_LABEL: &str = "org.postrider.postrider";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_user_namespaces_the_unit_does_not_ask_for_them() {
+        assert_eq!(unit(true), UNIT);
+        let without = unit(false);
+        for word in ["PrivateUsers", "ProtectSystem", "CapabilityBoundingSet", "namespaces.\n#"] {
+            assert!(!without.contains(word), "{without}");
+        }
+        assert!(without.contains("SystemCallErrorNumber=EPERM\n\n[Install]\n"), "{without}");
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::client::Daemon;
+use super::client::{Daemon, START, told};
 use super::complaint::Complaint;
 use super::print;
 use super::view::{AccountView, ErrorView, OutboxView, StatusView, count, span};
@@ -44,7 +44,7 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
     }
 }
 
-/// What is to be shown now. A bar is told that no daemon runs; for the others it is an error.
+/// What is to be shown now. Where no daemon runs, it is what the last pass left behind.
 async fn shown(config: Option<&Path>, args: &Args) -> Result<String, Complaint> {
     if let Some(format) = args.format {
         let view = match Daemon::find(config).await? {
@@ -53,29 +53,37 @@ async fn shown(config: Option<&Path>, args: &Args) -> Result<String, Complaint> 
         };
         return Ok(bar::line(format, view.as_ref(), Utc::now()));
     }
-    let (document, view) = Daemon::get(config).await?.status().await?;
+    let told = told(config).await?;
     if args.json {
-        return Ok(document);
+        return Ok(told.document);
     }
-    Ok(screen(&view, Utc::now(), print::has_colours()))
+    Ok(screen(&told.view, Utc::now(), print::has_colours()))
 }
 
 fn screen(status: &StatusView, now: DateTime<Utc>, has_colours: bool) -> String {
     let lamp = Lamp::of_service(&status.state).paint(has_colours);
+    let is_stopped = status.state == STOPPED;
+    let state = if is_stopped { "no service is running" } else { &status.state };
     let up = status.since.map(|since| format!(", up {}", span(since, now)));
     let mut lines = vec![format!(
         "{lamp} postrider {} — {}, {}{}",
         status.version,
-        status.state,
+        state,
         count(status.accounts.len(), "account", "accounts"),
         up.unwrap_or_default()
     )];
     let names = status.accounts.iter().map(|a| a.name.chars().count());
-    let width = names.chain(["outbox".len()]).max().unwrap_or_default();
+    let width = names.chain(["outbox".len(), "config".len()]).max().unwrap_or_default();
     for account in &status.accounts {
         lines.extend(of_account(account, now, width, has_colours));
     }
     lines.push(format!("  {:<width$} {}", "outbox", of_outbox(&status.outbox, now)));
+    if let Some(error) = &status.config_error {
+        lines.push(format!("  {:<width$} {}", "config", of_config_error(error, now)));
+    }
+    if is_stopped {
+        lines.push(format!("  to start it: {START}"));
+    }
     lines.join("\n")
 }
 
@@ -91,13 +99,14 @@ fn of_account(
         Some(p) => format!("{} {}/{}", server_words(&p.mailbox), p.done, p.total),
         None => format!("{} unread", account.unread),
     };
-    let mut facts = vec![match account.last_sync {
-        Some(at) => format!("last sync {} ago", span(at, now)),
-        None => "never synced".to_owned(),
-    }];
-    let push = if account.push == "idle" { "IDLE" } else { &account.push };
     let mailboxes = count(account.mailboxes.len(), "mailbox", "mailboxes");
-    facts.push(format!("({push}, {mailboxes})"));
+    let mut facts = if account.state == STOPPED {
+        vec![format!("({mailboxes})")]
+    } else {
+        let last = account.last_sync.map(|at| format!("last sync {} ago", span(at, now)));
+        let push = if account.push == "idle" { "IDLE" } else { &account.push };
+        vec![last.unwrap_or_else(|| "never synced".to_owned()), format!("({push}, {mailboxes})")]
+    };
     if account.held > 0 {
         facts.push(format!("{} deletions held back", account.held));
     }
@@ -115,6 +124,13 @@ fn of_error(error: &ErrorView, now: DateTime<Utc>) -> String {
     let next = error.next_retry.map(|at| format!(", next try {}", ahead(now, at)));
     let text = server_words_of(&error.text);
     format!("{}{}{}: {text}", error.name, since.unwrap_or_default(), next.unwrap_or_default())
+}
+
+/// The first mistake will do: `reload` shows them all.
+fn of_config_error(error: &ErrorView, now: DateTime<Utc>) -> String {
+    let since = error.since.map(|since| format!(" for {}", span(since, now))).unwrap_or_default();
+    let first = server_words_of(error.text.lines().next().unwrap_or_default());
+    format!("not taken over{since}: {first}; to mend it: correct it, then: postrider reload")
 }
 
 /// A text of the daemon is made of several quotations, each shortened already.
@@ -157,7 +173,7 @@ impl Lamp {
         match state {
             "idle" => Self::Good,
             "attention" => Self::Bad,
-            "paused" | "offline" | "stopping" => Self::Waiting,
+            "paused" | "offline" | "stopping" | STOPPED => Self::Waiting,
             _ => Self::Busy,
         }
     }
@@ -166,7 +182,7 @@ impl Lamp {
         match state {
             "idle" => Self::Good,
             "connecting" | "syncing" => Self::Busy,
-            "disabled" | "paused" | "offline" | "backoff" => Self::Waiting,
+            "disabled" | "paused" | "offline" | "backoff" | STOPPED => Self::Waiting,
             _ => Self::Bad,
         }
     }
@@ -182,6 +198,8 @@ impl Lamp {
     }
 }
 
+/// The state of a daemon that does not run, and of its accounts.
+const STOPPED: &str = "stopped";
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// To the first line, and everything below it away (ECMA-48).
 const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
@@ -239,6 +257,24 @@ mod tests {
              work   ◐ syncing       INBOX 412/9031 last sync 12 s ago   (IDLE, 1 mailbox)   \
              30 deletions held back\n  \
              outbox 1 queued, 2 uncertain, next attempt in 1 min, 0 failed",
+        );
+    }
+
+    #[test]
+    fn without_a_service_it_says_so_and_how_to_start_it() {
+        let account = json!({
+            "name": "work", "state": "stopped", "push": "none", "error": null, "last_sync": null,
+            "unread": 3, "held": 30, "progress": null, "mailboxes": [],
+        });
+        check(
+            json!({"version": "0.1.0", "state": "stopped", "pid": null, "since": null,
+                "accounts": [account],
+                "outbox": {"queued": 1, "held": 0, "uncertain": 0, "failed": 0,
+                    "next_attempt": null, "directory": "/o"}}),
+            "○ postrider 0.1.0 — no service is running, 1 account\n  \
+             work   ○ stopped       3 unread    (0 mailboxes)   30 deletions held back\n  \
+             outbox 1 queued, 0 failed\n  \
+             to start it: systemctl --user start postrider, or: postrider run",
         );
     }
 

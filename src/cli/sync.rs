@@ -10,7 +10,7 @@ use super::client::Daemon;
 use super::complaint::{Complaint, exit_code, unfold};
 use super::progress::{self, Moment};
 use super::view::{AccountView, SyncView};
-use super::{Entry, log, print};
+use super::{Entry, completions, log, print};
 use crate::daemon::document;
 use crate::daemon::settings::{self, nearest};
 use crate::model::event::Target;
@@ -21,7 +21,7 @@ use crate::model::status::{AccountStatus, Status};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// What to sync; everything when left out
-    #[arg(value_name = "ACCOUNT[/MAILBOX]")]
+    #[arg(value_name = "ACCOUNT[/MAILBOX]", add = completions::targets())]
     targets: Vec<String>,
     /// Only tell what would be done
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 
 use super::complaint::Complaint;
-use super::print;
+use super::{completions, print};
 use crate::daemon::check::token;
 use crate::daemon::settings::{self, nearest};
 use crate::model::ids::AccountName;
@@ -21,6 +21,7 @@ enum Verb {
     /// Print an access token, and nothing else
     Show {
         /// The account
+        #[arg(add = completions::accounts())]
         account: String,
     },
 }

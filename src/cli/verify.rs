@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::complaint::Complaint;
-use super::{log, print};
+use super::{completions, log, print};
 use crate::daemon::settings::nearest;
 use crate::daemon::verify::{Verdict, verify};
 use crate::daemon::{paths, settings};
@@ -16,6 +16,7 @@ use crate::model::ids::{AccountName, MailboxName};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Which account
+    #[arg(add = completions::accounts())]
     account: String,
     /// Fetch every message and compare it byte for byte
     #[arg(long)]

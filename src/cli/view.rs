@@ -14,6 +14,8 @@ pub(super) struct StatusView {
     pub(super) since: Option<DateTime<Utc>>,
     pub(super) accounts: Vec<AccountView>,
     pub(super) outbox: OutboxView,
+    #[serde(default)]
+    pub(super) config_error: Option<ErrorView>,
 }
 
 #[derive(Debug, Deserialize)]

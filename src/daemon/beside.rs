@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::daemon::{hooks, notifications};
 use crate::model::account::Settings;
-use crate::model::event::Notice;
+use crate::model::event::{Command, Notice};
 use crate::model::status::Status;
 
 /// Stops all of it when it is dropped.
@@ -21,6 +21,7 @@ impl Beside {
         settings: &Settings,
         notices: &broadcast::Sender<Notice>,
         status: &watch::Receiver<Arc<Status>>,
+        commands: &mpsc::Sender<Command>,
     ) -> Self {
         let stop = CancellationToken::new();
         if let Some(hook) = settings.new_mail.clone() {
@@ -28,7 +29,8 @@ impl Beside {
         }
         if settings.daemon.notifications {
             let (notices, status) = (notices.subscribe(), status.clone());
-            tokio::spawn(notifications::watch(notices, status, stop.clone()));
+            let commands = commands.clone();
+            tokio::spawn(notifications::watch(notices, status, commands, stop.clone()));
         }
         Self { _stop: stop.drop_guard() }
     }

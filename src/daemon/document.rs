@@ -21,14 +21,36 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn status(status: &Status, pid: u32) -> Value {
     let accounts: Vec<Value> =
         status.accounts.iter().map(|(name, a)| account(status, name, a)).collect();
-    json!({
+    let mut document = json!({
         "version": VERSION,
         "state": state(status),
         "pid": pid,
         "since": time(status.since),
         "accounts": accounts,
         "outbox": outbox(&status.outbox),
-    })
+    });
+    // Only where there is something to say: the other keys are always there.
+    if let (Some(keys), Some(error)) = (document.as_object_mut(), &status.config_error) {
+        keys.insert("config_error".to_owned(), trouble(error));
+    }
+    document
+}
+
+/// The status document where no daemon runs: it and its accounts are `stopped`, and it has no pid.
+pub fn stopped(of_ledgers: &Status) -> Value {
+    let mut document = status(of_ledgers, 0);
+    let stopped = || Value::from("stopped");
+    if let Some(keys) = document.as_object_mut() {
+        keys.insert("state".to_owned(), stopped());
+        keys.insert("pid".to_owned(), Value::Null);
+    }
+    let accounts = document.get_mut("accounts").and_then(Value::as_array_mut);
+    for account in accounts.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if account.get("state").and_then(Value::as_str) != Some("disabled") {
+            account.insert("state".to_owned(), stopped());
+        }
+    }
+    document
 }
 
 /// The sync document (`WaitJob`, `sync --json`).
@@ -80,7 +102,8 @@ fn is_offline(account: &AccountStatus) -> bool {
 /// Whether a person has to do something (property `AttentionNeeded` of the manager).
 pub fn needs_attention(status: &Status) -> bool {
     let mut accounts = status.accounts.iter().filter(|(_, a)| a.enabled);
-    status.outbox.uncertain > 0
+    status.config_error.is_some()
+        || status.outbox.uncertain > 0
         || status.outbox.failed > 0
         || status.outbox.late > 0
         || status.outbox.trouble.is_some()

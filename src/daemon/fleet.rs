@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::net::Line;
+use crate::daemon::pulse::{Pulse, felt};
 use crate::daemon::{paths, wiring};
 use crate::engine::account::{self, Drive, Order};
 use crate::engine::board::{Board, trouble};
@@ -36,6 +37,7 @@ struct Running {
     line: Line,
     redial: Arc<Notify>,
     stop: CancellationToken,
+    pulse: Arc<Pulse>,
     join: JoinHandle<()>,
 }
 
@@ -108,12 +110,14 @@ impl Fleet {
             redial: Arc::clone(&redial),
             stop: stop.clone(),
         };
+        let pulse = Arc::new(Pulse::default());
+        let felt_by = Arc::clone(&pulse);
         let join = match worker {
-            AnyWorker::Imap(worker) => tokio::spawn(account::run(worker, drive)),
-            AnyWorker::Pop(worker) => tokio::spawn(pop::run(worker, drive)),
+            AnyWorker::Imap(worker) => tokio::spawn(felt(felt_by, account::run(worker, drive))),
+            AnyWorker::Pop(worker) => tokio::spawn(felt(felt_by, pop::run(worker, drive))),
         };
         let settings = account.clone();
-        let running = Running { settings, poll_interval, orders, line, redial, stop, join };
+        let running = Running { settings, poll_interval, orders, line, redial, stop, pulse, join };
         self.running.insert(account.name.clone(), running);
     }
 
@@ -133,12 +137,39 @@ impl Fleet {
         }
     }
 
+    /// The accounts whose loop hangs: it should have moved, and did not for longer than `patience`, or
+    /// twice the time that its server is given.
+    pub(super) fn lost(&self, patience: Duration) -> Vec<AccountName> {
+        let status = self.board.now();
+        let is_lost = |(name, running): &(&AccountName, &Running)| {
+            let state = status.accounts.get(*name).map(|account| account.state);
+            // One that is idle looks around at every poll.
+            let (is_working, pause) = match state {
+                Some(AccountState::Connecting | AccountState::Syncing) => (true, Duration::ZERO),
+                Some(AccountState::Idle) => (true, running.poll_interval),
+                _ => (false, Duration::ZERO),
+            };
+            let account = &running.settings;
+            let imap = account.imap.as_ref().map(|imap| imap.endpoint.timeout);
+            let pop = account.pop3.as_ref().map(|pop| pop.endpoint.timeout);
+            let of_server = imap.or(pop).unwrap_or_default() * 2;
+            running.pulse.is_lost(is_working, patience.max(of_server) + pause)
+        };
+        self.running.iter().filter(is_lost).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What the connections of an account hang on.
+    pub(super) fn line(&self, account: &AccountName) -> Option<Line> {
+        self.running.get(account).map(|running| running.line.clone())
+    }
+
     /// Has all connections dialled again: they are dead, and may not know it. What is at work on one
     /// meets an error, as it would if the server had cut it.
     pub(super) fn redial(&self) {
         for running in self.running.values() {
-            running.line.hang_up();
+            // In this order: whoever loses its connection has heard why.
             running.redial.notify_one();
+            running.line.hang_up();
         }
     }
 

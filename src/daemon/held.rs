@@ -23,7 +23,7 @@ pub struct HeldMailbox {
 }
 
 /// The mailboxes among the targets (none means all) where deletions are held back. With a word, it
-/// is recorded for the next pass. The caller holds the state lock.
+/// is recorded for the next pass; then the caller holds the state lock.
 ///
 /// # Errors
 /// A ledger cannot be read or written.
@@ -39,7 +39,10 @@ pub fn held(
         if !path.exists() {
             continue;
         }
-        let ledger = SqliteLedger::open(&path, message_backoff)?;
+        let ledger = match consent {
+            None => SqliteLedger::read(&path)?,
+            Some(_) => SqliteLedger::open(&path, message_backoff)?,
+        };
         for row in ledger.mailboxes()?.into_iter().filter(|row| row.held > 0) {
             if !is_meant(targets, account, &row.name) {
                 continue;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::adapters::desktop::{Desktop, Urgency};
-use crate::model::event::Notice;
+use crate::adapters::desktop::{Desktop, Notification, Urgency};
+use crate::model::event::{Command, Notice};
 use crate::model::ids::AccountName;
 use crate::model::status::{AccountState, Status};
 
@@ -21,6 +21,7 @@ type Troubles = BTreeMap<String, (String, String)>;
 pub(super) async fn watch(
     mut notices: broadcast::Receiver<Notice>,
     mut status: watch::Receiver<Arc<Status>>,
+    commands: mpsc::Sender<Command>,
     stop: CancellationToken,
 ) {
     let mut desktop = Desktop::default();
@@ -41,6 +42,12 @@ pub(super) async fn watch(
                 Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return,
             },
+            (topic, key) = desktop.invoked() => {
+                if let Some(command) = ordered(&topic, &key) {
+                    // The daemon being gone is fine.
+                    drop(commands.send(command).await);
+                }
+            }
             () = sleep_until(at), if due.is_some() => {
                 due = None;
                 for (account, count) in std::mem::take(&mut arrived) {
@@ -80,7 +87,7 @@ fn new_mail(account: &AccountName, count: usize) -> (String, String) {
 
 /// Whether the account that a trouble is about is on its way to show whether it is over.
 fn is_being_tried(status: &Status, topic: &str) -> bool {
-    let account = topic.strip_prefix("state/").map(|name| AccountName(name.to_owned()));
+    let account = topic.strip_prefix(STATE).map(|name| AccountName(name.to_owned()));
     let account = account.and_then(|name| status.accounts.get(&name));
     account.is_some_and(|account| {
         matches!(
@@ -100,13 +107,18 @@ fn troubles(status: &Status) -> Troubles {
         if account.state.needs_attention() {
             let text = account.trouble.as_ref().map(|trouble| trouble.text.clone());
             let summary = format!("{name}: {}", account.state.as_str());
-            troubles.insert(format!("state/{name}"), (summary, text.unwrap_or_default()));
+            troubles.insert(format!("{STATE}{name}"), (summary, text.unwrap_or_default()));
         }
         let held = account.held();
         if held > 0 {
             let summary = format!("{name}: {held} deletions are held back");
             troubles.insert(format!("held/{name}"), (summary, "postrider held list".to_owned()));
         }
+    }
+    if let Some(error) = &status.config_error {
+        let summary = "The new configuration was not taken over".to_owned();
+        let first = error.text.lines().next().unwrap_or_default();
+        troubles.insert("config".to_owned(), (summary, first.to_owned()));
     }
     let outbox = &status.outbox;
     for (topic, count, what) in [
@@ -122,8 +134,32 @@ fn troubles(status: &Status) -> Troubles {
 }
 
 async fn show(desktop: &mut Desktop, topic: &str, text: &(String, String), urgency: Urgency) {
-    if let Err(failure) = desktop.show(topic, (&text.0, &escaped(&text.1)), urgency).await {
+    let (summary, body) = (text.0.as_str(), escaped(&text.1));
+    let action = action(topic);
+    let notification = Notification { topic, summary, body: &body, urgency, action };
+    if let Err(failure) = desktop.show(notification).await {
         tracing::debug!(%failure, "no notification");
+    }
+}
+
+/// The button under a notification about this topic: its key and its label.
+fn action(topic: &str) -> Option<(&'static str, &'static str)> {
+    match topic {
+        "config" => Some(("reload", "Read it again")),
+        topic if topic.starts_with(STATE) => Some(("retry", "Try again")),
+        _ => None,
+    }
+}
+
+/// What somebody wants who presses it.
+fn ordered(topic: &str, key: &str) -> Option<Command> {
+    match (topic, key) {
+        ("config", "reload") => Some(Command::Reload),
+        (topic, "retry") => {
+            let account = AccountName(topic.strip_prefix(STATE)?.to_owned());
+            Some(Command::Resume { account: Some(account) })
+        }
+        _ => None,
     }
 }
 
@@ -132,4 +168,6 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
+/// Topics about the state of an account begin like this.
+const STATE: &str = "state/";
 const COALESCE: Duration = Duration::from_secs(2);

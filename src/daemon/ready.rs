@@ -28,6 +28,24 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
+/// One line for `systemctl status`.
+pub(super) fn status(line: &str) {
+    #[cfg(target_os = "linux")]
+    tell(&[NotifyState::Status(line)]);
+    #[cfg(not(target_os = "linux"))]
+    let _ = line;
+}
+
+/// How long a loop may be silent while it works before it counts as hanging: several deadlines of a
+/// server, and a scan of a large mailbox on a slow disk, fit in.
+pub(super) fn patience() -> Duration {
+    #[cfg(target_os = "linux")]
+    if let Some(limit) = sd_notify::watchdog_enabled() {
+        return limit * 5;
+    }
+    Duration::from_secs(15 * 60)
+}
+
 /// The service is alive; `status` is one line for `systemctl status`.
 pub(super) fn alive(status: &str) {
     #[cfg(target_os = "linux")]

@@ -1,20 +1,24 @@
 //! The daemon. Floor 5.
 
+mod rest;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::rest::Rest;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::beside::Beside;
 use crate::daemon::bus::{Bus, BusContext, OUTBOX_JOB, OutboxCall};
 use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
-use crate::daemon::{document, paths, ready, sent, settings, submit, wake, wiring};
+use crate::daemon::wake::Turn;
+use crate::daemon::{network, paths, ready, sent, settings, sleep, submit, summary, wake, wiring};
 use crate::engine::account::Order;
 use crate::engine::board::{Board, micros_now, trouble};
 use crate::engine::jobs::{Jobs, report_error};
@@ -24,7 +28,7 @@ use crate::model::event::{AccountReport, Command, JobId};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::OutboxEvent;
-use crate::model::status::Status;
+use crate::model::status::{Status, Trouble};
 
 /// The daemon: runs until SIGTERM or SIGINT, reads the configuration again on SIGHUP.
 ///
@@ -41,6 +45,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     tracing::info!(pid = std::process::id(), "ready");
     let mut heartbeat = interval(ready::heartbeat());
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut changes, mut tell_at) = (daemon.status.clone(), None);
     loop {
         tokio::select! {
             biased;
@@ -49,13 +54,14 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             _ = hangup.recv() => daemon.reload().await,
             Some(command) = inbox.commands.recv() => daemon.obey(command).await,
             Some(call) = inbox.calls.recv() => daemon.call(call),
-            Some(()) = inbox.woken.recv() => {
-                daemon.fleet.redial();
-                daemon.ask_outbox(Ask::Flush(Vec::new()));
+            Some(turn) = inbox.turns.recv() => daemon.turn(turn).await,
+            _ = heartbeat.tick() => daemon.beat(),
+            Ok(()) = changes.changed(), if tell_at.is_none() => {
+                tell_at = Some(Instant::now() + TELL_EVERY);
             }
-            _ = heartbeat.tick() => {
-                daemon.fleet.revive();
-                ready::alive(&daemon.summary());
+            () = sleep_until(tell_at.unwrap_or_else(Instant::now)), if tell_at.is_some() => {
+                tell_at = None;
+                ready::status(&daemon.summary());
             }
         }
     }
@@ -98,13 +104,17 @@ struct Daemon {
     shutdown: CancellationToken,
     beside: Beside,
     bus: JoinHandle<()>,
+    /// Why mail rests, if it does.
+    rest: Rest,
+    /// The accounts whose loop hangs.
+    lost: Vec<AccountName>,
 }
 
 /// What comes from the bus.
 struct Inbox {
     commands: mpsc::Receiver<Command>,
     calls: mpsc::Receiver<OutboxCall>,
-    woken: mpsc::Receiver<()>,
+    turns: mpsc::Receiver<Turn>,
 }
 
 impl Daemon {
@@ -136,9 +146,11 @@ impl Daemon {
             commands.clone(),
             shutdown.clone(),
         ));
-        let (wake, woken) = mpsc::channel(1);
-        tokio::spawn(wake::watch(wake, shutdown.clone()));
-        let beside = Beside::start(&settings, &board.notices(), &status);
+        let (turn, turns) = mpsc::channel(1);
+        tokio::spawn(wake::watch(turn.clone(), shutdown.clone()));
+        tokio::spawn(sleep::watch(turn.clone(), shutdown.clone()));
+        tokio::spawn(network::watch(turn, shutdown.clone()));
+        let beside = Beside::start(&settings, &board.notices(), &status, &commands);
         let fleet = Fleet::new(state_dir, board.clone(), jobs.clone());
         let mut daemon = Self {
             settings: settings.clone(),
@@ -153,11 +165,13 @@ impl Daemon {
             shutdown,
             beside,
             bus,
+            rest: Rest::default(),
+            lost: Vec::new(),
         };
         daemon.start_outbox()?;
         daemon.fleet.apply(&settings).await;
         daemon.board.update(|status| status.starting = false);
-        Ok((daemon, Inbox { commands: receiver, calls: called, woken }))
+        Ok((daemon, Inbox { commands: receiver, calls: called, turns }))
     }
 
     fn start_outbox(&mut self) -> Result<(), Failure> {
@@ -264,14 +278,26 @@ impl Daemon {
         ready::reloading();
         match settings::load(&self.settings.path) {
             Ok(new) => self.adopt(new).await,
-            Err(err) => tracing::error!("the configuration was not taken over:\n{err}"),
+            Err(err) => self.refuse(&err),
         }
         ready::ready(&self.summary());
+    }
+
+    /// The old configuration goes on, and everybody who looks is told.
+    fn refuse(&self, err: &settings::ConfigError) {
+        tracing::error!("the configuration was not taken over:\n{err}");
+        let now = micros_now();
+        self.board.update(|status| {
+            let since = status.config_error.as_ref().map_or(now, |before| before.since);
+            let (name, text) = (Kind::Config.error_name().to_owned(), err.to_string());
+            status.config_error = Some(Trouble { name, text, since, next_retry: 0 });
+        });
     }
 
     async fn adopt(&mut self, new: Settings) {
         let fresh = wiring::first_status(&new, micros_now()).accounts;
         self.board.update(|status| {
+            status.config_error = None;
             status.accounts.retain(|name, _| fresh.contains_key(name));
             for (name, account) in fresh {
                 let changed = self.settings.accounts.get(&name) != new.accounts.get(&name);
@@ -281,7 +307,8 @@ impl Daemon {
             }
         });
         self.settings = new;
-        self.beside = Beside::start(&self.settings, &self.board.notices(), &self.status);
+        let notices = self.board.notices();
+        self.beside = Beside::start(&self.settings, &notices, &self.status, &self.commands);
         if let Some(outbox) = self.outbox.take() {
             outbox.stop().await;
         }
@@ -290,7 +317,7 @@ impl Daemon {
             let shown = trouble(&failure, None, 0);
             self.board.update(|status| status.outbox.trouble = Some(shown));
         }
-        self.fleet.apply(&self.settings.clone()).await;
+        self.fleet.apply(&self.fitting()).await;
         if self.board.now().paused {
             self.fleet.order(None, &Order::Pause(0));
             self.ask_outbox(Ask::Pause);
@@ -298,12 +325,24 @@ impl Daemon {
         tracing::info!(accounts = self.settings.accounts.len(), "the configuration was taken over");
     }
 
+    /// Tells the service manager that all is well, if it is: a loop that hangs stops that.
+    fn beat(&mut self) {
+        self.fleet.revive();
+        let lost = self.fleet.lost(ready::patience());
+        for account in lost.iter().filter(|name| !self.lost.contains(name)) {
+            tracing::error!(%account, "the account's work hangs; the watchdog is not fed any more");
+        }
+        self.lost = lost;
+        if self.lost.is_empty() {
+            ready::alive(&self.summary());
+        } else {
+            ready::status(&self.summary());
+        }
+    }
+
     /// One line for the service manager.
     fn summary(&self) -> String {
-        let status = self.board.now();
-        let state = document::state(&status);
-        let queued = status.outbox.queued;
-        format!("{state}; {} accounts, outbox {queued}", status.accounts.len())
+        summary::line(&self.board.now(), &self.lost, &chrono::Local)
     }
 
     async fn stop(mut self) {
@@ -327,6 +366,8 @@ impl Daemon {
     }
 }
 
+/// How often the line for the service manager may change.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 const COMMANDS_MAX: usize = 256;
 const EVENTS_MAX: usize = 256;
 const STOP_MAX: Duration = Duration::from_millis(3500);

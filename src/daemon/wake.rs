@@ -11,9 +11,25 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::net::{Sources, source_addresses};
+use crate::adapters::power::Inhibitor;
+
+/// What happens to the machine, as far as mail is concerned.
+#[derive(Debug)]
+pub(super) enum Turn {
+    /// Connections are dead, and may not know it.
+    Redial,
+    /// It goes to sleep as soon as this is dropped.
+    Sleep(Option<Inhibitor>),
+    /// It is back.
+    Awake,
+    /// A captive portal is in the way, or is not any longer.
+    Captive(bool),
+    /// The traffic is counted, or is not any longer.
+    Metered(bool),
+}
 
 /// Says so each time, until it is stopped.
-pub(super) async fn watch(woken: mpsc::Sender<()>, stop: CancellationToken) {
+pub(super) async fn watch(woken: mpsc::Sender<Turn>, stop: CancellationToken) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut seen = Seen { at: SystemTime::now(), from: source_addresses() };
@@ -24,7 +40,7 @@ pub(super) async fn watch(woken: mpsc::Sender<()>, stop: CancellationToken) {
         }
         if let Some(why) = seen.look(SystemTime::now(), source_addresses()) {
             tracing::info!(why, "connections are dialled again");
-            if woken.send(()).await.is_err() {
+            if woken.send(Turn::Redial).await.is_err() {
                 return;
             }
         }

@@ -1,5 +1,7 @@
 //! What the daemon shows and takes on D-Bus: the session bus, and the private socket.
 
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -8,6 +10,8 @@ use tokio::time::timeout;
 use zbus::{MatchRule, MessageStream};
 
 use crate::fixture::bus::{self, MANAGER, NAME, OUTBOX};
+use crate::fixture::process::tied;
+use crate::fixture::world::BINARY;
 use crate::fixture::{SOON, World, mail, maildir, scripted, shared};
 
 #[test]
@@ -182,3 +186,96 @@ fn peer_to_peer(world: &World) {
         assert!(json.contains("\"accounts\""), "{json}");
     });
 }
+
+/// A daemon on a session bus, whose account `work` is idle.
+fn on_a_bus(server: &postrider_mailserver::MailServer) -> World {
+    let world = World::with_bus();
+    let smtp = scripted::smtp_table(server, "work");
+    let text = format!("{}{}{smtp}", world.account("work"), scripted::imap_table(server, "work"));
+    world.configure(&text);
+    world
+}
+
+#[test]
+fn the_installed_descriptions_are_what_the_service_says() {
+    let server = scripted::server();
+    let world = on_a_bus(&server);
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    let session = world.bus.as_ref().unwrap();
+    let work = bus::account("work");
+    let objects = [("Manager", MANAGER), ("Account", work.as_str()), ("Outbox", OUTBOX)];
+    for (name, object) in objects {
+        let done = session.busctl(&["--xml-interface", "introspect", NAME, object]);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let xml = String::from_utf8(done.stdout).unwrap();
+        let begin = xml.find(&format!("  <interface name=\"{NAME}.{name}\">")).expect(&xml);
+        let end = begin + xml[begin..].find("  </interface>").unwrap() + "  </interface>\n".len();
+        let said = format!("{XML_HEAD}<node>\n{}</node>\n", &xml[begin..end]);
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(format!("data/dbus-1/interfaces/{NAME}.{name}.xml"));
+        if std::env::var_os("POSTRIDER_WRITE_DESCRIPTIONS").is_some() {
+            std::fs::write(&file, &said).unwrap();
+        }
+        let installed = std::fs::read_to_string(&file).unwrap_or_default();
+        let mend = "to bring it up to date: POSTRIDER_WRITE_DESCRIPTIONS=1, and this test";
+        assert!(installed == said, "{} is not this; {mend}:\n{said}", file.display());
+    }
+    daemon.stop();
+}
+
+#[test]
+fn the_commands_of_the_readme_work() {
+    let server = scripted::server();
+    let world = on_a_bus(&server);
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let section = readme.split("\n## D-Bus\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = |kind: &str| {
+        let begin = format!("```{kind}\n");
+        let parts = section.split(begin.as_str()).skip(1);
+        parts.map(|part| part.split("```").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let shell = |script: &str| {
+        let mut bash = tied(Path::new("bash"));
+        bash.args(["-euo", "pipefail", "-c", script]);
+        world.surround(&mut bash);
+        let path = format!("{}:{}", world.path("bin").display(), std::env::var("PATH").unwrap());
+        bash.env("PATH", path).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let done = bash.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success(), "{script}\n{said}{done:?}");
+        said
+    };
+    let scripts = blocks("sh");
+    assert_eq!(scripts.len(), 2);
+    for script in scripts {
+        // What listens goes on until it is stopped.
+        let script = script
+            .replace("busctl --user monitor", "! timeout 1 busctl --user monitor")
+            .replace("gdbus monitor", "! timeout 1 gdbus monitor");
+        let said = shell(&script);
+        assert!(said.contains("Postrider1"), "{said}");
+        assert!(!script.contains("jq") || said.contains("work: idle, 0 unread"), "{said}");
+    }
+    std::fs::create_dir(world.path("bin")).unwrap();
+    std::os::unix::fs::symlink(BINARY, world.path("bin/postrider")).unwrap();
+    let waybar: Value = serde_json::from_str(&blocks("json")[0]).unwrap();
+    let module = &waybar["custom/mail"];
+    let line = shell(&module["exec"].as_str().unwrap().replace(" --watch", ""));
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["text"], &line["class"], &line["alt"]),
+        (&"".into(), &"idle".into(), &"idle".into())
+    );
+    assert!(line["tooltip"].as_str().unwrap().contains("work"), "{line}");
+    assert!(!module["format-icons"]["idle"].is_null(), "{module}");
+    shell(module["on-click"].as_str().unwrap());
+    daemon.stop();
+}
+
+const XML_HEAD: &str = r#"<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">
+"#;

@@ -1,8 +1,11 @@
 //! What is dropped into the outbox is sent, once, and its copy filed.
 
+use std::io::Write as _;
+use std::time::Duration;
+
 use crate::fixture::bus::{MANAGER, OUTBOX};
 use crate::fixture::shared::Servers;
-use crate::fixture::{Letter, SOON, World, eventually, maildir, shared};
+use crate::fixture::{Letter, SOON, World, eventually, maildir, scripted, shared};
 
 /// A world whose account `work` reads from Dovecot and sends through Postfix.
 fn world_of(servers: &Servers, user: &str) -> World {
@@ -183,4 +186,25 @@ fn what_is_answered_or_forwarded_is_marked_here_and_the_sync_carries_it() {
 
 fn letter_of(flag: &str) -> &'static str {
     if flag == "\\Answered" { "R" } else { "P" }
+}
+
+#[test]
+fn in_a_user_namespace_a_file_that_is_being_written_is_waited_for_as_well() {
+    let server = scripted::server();
+    let world = World::new();
+    world.configure(&format!("{}{}", world.account("work"), scripted::smtp_table(&server, "work")));
+    // As the unit has it: processes outside do not let themselves be looked into.
+    let daemon = world.daemon_under(&["unshare", "--user", "--map-current-user"], &[]);
+    let mut file = std::fs::File::create(world.outbox().join("letter.eml")).unwrap();
+    file.write_all(b"From: work@example.org\nTo: a@example.org\nSubject: slow\n\n").unwrap();
+    for n in 0..8 {
+        // This is how fast it is written; nothing happens that could be waited for.
+        std::thread::sleep(Duration::from_secs(1));
+        writeln!(file, "line {n}").unwrap();
+        assert!(server.sent().is_empty(), "a part of it was sent");
+    }
+    drop(file);
+    let sent = eventually("it is sent", SOON, || server.sent().pop());
+    assert!(String::from_utf8_lossy(&sent.bytes).contains("line 7"), "{sent:?}");
+    daemon.stop();
 }

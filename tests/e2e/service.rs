@@ -1,10 +1,14 @@
 //! The daemon as a service: signals, readiness, one at a time, a new configuration.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::fixture::{SOON, World, eventually, mail, maildir, scripted, shared};
+use crate::fixture::disk::Disk;
+use crate::fixture::process::{Running, tied};
+use crate::fixture::world::BINARY;
+use crate::fixture::{SOON, World, bus, eventually, mail, maildir, scripted, shared};
 
 #[test]
 fn it_tells_the_service_manager_and_ends_within_five_seconds() {
@@ -59,7 +63,44 @@ fn s111_a_second_daemon_exits_75_and_names_the_first() {
     let daemon = world.daemon();
     assert_eq!(daemon.status()["pid"], daemon.pid());
     daemon.stop();
-    assert_eq!(world.run(&["status"]).code, 75, "no daemon runs any more");
+    assert!(world.ok(&["status"]).stdout.contains("no service is running"));
+}
+
+#[test]
+fn without_a_daemon_the_last_numbers_are_shown_and_that_nothing_runs() {
+    let dovecot = shared::dovecot();
+    let world = World::new();
+    let table = dovecot.imap_table("work", "at-rest");
+    let smtp = "[account.work.smtp]\nhost = \"127.0.0.1\"\nport = 9\ntls = \"none\"\n";
+    world.configure(&format!("{}{table}{smtp}", world.account("work")));
+    let mut imap = dovecot.client("at-rest");
+    imap.append("INBOX", "\\Seen", 1_500_000_000, &mail::numbered(1));
+    imap.append("INBOX", "", 1_500_000_000, &mail::numbered(2));
+    // Before anything was ever synced there is nothing to tell, and nothing to complain of.
+    assert_eq!(world.ok(&["mailboxes"]).stdout.lines().count(), 1);
+    assert!(!world.path("state/postrider").exists(), "looking made a ledger");
+    world.sync();
+    world.run_with(&["send"], "From: work@example.org\nTo: a@example.org\n\nx\n");
+
+    let screen = world.ok(&["status"]).stdout;
+    assert!(screen.contains("no service is running"), "{screen}");
+    assert!(screen.contains("1 unread") && screen.contains("1 queued"), "{screen}");
+    let document = world.ok(&["status", "--json"]).json();
+    assert_eq!((&document["state"], &document["pid"]), (&"stopped".into(), &().into()));
+    let ran = world.ok(&["mailboxes", "--json"]);
+    assert!(ran.stderr.contains("no service is running"), "{ran:?}");
+    let inbox = &ran.json()["accounts"][0]["mailboxes"];
+    let inbox = inbox.as_array().unwrap().iter().find(|m| m["name"] == "INBOX").unwrap();
+    assert_eq!(
+        (&inbox["total"], &inbox["unread"], &inbox["role"]),
+        (&2.into(), &1.into(), &"inbox".into())
+    );
+    assert_eq!(inbox["path"], world.mailbox("INBOX").display().to_string());
+    assert_eq!(world.run(&["mailboxes", "werk"]).code, 67);
+    assert!(world.ok(&["held"]).stdout.contains("no deletion is held back"));
+    let ran = world.ok(&["outbox", "list"]);
+    assert!(ran.stderr.contains("no service is running; 1 more wait"), "{ran:?}");
+    assert_eq!(world.run(&["pause"]).code, 75, "there is nothing to steer");
 }
 
 #[test]
@@ -80,7 +121,24 @@ fn sighup_takes_a_new_configuration_over_and_never_a_broken_one() {
 
     world.configure(&format!("{work}{home}").replace("address", "adress"));
     daemon.signal(Signal::HUP);
-    eventually("the mistake is told", SOON, || daemon.said().contains("adress").then_some(()));
+    let told = daemon.tells_that("RELOADING=1", |told| told.contains("RELOADING=1"));
+    let at = told.lines().find_map(|line| line.strip_prefix("MONOTONIC_USEC=")).expect(&told);
+    assert!(at.parse::<u64>().unwrap() > 0, "{told}");
+    daemon.tells_that("that it goes on", |told| {
+        told.contains("READY=1")
+            && told.contains("STATUS=2 accounts ok · the new configuration has a mistake")
+    });
+    assert!(daemon.said().contains("adress"));
+    let status = daemon.status();
+    assert_eq!(
+        (&status["state"], &status["config_error"]["name"]),
+        (&"attention".into(), &"ConfigInvalid".into())
+    );
+    let session = world.bus.as_ref().unwrap();
+    session.shows(bus::MANAGER, "Manager", "AttentionNeeded", true);
+    let screen = world.ok(&["status"]).stdout;
+    assert!(screen.contains("config not taken over for"), "{screen}");
+    assert!(screen.contains("config.toml:1:10: account.work.address"), "{screen}");
     dovecot.client("reload-home").append("INBOX", "", 1_500_000_000, &mail::numbered(2));
     eventually("the old configuration still works", SOON, || {
         (maildir::count(&world.path("home/Mail/home/INBOX")) == 2).then_some(())
@@ -89,6 +147,8 @@ fn sighup_takes_a_new_configuration_over_and_never_a_broken_one() {
 
     world.configure(&work);
     world.ok(&["reload"]);
+    session.shows(bus::MANAGER, "Manager", "AttentionNeeded", false);
+    assert!(daemon.status()["config_error"].is_null());
     eventually("the account is gone", SOON, || daemon.account("home").is_null().then_some(()));
     assert_eq!(maildir::count(&world.path("home/Mail/home/INBOX")), 2, "its mail stays");
     daemon.stop();
@@ -114,4 +174,38 @@ fn paused_it_leaves_everything_and_resumed_it_catches_up() {
     });
     daemon.reaches("work", "idle");
     daemon.stop();
+}
+
+#[test]
+fn the_watchdog_is_fed_until_the_loop_of_an_account_hangs_and_again_afterwards() {
+    let dovecot = shared::dovecot();
+    let world = World::new();
+    let disk = Disk::over(world.path("home"));
+    let table = dovecot
+        .imap_table("work", "watchdog")
+        .replace("[account.work.imap]", "[account.work.imap]\ntimeout = \"2s\"");
+    world.configure(&format!("{}{table}", world.account("work")));
+    let mut daemon = world.daemon_with(&[("WATCHDOG_USEC", "1000000")]);
+    daemon.reaches("work", "idle");
+    daemon.tells("WATCHDOG=1");
+    let frozen = disk.freeze();
+    dovecot.client("watchdog").append("INBOX", "", 1_500_000_000, &mail::numbered(1));
+    let mut sync = tied(Path::new(BINARY));
+    world.surround(&mut sync);
+    sync.args(["sync", "work"]);
+    let sync = Running::start("postrider sync", sync);
+    daemon.tells_that("that it hangs", |told| told.contains("work: does not answer any more"));
+    // Fed three times a second, if at all.
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        let told = daemon.told().unwrap_or_default();
+        assert!(!told.contains("WATCHDOG=1"), "{told}");
+    }
+    drop(frozen);
+    daemon.tells("WATCHDOG=1");
+    eventually("the mail is there", SOON, || {
+        (maildir::count(&world.mailbox("INBOX")) == 1).then_some(())
+    });
+    drop(sync);
+    assert!(daemon.stop().success());
 }

@@ -12,48 +12,59 @@ use crate::model::status::Micros;
 pub(super) struct Manager(pub(super) View);
 
 // Each getter is a look at the snapshot that the connection knows.
-#[zbus::interface(name = "org.postrider.Postrider1.Manager", introspection_docs = false)]
+#[zbus::interface(name = "org.postrider.Postrider1.Manager")]
 impl Manager {
+    /// The version of the program.
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &str {
         document::VERSION
     }
 
+    /// The configuration file in use.
     #[zbus(property(emits_changed_signal = "const"))]
     fn config_path(&self) -> &str {
         &self.0.config_path
     }
 
+    /// What matters most: starting, idle, syncing, attention, paused, offline or stopping.
     #[zbus(property)]
     fn state(&self) -> &str {
         document::state(&self.0.now())
     }
 
+    /// Whether everything is paused.
     #[zbus(property)]
     fn paused(&self) -> bool {
         self.0.now().paused
     }
 
+    /// Unread messages of all accounts.
     #[zbus(property)]
     fn unread(&self) -> u32 {
         document::unread(&self.0.now())
     }
 
+    /// Messages in the outbox that may still be sent.
     #[zbus(property)]
     fn outbox_count(&self) -> u32 {
         document::outbox_count(&self.0.now().outbox)
     }
 
+    /// Whether a person has to do something.
     #[zbus(property)]
     fn attention_needed(&self) -> bool {
         document::needs_attention(&self.0.now())
     }
 
+    /// When a pass ended last; microseconds since the epoch, 0 = never.
     #[zbus(property)]
     fn last_sync(&self) -> Micros {
         document::last_sync(&self.0.now())
     }
 
+    /// Syncs accounts or mailboxes ("work", "work/INBOX"); none means all. No option is known yet.
+    /// Answers a job at once; WaitJob waits for it.
+    /// Errors: NoSuchAccount, NotSupported, Paused, Busy.
     #[zbus(out_args("job"))]
     fn sync(&self, targets: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
         no_options(options)?;
@@ -61,6 +72,8 @@ impl Manager {
         self.0.sync(targets.iter().map(|text| Target::parse(text)).collect())
     }
 
+    /// Waits for a job, and answers "ok" (b), "elapsed_ms" (t) and "json" (s), the sync document.
+    /// Raise the time limit of the call: busctl with timeout=600. Errors: NoSuchJob.
     #[zbus(out_args("result"))]
     async fn wait_job(&self, job: u32) -> Result<JobValues, Error> {
         let result = self.0.wait(job).await?;
@@ -68,23 +81,28 @@ impl Manager {
         Ok(job_values(&result))
     }
 
+    /// Stops syncing and sending; 0 seconds: until Resume.
     fn pause(&self, seconds: u64) -> Result<(), Error> {
         self.0.order(Command::Pause { account: None, seconds })
     }
 
+    /// Goes on after Pause.
     fn resume(&self) -> Result<(), Error> {
         self.0.order(Command::Resume { account: None })
     }
 
+    /// Reads the configuration again. One with a mistake changes nothing, and needs attention.
     fn reload(&self) -> Result<(), Error> {
         self.0.order(Command::Reload)
     }
 
+    /// The status document, as JSON.
     #[zbus(out_args("json"))]
     fn get_status(&self) -> String {
         document::status(&self.0.newest(), std::process::id()).to_string()
     }
 
+    /// A job ended.
     #[zbus(signal)]
     pub(super) async fn job_done(
         emitter: &SignalEmitter<'_>,

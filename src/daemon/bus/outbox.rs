@@ -16,48 +16,60 @@ use crate::model::status::Micros;
 
 pub(super) struct Outbox(pub(super) View);
 
-#[zbus::interface(name = "org.postrider.Postrider1.Outbox", introspection_docs = false)]
+#[zbus::interface(name = "org.postrider.Postrider1.Outbox")]
 impl Outbox {
+    /// Messages that wait to be sent.
     #[zbus(property)]
     fn queued(&self) -> u32 {
         self.0.now().outbox.queued
     }
 
+    /// Messages that wait for Release.
     #[zbus(property)]
     fn held(&self) -> u32 {
         self.0.now().outbox.held
     }
 
+    /// Messages that may or may not have been delivered: they wait for Resolve.
     #[zbus(property)]
     fn uncertain(&self) -> u32 {
         self.0.now().outbox.uncertain
     }
 
+    /// Messages that lie in failed/.
     #[zbus(property)]
     fn failed(&self) -> u32 {
         self.0.now().outbox.failed
     }
 
+    /// Whether a message is on the wire.
     #[zbus(property)]
     fn sending(&self) -> bool {
         self.0.now().outbox.sending
     }
 
+    /// When the next attempt is due; microseconds since the epoch, 0 = none.
     #[zbus(property)]
     fn next_attempt(&self) -> Micros {
         self.0.now().outbox.next_attempt
     }
 
+    /// The directory whose files are sent.
     #[zbus(property)]
     fn directory(&self) -> String {
         self.0.now().outbox.directory.clone()
     }
 
+    /// Tries now; none means all that wait. Answers a job. Errors: Paused, Busy.
     #[zbus(out_args("job"))]
     fn flush(&self, ids: Vec<String>) -> Result<u32, Error> {
         self.0.flush(some_names(ids)?.into_iter().map(OutboxId).collect())
     }
 
+    /// Queues a message from a descriptor, and answers its id once it is durable. An empty sender is that of the
+    /// header, "<>" the empty one; no recipients are those of the header. Options: recipients_of_header (b), account (s),
+    /// hold (b), dsn (s), send_after (t).
+    /// Errors: InvalidAddress, NoAccountForSender, MessageTooBig, NotSupported, LocalIo, Busy.
     #[zbus(out_args("id"))]
     async fn submit(
         &self,
@@ -82,23 +94,29 @@ impl Outbox {
         Ok(id.0)
     }
 
+    /// The messages: id, account, sender, message_id, phase, reason_name, reason_text (s), size, queued_at, next_attempt
+    /// (t), tries (u), recipients (aa{sv}: address, state, reply). No subject.
     #[zbus(out_args("messages"))]
     async fn list(&self) -> Result<Vec<HashMap<&'static str, Variant<'static>>>, Error> {
         Ok(self.0.ask(Ask::List).await?.iter().map(item_values).collect())
     }
 
+    /// Keeps messages here. Errors: NoSuchMessage, Busy.
     async fn hold(&self, ids: Vec<String>) -> Result<(), Error> {
         self.0.ask(Ask::Hold(some_ids(ids)?)).await.map(drop)
     }
 
+    /// Sends what is held or delayed. Errors: NoSuchMessage.
     async fn release(&self, ids: Vec<String>) -> Result<(), Error> {
         self.0.ask(Ask::Release(some_ids(ids)?)).await.map(drop)
     }
 
+    /// Forgets messages, unsent. Errors: NoSuchMessage, Busy.
     async fn cancel(&self, ids: Vec<String>) -> Result<(), Error> {
         self.0.ask(Ask::Cancel(some_ids(ids)?)).await.map(drop)
     }
 
+    /// Says what became of an uncertain message: sent, resend or drop. Errors: NoSuchMessage, NotSupported, Busy.
     async fn resolve(&self, id: String, decision: &str) -> Result<(), Error> {
         let decision = match decision {
             "sent" => Decision::Sent,
@@ -112,6 +130,7 @@ impl Outbox {
         self.0.ask(Ask::Resolve(OutboxId(id), decision)).await.map(drop)
     }
 
+    /// A message was taken in.
     #[zbus(signal)]
     pub(super) async fn message_queued(
         emitter: &SignalEmitter<'_>,
@@ -119,6 +138,7 @@ impl Outbox {
         account: &str,
     ) -> zbus::Result<()>;
 
+    /// All its recipients were accepted; reply is the last answer of the server.
     #[zbus(signal)]
     pub(super) async fn message_sent(
         emitter: &SignalEmitter<'_>,
@@ -128,6 +148,7 @@ impl Outbox {
         reply: &str,
     ) -> zbus::Result<()>;
 
+    /// It is tried again later.
     #[zbus(signal)]
     pub(super) async fn message_deferred(
         emitter: &SignalEmitter<'_>,
@@ -136,6 +157,7 @@ impl Outbox {
         next_attempt: Micros,
     ) -> zbus::Result<()>;
 
+    /// Recipients were refused for good: address and reply (s) of each.
     #[zbus(signal)]
     pub(super) async fn message_failed(
         emitter: &SignalEmitter<'_>,
@@ -143,6 +165,7 @@ impl Outbox {
         recipients: Vec<HashMap<&str, Variant<'_>>>,
     ) -> zbus::Result<()>;
 
+    /// The connection was lost after the final dot.
     #[zbus(signal)]
     pub(super) async fn message_uncertain(
         emitter: &SignalEmitter<'_>,

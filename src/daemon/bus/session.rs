@@ -16,7 +16,7 @@ use super::follow::{Start, follow};
 
 /// Serves on the bus at `address` (none: the user's session bus) until `stop` is cancelled.
 pub(super) async fn serve(desk: Arc<Desk>, address: Option<String>, stop: CancellationToken) {
-    let mut is_told = false;
+    let (mut is_told, mut pause) = (false, RETRY_FIRST);
     while !stop.is_cancelled() {
         let start = Start::new(&desk);
         let connected = tokio::select! {
@@ -31,14 +31,16 @@ pub(super) async fn serve(desk: Arc<Desk>, address: Option<String>, stop: Cancel
                 if !stop.is_cancelled() {
                     tracing::warn!("the session bus went away; the private socket still serves");
                 }
+                pause = RETRY_FIRST;
             }
             Ok(Err(err)) => warn_once(&mut is_told, &reason(&err)),
             Err(_) => warn_once(&mut is_told, "it does not answer"),
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = sleep(RETRY_AFTER) => {}
+            () = sleep(pause) => {}
         }
+        pause = (pause * 2).min(RETRY_MAX);
     }
 }
 
@@ -69,6 +71,8 @@ fn warn_once(is_told: &mut bool, why: &str) {
 
 const NAME: &str = "org.postrider.Postrider1";
 
-const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// A bus that was restarted is there at once, one that is missing may be so for ever.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);

@@ -6,6 +6,7 @@
 //! loses the place inside untagged values, hence not derived structs.)
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use toml::de::{DeTable, DeValue};
@@ -14,9 +15,15 @@ use super::error::Raised;
 
 /// The problems found so far.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Raised>>);
+pub(super) struct Problems(RefCell<Vec<Raised>>, RefCell<BTreeSet<String>>);
 
 impl Problems {
+    /// Every key that was asked for, whether it was there or not.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> BTreeSet<String> {
+        self.1.borrow().clone()
+    }
+
     /// All of them.
     pub(super) fn into_vec(self) -> Vec<Raised> {
         self.0.into_inner()
@@ -82,6 +89,7 @@ impl<'a> Table<'a> {
     /// The value of a key, if it is there.
     pub(super) fn take(&self, name: &'static str) -> Option<Value<'a>> {
         self.asked.borrow_mut().push(name);
+        self.spot.problems.1.borrow_mut().insert(join(&self.spot.key, name));
         self.named().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 

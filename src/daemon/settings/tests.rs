@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Settings, Surroundings, load, parse};
+use super::{Settings, Surroundings, check, load, parse, raw};
 use crate::model::account::{
     BusChoice, Leave, Limits, Mechanism, Role, SecretSource, SentCopy, Tls,
 };
@@ -641,4 +641,33 @@ fn a_hook_has_its_defaults_and_is_refused_without_a_command() {
         ],
     );
     assert!(good(&with_account("[daemon]\nnotifications = true\n")).daemon.notifications);
+}
+
+/// The example configuration is what the manual is made of, so no key may be missing there.
+#[test]
+fn the_example_names_every_key_that_is_asked_for() {
+    let example = include_str!("../../../config/config.example.toml");
+    let bare = |line: &str| line.trim_start_matches(['#', ' ']).to_owned();
+    let problems = raw::Problems::default();
+    // With every line that shows a key, so that all tables are looked into.
+    let is_key = |line: &str| {
+        let (name, _) = line.split_once(" = ").unwrap_or((" ", ""));
+        name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let lines = example.lines().filter(|line| !line.starts_with('#') || is_key(&bare(line)));
+    let text: Vec<String> = lines
+        .map(|line| if line.starts_with('#') { bare(line) } else { line.to_owned() })
+        .collect();
+    let text = text.join("\n");
+    let document = toml::de::DeTable::parse(&text).unwrap();
+    let table = raw::Table::root(&problems, document.get_ref());
+    drop(check::settings(Path::new("/x"), table, &around(true)));
+    let known = problems.known();
+    assert!(known.len() > 60, "{known:?}");
+    let words: Vec<&str> =
+        example.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).collect();
+    for key in known {
+        let name = key.rsplit('.').next().unwrap();
+        assert!(words.contains(&name), "{key} is not in config/config.example.toml");
+    }
 }

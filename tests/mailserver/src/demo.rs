@@ -134,7 +134,8 @@ pub enum Outcome {
 }
 
 /// Obeys one line: `deliver MAILBOX SUBJECT TEXT...`, `flag MAILBOX UID FLAG...`,
-/// `unflag MAILBOX UID FLAG...`, `expunge MAILBOX UID`, `show MAILBOX`, `mailboxes`, `sent`, `quit`.
+/// `unflag MAILBOX UID FLAG...`, `expunge MAILBOX UID`, `show MAILBOX`, `mailboxes`, `sent`,
+/// `disconnect`, `quit`.
 /// Words with spaces are put in double quotes. What is not understood is answered with an
 /// `error`.
 pub fn steer(server: &MailServer, line: &str) -> Outcome {
@@ -143,6 +144,10 @@ pub fn steer(server: &MailServer, line: &str) -> Outcome {
     let lines = match words.as_slice() {
         [] => Vec::new(),
         ["quit"] => return Outcome::Quit,
+        ["disconnect"] => {
+            server.disconnect_all();
+            vec![json!({ "ok": true })]
+        }
         ["deliver", mailbox, subject, text @ ..] => vec![deliver(server, mailbox, subject, text)],
         ["flag", mailbox, uid, flags @ ..] => vec![flag(server, mailbox, uid, flags, &[])],
         ["unflag", mailbox, uid, flags @ ..] => vec![flag(server, mailbox, uid, &[], flags)],

@@ -1,0 +1,159 @@
+//! `postrider man`: the manual, made from what the program knows of itself: its arguments, the example
+//! configuration, the descriptions of its D-Bus interfaces. Beside floor 5.
+
+mod bus;
+mod keys;
+
+use std::path::{Path, PathBuf};
+
+use clap::CommandFactory;
+use roff::{Inline, Roff, bold, roman};
+
+use super::complaint::Complaint;
+use super::print;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A command, or postrider.toml, postrider-sendmail, postrider-dbus; the program as a whole without it
+    page: Option<String>,
+    /// Write all pages into this directory instead
+    #[arg(long, value_name = "DIR", conflicts_with = "page")]
+    all: Option<PathBuf>,
+}
+
+/// A page: its file name, as `postrider.1`, and its text.
+type Page = (String, String);
+
+pub(super) fn run(args: &Args) -> Result<u8, Complaint> {
+    if let Some(dir) = &args.all {
+        return write_all(dir);
+    }
+    let name = match args.page.as_deref() {
+        None => "postrider".to_owned(),
+        Some(name) if name.starts_with("postrider") => name.to_owned(),
+        Some(name) => format!("postrider-{name}"),
+    };
+    let unknown = || Complaint::plain(64, &format!("there is no page {name:?}"));
+    let of_name = |(file, _): &Page| file.rsplit_once('.').is_some_and(|(stem, _)| stem == name);
+    let (_, text) = pages()?.into_iter().find(of_name).ok_or_else(unknown)?;
+    print::out(text.trim_end())?;
+    Ok(0)
+}
+
+fn write_all(dir: &Path) -> Result<u8, Complaint> {
+    let failed = |err: std::io::Error| {
+        Complaint::plain(73, &format!("write the manual to {}: {err}", dir.display()))
+    };
+    std::fs::create_dir_all(dir).map_err(failed)?;
+    for (file, text) in pages()? {
+        std::fs::write(dir.join(file), text).map_err(failed)?;
+    }
+    Ok(0)
+}
+
+/// All pages.
+fn pages() -> Result<Vec<Page>, Complaint> {
+    let mut program = super::Args::command();
+    program.build();
+    let mut pages = vec![("postrider.1".to_owned(), of_command(program.clone())? + SEE_ALSO)];
+    for command in program.get_subcommands().filter(|command| !command.is_hide_set()) {
+        let name = format!("postrider-{}", command.get_name());
+        // It takes what sendmail takes, which the arguments do not know.
+        if command.get_name() != "sendmail" {
+            let command = command.clone().name(name.clone()).display_name(name.clone());
+            pages.push((format!("{name}.1"), of_command(command)?));
+        }
+    }
+    pages.push((
+        "postrider-sendmail.1".to_owned(),
+        SENDMAIL.replace("@VERSION@", VERSION).replace("@DATE@", DATE),
+    ));
+    pages.push(("postrider.toml.5".to_owned(), keys::page()));
+    pages.push(("postrider-dbus.7".to_owned(), bus::page()));
+    Ok(pages)
+}
+
+fn of_command(command: clap::Command) -> Result<String, Complaint> {
+    let mut text = Vec::new();
+    let page = clap_mangen::Man::new(command).manual("postrider").source(SOURCE).date(DATE);
+    let made = page.render(&mut text);
+    made.map_err(|err| Complaint::plain(74, &format!("make the page: {err}")))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// A page that is written here, from its title to its first section.
+fn begun(title: &str, section: &str, what: &str) -> Roff {
+    let mut page = Roff::new();
+    page.control("TH", [title, section, DATE, SOURCE, "postrider"]);
+    page.control("SH", ["NAME"]);
+    page.text([roman(format!("{} - {what}", title.to_lowercase()))]);
+    page
+}
+
+/// A paragraph with a word in bold above an indented text.
+fn entry(page: &mut Roff, head: Vec<Inline>, body: &str) {
+    page.control("TP", []);
+    page.text(head);
+    page.text([roman(body)]);
+}
+
+fn see_also(page: &mut Roff, pages: &[(&str, &str)]) {
+    page.control("SH", ["SEE ALSO"]);
+    for (n, (name, section)) in pages.iter().enumerate() {
+        let comma = if n + 1 < pages.len() { "," } else { "" };
+        page.text([bold(*name), roman(format!("({section}){comma}"))]);
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// When the pages were last gone over.
+const DATE: &str = "2026-11-28";
+const SOURCE: &str = concat!("postrider ", env!("CARGO_PKG_VERSION"));
+const SENDMAIL: &str = include_str!("man/postrider-sendmail.1");
+const SEE_ALSO: &str = ".SH FILES
+.TP
+.I $XDG_CONFIG_HOME/postrider/config.toml
+The configuration; see
+.BR postrider.toml (5).
+.TP
+.I $XDG_STATE_HOME/postrider/
+What was synced, and what waits to be sent.
+.TP
+.I $XDG_RUNTIME_DIR/postrider/bus
+The private socket.
+.SH EXIT STATUS
+0 all done, 64 usage, 65 bad data, 67 no such user or account, 69 server unreachable, 73 cannot create,
+74 local input or output, 75 temporary, 76 protocol, 77 login refused or no permission, 78 configuration.
+.SH SEE ALSO
+.BR postrider.toml (5),
+.BR postrider-sendmail (1),
+.BR postrider-dbus (7)
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_a_page_and_pages_have_names_of_their_own() {
+        let pages = pages().unwrap();
+        let mut files: Vec<&str> = pages.iter().map(|(file, _)| file.as_str()).collect();
+        for file in ["postrider.1", "postrider-sync.1", "postrider-sendmail.1", "postrider.toml.5"]
+        {
+            assert!(files.contains(&file), "{file}");
+        }
+        assert!(!files.contains(&"postrider-complete.1"));
+        files.sort_unstable();
+        let n_files = files.len();
+        files.dedup();
+        assert_eq!(files.len(), n_files);
+    }
+
+    #[test]
+    fn the_page_of_sendmail_has_the_options_that_it_knows() {
+        for option in ["t", "i", "f", "F", "a", "b", "q", "N", "R", "V", "o", "B", "v"] {
+            let line = format!("\\-{option}");
+            assert!(SENDMAIL.contains(&line), "-{option}");
+        }
+    }
+}
