@@ -40,19 +40,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         id: MailboxId,
         unknown: &[Uid],
     ) -> Result<Vec<(Uid, Kin)>, Failure> {
-        if !remote.has_ids() {
-            return Ok(Vec::new());
-        }
-        let names = remote.ids(unknown).await?;
-        let ledger = Arc::clone(&self.ledger);
-        offload(move || {
-            let mut found = Vec::new();
-            for (uid, name) in names {
-                found.extend(ledger.kin_by_id(id, &name)?.into_iter().map(|kin| (uid, kin)));
-            }
-            Ok(found)
-        })
-        .await
+        self.by_ids(remote, unknown, move |ledger, name| ledger.kin_by_id(id, name)).await
     }
 
     /// Files that lost their UID, and the messages that have their names.
@@ -62,15 +50,27 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         id: MailboxId,
         strangers: &[Uid],
     ) -> Result<Vec<(Base, Uid)>, Failure> {
+        let halves = move |ledger: &G, name: &str| ledger.halves_by_id(id, name);
+        let found = self.by_ids(remote, strangers, halves).await?;
+        Ok(found.into_iter().map(|(uid, base)| (base, uid)).collect())
+    }
+
+    /// What the ledger knows by the names of these messages.
+    async fn by_ids<T: Send + 'static>(
+        &self,
+        remote: &mut C::Remote,
+        uids: &[Uid],
+        find: impl Fn(&G, &str) -> Result<Vec<T>, Failure> + Send + 'static,
+    ) -> Result<Vec<(Uid, T)>, Failure> {
         if !remote.has_ids() {
             return Ok(Vec::new());
         }
-        let names = remote.ids(strangers).await?;
+        let names = remote.ids(uids).await?;
         let ledger = Arc::clone(&self.ledger);
         offload(move || {
             let mut found = Vec::new();
             for (uid, name) in names {
-                found.extend(ledger.halves_by_id(id, &name)?.into_iter().map(|base| (base, uid)));
+                found.extend(find(&ledger, &name)?.into_iter().map(|one| (uid, one)));
             }
             Ok(found)
         })
