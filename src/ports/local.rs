@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::model::failure::Failure;
-use crate::model::flags::{FlagDelta, Flags};
+use crate::model::flags::{Flag, FlagDelta, Flags};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::listing::Listing;
 use crate::model::status::Watch;
@@ -34,6 +34,17 @@ impl Scan {
     pub fn still(&self) -> Option<Stamp> {
         (self.steady && !self.stamp.is_coarse()).then_some(self.stamp)
     }
+}
+
+/// How much is in a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Its messages.
+    pub total: usize,
+    /// Those that nobody read.
+    pub unread: usize,
+    /// The directories' state, if they stood still and it will show the next change.
+    pub still: Option<Stamp>,
 }
 
 /// A message that was written but is not yet visible.
@@ -140,6 +151,13 @@ pub trait Local: Send + Sync + 'static {
 
     /// Lists a mailbox completely, or fails.
     fn scan(&self, mailbox: &MailboxName) -> Result<Scan, Failure>;
+
+    /// Counts the messages of a mailbox.
+    fn tally(&self, mailbox: &MailboxName) -> Result<Tally, Failure> {
+        let scan = self.scan(mailbox)?;
+        let unread = scan.messages.flags().filter(|f| !f.has(Flag::Seen)).count();
+        Ok(Tally { total: scan.messages.len(), unread, still: scan.still() })
+    }
 
     /// Looks for some files, which carried these flags when they were last seen; those that are
     /// not there are left out. The scan is of nothing else.

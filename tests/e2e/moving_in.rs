@@ -1,13 +1,14 @@
 //! Maildirs that other programs made are taken over as they are.
 
 use std::process::Command;
+use std::time::Duration;
 
 use crate::fixture::World;
 use crate::fixture::dovecot::Dovecot;
 use crate::fixture::imap::Imap;
 use crate::fixture::mail;
 use crate::fixture::maildir::{Entry, count, entries};
-use crate::fixture::process::program;
+use crate::fixture::process::{eventually, program};
 
 /// A mailbox with 36 messages, and one with 10.
 fn fill(dovecot: &Dovecot, user: &str) -> Imap {
@@ -27,11 +28,20 @@ fn fill(dovecot: &Dovecot, user: &str) -> Imap {
     imap
 }
 
+/// How many bodies the other program fetched, once its session is logged.
+fn all_fetched(dovecot: &Dovecot) -> u32 {
+    let all = || Some(dovecot.bodies()).filter(|fetched| *fetched >= 46);
+    eventually("all bodies were fetched", Duration::from_secs(20), all)
+}
+
 /// Nothing travels and nothing is doubled; and from now on the messages follow each other, each its own.
 fn assert_taken_over(world: &World, (dovecot, user): (&Dovecot, &str), fetched: u32) {
     let inbox = world.mailbox("INBOX");
+    let before = dovecot.sessions();
     crate::transfer::assert_all_zero(&world.sync());
     crate::transfer::assert_all_zero(&world.sync());
+    let are_logged = || (dovecot.sessions() >= before + 2).then_some(());
+    eventually("both sessions are logged", Duration::from_secs(20), are_logged);
     assert_eq!(dovecot.bodies(), fetched, "no body travelled again");
     assert_eq!((count(&inbox), count(&world.mailbox("Archive"))), (36, 10));
     let mut imap = dovecot.client(user);
@@ -81,8 +91,7 @@ fn take_over_from_mbsync(user: &str, state: &str) {
     assert_eq!((by_mbsync.len(), count(&world.mailbox("Archive"))), (36, 10));
     let is_its_name = |entry: &Entry| entry.path.to_str().unwrap().contains(",U=");
     assert!(by_mbsync.iter().all(is_its_name), "{by_mbsync:?}");
-    let fetched = dovecot.bodies();
-    assert!(fetched >= 46, "{fetched}");
+    let fetched = all_fetched(&dovecot);
 
     let toml = world.ok(&["import", rc.to_str().unwrap()]).stdout;
     world.configure(&toml);
@@ -115,7 +124,7 @@ fn a_maildir_of_offlineimap_is_taken_over_without_a_body_or_a_double() {
     assert_eq!((by_offlineimap.len(), count(&world.mailbox("Archive"))), (36, 10), "{ran:?}");
     let is_its_name = |entry: &Entry| entry.path.to_str().unwrap().contains(",FMD5=");
     assert!(by_offlineimap.iter().all(is_its_name), "{by_offlineimap:?}");
-    let fetched = dovecot.bodies();
+    let fetched = all_fetched(&dovecot);
     let toml = world.ok(&["import", rc.to_str().unwrap()]).stdout;
     world.configure(&toml);
     assert_taken_over(&world, (&dovecot, user), fetched);

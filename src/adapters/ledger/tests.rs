@@ -222,3 +222,24 @@ fn s107_a_migration_that_is_cut_off_is_made_again_and_keeps_every_row() {
     let rows = all(&ledger, 3);
     assert_eq!((rows.len(), rows[0].row, rows[0].size), (2, 9, Some(44)));
 }
+
+#[test]
+fn a_ledger_of_version_3_gets_a_place_for_names_and_keeps_its_rows() {
+    let (dir, ledger) = ledger();
+    let path = dir.path().join("a.sqlite");
+    let id = ledger.mailbox(&MailboxName::inbox()).unwrap().id;
+    ledger.apply(id, &[Change::Land(landing(6)), Change::Landed(vec![uid(6)])]).unwrap();
+    // As version 3 left it.
+    ledger
+        .db()
+        .execute_batch(
+            "DROP INDEX msg_name; ALTER TABLE msg DROP COLUMN name; PRAGMA user_version = 3",
+        )
+        .unwrap();
+    drop(ledger);
+    let ledger = SqliteLedger::open(&path, RETRY).unwrap();
+    assert_eq!(ledger.nameless(id, 1).unwrap(), [uid(6)]);
+    ledger.apply(id, &[Change::Named(vec![(uid(6), "M1".to_owned())])]).unwrap();
+    assert!(ledger.nameless(id, 1).unwrap().is_empty());
+    assert_eq!(all(&ledger, id).len(), 1);
+}

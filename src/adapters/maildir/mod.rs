@@ -30,7 +30,7 @@ use crate::model::flags::{FlagDelta, Flags};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::view::{Fingerprint, Stamp, Sub};
 use crate::ports::hints::HintBox;
-use crate::ports::local::{Landing, Local, LocalWatcher, Scan, Seen, Settled};
+use crate::ports::local::{Landing, Local, LocalWatcher, Scan, Seen, Settled, Tally};
 use crate::ports::remote::Upload;
 use crate::rules::mailboxes::directory;
 use std::sync::Arc;
@@ -187,6 +187,10 @@ impl Local for MaildirStore {
 
     fn scan(&self, mailbox: &MailboxName) -> Result<Scan, Failure> {
         scan::scan(&self.path(mailbox), &self.naming(mailbox)?)
+    }
+
+    fn tally(&self, mailbox: &MailboxName) -> Result<Tally, Failure> {
+        scan::tally(&self.path(mailbox), &self.naming(mailbox)?)
     }
 
     fn find(&self, mailbox: &MailboxName, files: &[(Base, Flags)]) -> Result<Scan, Failure> {

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::name::Naming;
 use super::{classify, sub_name};
 use crate::model::failure::Failure;
-use crate::model::flags::Flags;
+use crate::model::flags::{Flag, Flags};
 use crate::model::ids::Base;
 use crate::model::listing::ListingBuilder;
 use crate::model::view::{Stamp, Sub};
-use crate::ports::local::Scan;
+use crate::ports::local::{Scan, Tally};
 
 /// The mtimes of `new/` and `cur/`.
 pub(super) fn stamp(dir: &Path) -> Result<Stamp, Failure> {
@@ -24,15 +24,25 @@ pub(super) fn stamp(dir: &Path) -> Result<Stamp, Failure> {
     Ok(Stamp { new_ns: of(Sub::New)?, cur_ns: of(Sub::Cur)? })
 }
 
+/// Counts what is in `new/` and `cur/`, and keeps no name.
+pub(super) fn tally(dir: &Path, naming: &Naming) -> Result<Tally, Failure> {
+    let before = settled_stamp(dir)?;
+    let mut tally = Tally::default();
+    for sub in [Sub::New, Sub::Cur] {
+        list(&dir.join(sub_name(sub)), naming, |_, info| {
+            tally.total += 1;
+            tally.unread += usize::from(!naming.flags_of(info).has(Flag::Seen));
+        })?;
+    }
+    let is_still = stamp(dir)? == before && is_older_than_a_tick(before) && !before.is_coarse();
+    tally.still = is_still.then_some(before);
+    Ok(tally)
+}
+
 /// Lists `new/` and `cur/`. A file that another program renames meanwhile can be missed
 /// (measured: up to 91 % of scans on tmpfs), so a missing name is a question, never an answer.
 pub(super) fn scan(dir: &Path, naming: &Naming) -> Result<Scan, Failure> {
-    let mut before = stamp(dir)?;
-    if !is_older_than_a_tick(before) {
-        // We may have written ourselves just now: one tick makes this scan one to build on.
-        std::thread::sleep(TICK);
-        before = stamp(dir)?;
-    }
+    let before = settled_stamp(dir)?;
     let keywords = naming.keywords.all();
     let mut scan = Scan { stamp: before, keywords, ..Scan::default() };
     let mut builder = ListingBuilder::default();
@@ -46,6 +56,17 @@ pub(super) fn scan(dir: &Path, naming: &Naming) -> Result<Scan, Failure> {
     scan.messages = messages;
     scan.steady = is_unique && stamp(dir)? == before && is_older_than_a_tick(before);
     Ok(scan)
+}
+
+/// The state of the directories, once it will show the next change.
+fn settled_stamp(dir: &Path) -> Result<Stamp, Failure> {
+    let now = stamp(dir)?;
+    if is_older_than_a_tick(now) {
+        return Ok(now);
+    }
+    // We may have written ourselves just now: one tick makes this scan one to build on.
+    std::thread::sleep(TICK);
+    stamp(dir)
 }
 
 /// Looks for files where they should be, and lists the directories if one is not there.

@@ -12,7 +12,7 @@ use crate::engine::progress::on_batch;
 use crate::engine::sight::seconds_now;
 use crate::model::account::Leave;
 use crate::model::failure::{Failure, Kind};
-use crate::model::flags::{Flag, Flags};
+use crate::model::flags::Flags;
 use crate::model::ids::{Base, Uid, UidValidity};
 use crate::model::pop::PopState;
 use crate::model::status::{Counters, MailboxStatus, Push};
@@ -160,10 +160,9 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             let mut numbers = None;
             let mut still = before;
             if before != Some(stamp) || is_first {
-                let scan = local.scan(&mailbox)?;
-                let unread = scan.messages.flags().filter(|f| !f.has(Flag::Seen)).count();
-                numbers = Some((count(scan.messages.len()), count(unread)));
-                still = scan.still();
+                let tally = local.tally(&mailbox)?;
+                numbers = Some((count(tally.total), count(tally.unread)));
+                still = tally.still;
             }
             still = still.filter(|still| !must_look || looked == Some(*still));
             let id = ledger.mailbox(&mailbox)?.id;
