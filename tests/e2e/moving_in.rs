@@ -38,7 +38,10 @@ fn all_fetched(dovecot: &Dovecot) -> u32 {
 fn assert_taken_over(world: &World, (dovecot, user): (&Dovecot, &str), fetched: u32) {
     let inbox = world.mailbox("INBOX");
     let before = dovecot.sessions();
-    crate::transfer::assert_all_zero(&world.sync());
+    let report = world.sync();
+    for what in ["downloaded", "uploaded", "deleted_local", "deleted_remote", "failed"] {
+        assert_eq!(crate::transfer::total(&report, what), 0, "{what} in {report}");
+    }
     crate::transfer::assert_all_zero(&world.sync());
     let are_logged = || (dovecot.sessions() >= before + 2).then_some(());
     eventually("both sessions are logged", Duration::from_secs(20), are_logged);

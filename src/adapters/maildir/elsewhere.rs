@@ -23,7 +23,8 @@ pub(super) fn uids(
     if ours.is_empty() {
         return found;
     }
-    let Some(pairs) = mbsync_pairs(mailbox, states, validity) else { return found };
+    let near: Vec<u32> = ours.iter().map(|(_, name)| name.uid).collect();
+    let Some(pairs) = mbsync_pairs(mailbox, states, validity, &near) else { return found };
     let there = |name: &Name| Uid::new(*pairs.get(&name.uid)?);
     found.extend(ours.iter().filter_map(|(base, name)| Some(((*base).clone(), there(name)?))));
     found
@@ -50,19 +51,24 @@ fn mbsync_pairs(
     mailbox: &Path,
     states: &[PathBuf],
     validity: UidValidity,
+    uids: &[u32],
 ) -> Option<BTreeMap<u32, u32>> {
     let here = fs::read_to_string(mailbox.join(".uidvalidity")).ok()?;
     let here: u32 = here.lines().next()?.trim().parse().ok()?;
     let elsewhere = states.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten());
     let elsewhere = elsewhere.filter_map(|entry| Some(entry.ok()?.path()));
     let files = [mailbox.join(".mbsyncstate")].into_iter().chain(elsewhere);
-    let mut pairs = files.filter(|file| file.is_file()).filter_map(|file| {
+    let pairs = files.filter(|file| file.is_file()).filter_map(|file| {
         let size = fs::metadata(&file).ok()?.len();
         let text =
             if size <= STATE_BYTES_MAX { fs::read_to_string(&file).ok()? } else { return None };
         read_state(&text, here, validity.get())
     });
-    pairs.next()
+    // Mailboxes that were made within a second have the same UIDVALIDITY: the state that knows most of these
+    // files, and little else, is the one.
+    let known =
+        |pairs: &BTreeMap<u32, u32>| uids.iter().filter(|uid| pairs.contains_key(uid)).count();
+    pairs.max_by_key(|pairs| (known(pairs), std::cmp::Reverse(pairs.len())))
 }
 
 /// The pairs of a state (isync 1.2 to 1.5: `sync_state.c`), if it is about these two sides.
