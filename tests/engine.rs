@@ -586,6 +586,27 @@ async fn a_directory_that_held_only_what_was_deleted_is_not_missed() {
     assert_eq!(world.server.mailbox("Old").messages().len(), 1, "nothing was deleted by it");
 }
 
+/// Before the second look at one mailbox others are looked at that changed here: not one that the server
+/// has no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_here_does_not_ask_for_a_mailbox_that_is_gone_there() {
+    let world = world(|_| {});
+    for name in ["INBOX", "Gone"] {
+        world.server.create_mailbox(name);
+        world.server.mailbox(name).append(&mail(1), &["\\Seen"], None);
+        world.server.mailbox(name).append(&mail(2), &["\\Seen"], None);
+    }
+    world.sync_ok().await;
+    world.server.delete_mailbox("Gone");
+    world.sync_ok().await;
+    drop_mail(&world.path("Gone"), "new.in.gone:2,S", &mail(3));
+    let (name, _) = world.files("INBOX").pop_first().unwrap();
+    std::fs::remove_file(world.path("INBOX").join(name)).unwrap();
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&mailbox("INBOX")].deleted_remote, 1);
+    assert_eq!(world.files("Gone").len(), 3, "it is kept as it is");
+}
+
 /// What is removed on one side goes on the other only if it is empty there and that is wanted.
 #[tokio::test(flavor = "multi_thread")]
 async fn s098_a_removed_mailbox_is_kept_unless_it_is_empty() {

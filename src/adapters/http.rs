@@ -67,6 +67,11 @@ pub fn check_address(text: &str) -> Result<(), String> {
     parse(text).map(drop)
 }
 
+/// A text as the value of a query.
+pub fn query_value(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
 impl Web {
     /// Asks, and follows redirects as far as they go to encrypted places.
     ///
@@ -158,18 +163,10 @@ impl Web {
 
     fn endpoint(&self, url: &Url) -> Endpoint {
         let is_https = url.scheme() == "https";
-        Endpoint {
-            host: host(url),
-            port: url.port_or_known_default().unwrap_or(443),
-            tls: if is_https { Tls::Implicit } else { Tls::None },
-            user: String::new(),
-            password: None,
-            auth: Vec::new(),
-            ca_file: self.ca_file.clone().filter(|_| is_https),
-            pin_sha256: None,
-            client_cert: None,
-            timeout: self.timeout,
-        }
+        let (host, port) = (host(url), url.port_or_known_default().unwrap_or(443));
+        let tls = if is_https { Tls::Implicit } else { Tls::None };
+        let ca_file = self.ca_file.clone().filter(|_| is_https);
+        Endpoint { ca_file, ..Endpoint::bare(host, port, tls, self.timeout) }
     }
 
     fn parsed(&self, text: &str) -> Result<Url, Failure> {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::adapters::autoconfig::{Published, autoconfig, pacc};
 use crate::adapters::dns::{Dns, Service};
-use crate::adapters::http::{Request, Web};
+use crate::adapters::http::{self, Request, Web};
 use crate::adapters::net;
 use crate::daemon::settings::presets;
 use crate::model::account::{Endpoint, Tls};
@@ -127,7 +127,7 @@ impl Search<'_> {
     /// What the domain publishes, at the first of its two places.
     async fn autoconfig(&self) -> Option<Found> {
         let (domain, address) = (self.domain, self.address);
-        let encoded: String = url_encoded(address);
+        let encoded = http::query_value(address);
         let first = format!("autoconfig.{domain}/mail/config-v1.1.xml?emailaddress={encoded}");
         let second = format!("{domain}/.well-known/autoconfig/mail/config-v1.1.xml");
         let (first, second) = tokio::join!(
@@ -211,18 +211,9 @@ impl Search<'_> {
         let all = kinds.flat_map(|kind| prefixes.iter().map(move |prefix| (prefix, kind)));
         let tries = all.map(|(prefix, (port, tls))| async move {
             let host = format!("{prefix}{}", self.domain);
-            let endpoint = Endpoint {
-                host: host.clone(),
-                port,
-                tls,
-                user: String::new(),
-                password: None,
-                auth: Vec::new(),
-                ca_file: self.web.ca_file.clone(),
-                pin_sha256: None,
-                client_cert: None,
-                timeout: PATIENCE,
-            };
+            let ca_file = self.web.ca_file.clone();
+            let endpoint =
+                Endpoint { ca_file, ..Endpoint::bare(host.clone(), port, tls, PATIENCE) };
             let addresses = match &self.dns {
                 Some(dns) => dns.addresses(&host).await,
                 None => None,
@@ -249,16 +240,6 @@ fn above(host: &str) -> impl Iterator<Item = &str> {
         domain.split_once('.').map(|(_, rest)| rest)
     });
     parents.filter(|domain| domain.contains('.')).take(3)
-}
-
-fn url_encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'~' => {
-            char::from(byte).to_string()
-        }
-        byte => format!("%{byte:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }
 
 const ISPDB: &str = "https://v1.ispdb.net";
@@ -311,6 +292,6 @@ mod tests {
         let all = |host| above(host).collect::<Vec<_>>();
         assert_eq!(all("mx1.mail.a.co.uk"), ["mail.a.co.uk", "a.co.uk", "co.uk"]);
         assert_eq!(all("a.b"), Vec::<&str>::new());
-        assert_eq!(url_encoded("a+b@c.d"), "a%2Bb%40c.d");
+        assert_eq!(http::query_value("a+b@c.d"), "a%2Bb%40c.d");
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Nothing is written and no server is asked: it is what the last pass left behind.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::adapters::ledger::SqliteLedger;
 use crate::adapters::outbox::OutboxDir;
 use crate::daemon::{paths, queued, wiring};
-use crate::engine::board::micros_now;
-use crate::model::account::{Account, Settings};
+use crate::engine::board::{micros_now, trouble};
+use crate::model::account::{Account, Role, Settings};
 use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, MailboxName};
 use crate::model::outbox::Phase;
@@ -21,10 +22,10 @@ use crate::rules::mailboxes::roles;
 use crate::rules::relay::is_late;
 
 /// What the ledgers know: the mailboxes with their numbers, and the queue. When the last pass was is
-/// not in them.
+/// not in them. A ledger that cannot be read is the trouble of its account.
 ///
 /// # Errors
-/// A ledger or the outbox cannot be read.
+/// The outbox cannot be read.
 pub fn status(settings: &Settings, state_dir: &Path) -> Result<Status, Failure> {
     let mut status = Status { starting: false, ..wiring::first_status(settings, 0) };
     for (name, account) in &settings.accounts {
@@ -32,15 +33,10 @@ pub fn status(settings: &Settings, state_dir: &Path) -> Result<Status, Failure> 
         if !path.exists() {
             continue;
         }
-        let ledger = SqliteLedger::read(&path)?;
-        let rows = ledger.mailboxes()?;
-        let mailboxes = rows.iter().map(|row| {
-            let numbers = ledger.tally(row.id)?;
-            Ok((row.name.clone(), mailbox(account, &rows, row, numbers)))
-        });
-        let mailboxes = mailboxes.collect::<Result<_, Failure>>()?;
-        if let Some(shown) = status.accounts.get_mut(name) {
-            shown.mailboxes = mailboxes;
+        let Some(shown) = status.accounts.get_mut(name) else { continue };
+        match of_account(account, &path) {
+            Ok(mailboxes) => shown.mailboxes = mailboxes,
+            Err(failure) => shown.trouble = Some(trouble(&failure, None, 0)),
         }
     }
     status.outbox = outbox(settings, state_dir)?;
@@ -66,18 +62,32 @@ pub fn mailboxes(
     Ok(found)
 }
 
-fn mailbox(
+fn of_account(
     account: &Account,
-    rows: &[MailboxRow],
-    row: &MailboxRow,
-    (total, unread): (u32, u32),
-) -> MailboxStatus {
+    ledger: &Path,
+) -> Result<BTreeMap<MailboxName, MailboxStatus>, Failure> {
+    let ledger = SqliteLedger::read(ledger)?;
+    let rows = ledger.mailboxes()?;
     // What the server says about roles is not in the ledger: well-known names have to do.
     let listed: Vec<RemoteMailbox> = rows.iter().map(|row| listed(&row.name)).collect();
-    let role = roles(&account.roles, &listed).into_iter().find(|(_, name)| *name == row.name);
+    let (roles, maildir) = (roles(&account.roles, &listed), wiring::maildir(account));
+    let mailboxes = rows.iter().map(|row| {
+        let role = roles.iter().find(|(_, name)| **name == row.name).map(|(role, _)| *role);
+        let path = maildir.path(&row.name).display().to_string();
+        Ok((row.name.clone(), mailbox(row, path, role, ledger.tally(row.id)?)))
+    });
+    mailboxes.collect()
+}
+
+fn mailbox(
+    row: &MailboxRow,
+    path: String,
+    role: Option<Role>,
+    (total, unread): (u32, u32),
+) -> MailboxStatus {
     MailboxStatus {
-        path: wiring::maildir(account).path(&row.name).display().to_string(),
-        role: role.map_or("", |(role, _)| role.as_str()).to_owned(),
+        path,
+        role: role.map_or("", Role::as_str).to_owned(),
         total,
         unread,
         held: row.held,

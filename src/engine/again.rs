@@ -34,16 +34,16 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
     }
 
-    /// Mailboxes that are known and whose directory is not as the last complete pass left it.
+    /// Mailboxes that are synced, and whose directory is not as the last complete pass left it.
     async fn changed_here(
         &self,
         besides: &BTreeSet<MailboxName>,
     ) -> Result<Vec<MailboxName>, Failure> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
-        let besides = besides.clone();
+        let synced: BTreeSet<MailboxName> = self.within.difference(besides).cloned().collect();
         offload(move || {
             let mut rows = ledger.mailboxes()?;
-            rows.retain(|row| !besides.contains(&row.name) && row.cursor.is_some());
+            rows.retain(|row| synced.contains(&row.name) && row.cursor.is_some());
             rows.retain(|row| local.stamp(&row.name).is_ok_and(|now| row.stamp != Some(now)));
             Ok(rows.into_iter().map(|row| row.name).collect())
         })

@@ -7,7 +7,7 @@ use crate::engine::offload::offload;
 use crate::model::failure::Failure;
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::status::Counters;
-use crate::ports::ledger::{Change, Halves, Ledger, LimitChange, MailboxId, OneSide};
+use crate::ports::ledger::{Change, Ledger, LimitChange, MailboxId, OneSide, Way};
 use crate::ports::local::{Local, Scan, Seen};
 use crate::ports::remote::{Remote, Removal, Removed};
 use crate::rules::plan::Plan;
@@ -19,8 +19,8 @@ pub(super) struct Site<'a, L, G> {
     pub(super) mailbox: &'a MailboxName,
     pub(super) id: MailboxId,
     pub(super) validity: UidValidity,
-    /// What an earlier pass may have left half moved.
-    pub(super) halves: Halves,
+    /// Whether an earlier pass may have left copies in Trash of what is here.
+    pub(super) is_halved: bool,
     pub(super) scan: &'a Scan,
 }
 
@@ -116,11 +116,11 @@ impl<L: Local, G: Ledger> Site<'_, L, G> {
             return remote.remove(self.validity, uids, removal).await;
         }
         let mut copied = BTreeSet::new();
-        if self.halves.leave {
+        if self.is_halved {
             let copies = remote.copies((self.mailbox, self.validity), uids, trash).await?;
             copied.extend(copies.into_iter().map(|(uid, _)| uid));
         } else {
-            self.apply(vec![Change::Halves(Halves { leave: true, ..self.halves })]).await?;
+            self.apply(vec![Change::Halved(Way::Leave)]).await?;
         }
         let (copied, whole): (Vec<Uid>, Vec<Uid>) = uids.iter().partition(|u| copied.contains(u));
         let mut removed = Removed::Gone;
@@ -150,8 +150,7 @@ impl<L: Local, G: Ledger> Site<'_, L, G> {
                 Removed::Gone => Change::Forget(*row),
                 Removed::Marked => Change::Orphan(*row, OneSide::Remote),
             });
-            let whole = Change::Halves(Halves { leave: false, ..self.halves });
-            self.apply(rows.chain([whole]).collect()).await?;
+            self.apply(rows.chain([Change::Whole(Way::Leave)]).collect()).await?;
         }
         if !plan.remove_local.is_empty() {
             let seen = self.seen(plan.remove_local.iter().map(|(_, base)| base));

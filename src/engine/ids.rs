@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::engine::compare::Strangers;
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{Base, Uid};
 use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, MailboxRow};
 use crate::ports::local::Local;
@@ -26,7 +27,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let first = row.cursor.map_or(1, |cursor| cursor.uidnext);
         let nameless = offload(move || ledger.nameless(id, first)).await?;
         for some in nameless.chunks(NAMED_TOGETHER) {
-            let names = remote.ids(some).await?;
+            let names = names(remote, some).await?;
             let ledger = Arc::clone(&self.ledger);
             offload(move || ledger.apply(id, &[Change::Named(names)])).await?;
         }
@@ -40,41 +41,62 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         id: MailboxId,
         unknown: &[Uid],
     ) -> Result<Vec<(Uid, Kin)>, Failure> {
-        self.by_ids(remote, unknown, move |ledger, name| ledger.kin_by_id(id, name)).await
-    }
-
-    /// Files that lost their UID, and the messages that have their names.
-    pub(super) async fn halves_by_ids(
-        &self,
-        remote: &mut C::Remote,
-        id: MailboxId,
-        strangers: &[Uid],
-    ) -> Result<Vec<(Base, Uid)>, Failure> {
-        let halves = move |ledger: &G, name: &str| ledger.halves_by_id(id, name);
-        let found = self.by_ids(remote, strangers, halves).await?;
-        Ok(found.into_iter().map(|(uid, base)| (base, uid)).collect())
-    }
-
-    /// What the ledger knows by the names of these messages.
-    async fn by_ids<T: Send + 'static>(
-        &self,
-        remote: &mut C::Remote,
-        uids: &[Uid],
-        find: impl Fn(&G, &str) -> Result<Vec<T>, Failure> + Send + 'static,
-    ) -> Result<Vec<(Uid, T)>, Failure> {
-        if !remote.has_ids() {
-            return Ok(Vec::new());
-        }
-        let names = remote.ids(uids).await?;
+        let names = names(remote, unknown).await?;
         let ledger = Arc::clone(&self.ledger);
         offload(move || {
             let mut found = Vec::new();
             for (uid, name) in names {
-                found.extend(find(&ledger, &name)?.into_iter().map(|one| (uid, one)));
+                found.extend(ledger.kin_by_id(id, &name)?.into_iter().map(|kin| (uid, kin)));
             }
             Ok(found)
         })
         .await
+    }
+
+    /// Files that lost their UID, and the messages that have their names, where that is clear.
+    pub(super) async fn halves_by_ids(
+        &self,
+        remote: &mut C::Remote,
+        id: MailboxId,
+        strangers: &Strangers,
+    ) -> Result<Vec<(Base, Uid)>, Failure> {
+        if strangers.files.is_empty() || strangers.uids.is_empty() || !remote.has_ids() {
+            return Ok(Vec::new());
+        }
+        let ledger = Arc::clone(&self.ledger);
+        let halves = offload(move || ledger.named_halves(id)).await?;
+        if halves.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut there = BTreeMap::new();
+        for (uid, name) in names(remote, &strangers.uids).await? {
+            there.entry(name).or_insert_with(Vec::new).push(uid);
+        }
+        let mut here = BTreeMap::new();
+        for (name, base) in halves {
+            here.entry(name).or_insert_with(Vec::new).push(base);
+        }
+        let pair = |(name, bases): (String, Vec<Base>)| match (bases.as_slice(), there.get(&name)?)
+        {
+            ([base], uids) if uids.len() == 1 => Some((base.clone(), *uids.first()?)),
+            _ => None,
+        };
+        Ok(here.into_iter().filter_map(pair).collect())
+    }
+}
+
+/// The names of messages of the selected mailbox; none where the server has none, or refuses: they are a
+/// help, and nothing depends on them.
+async fn names<R: Remote>(remote: &mut R, uids: &[Uid]) -> Result<Vec<(Uid, String)>, Failure> {
+    if !remote.has_ids() {
+        return Ok(Vec::new());
+    }
+    match remote.ids(uids).await {
+        Err(failure) if failure.scope != Scope::Account => {
+            tracing::debug!(%failure, "the server tells no names of messages");
+            Ok(Vec::new())
+        }
+        told => told,
     }
 }
 
@@ -89,18 +111,6 @@ pub(super) fn each_once(found: &mut Vec<(Uid, Kin)>) {
         }
         is_first
     });
-}
-
-/// Which of them are unique on both sides.
-pub(super) fn unique(found: Vec<(Base, Uid)>) -> Vec<(Base, Uid)> {
-    let (mut bases, mut uids) = (BTreeMap::new(), BTreeMap::new());
-    for (base, uid) in &found {
-        *bases.entry(base.clone()).or_insert(0_u32) += 1;
-        *uids.entry(*uid).or_insert(0_u32) += 1;
-    }
-    let is_alone =
-        |(base, uid): &(Base, Uid)| bases.get(base) == Some(&1) && uids.get(uid) == Some(&1);
-    found.into_iter().filter(is_alone).collect()
 }
 
 /// Names that are asked for and recorded at one time.

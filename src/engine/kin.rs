@@ -19,7 +19,7 @@ use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{Base, MailboxName, Uid, UidValidity};
 use crate::model::status::Counters;
 use crate::model::view::{Evidence, Fingerprint, RemoteView};
-use crate::ports::ledger::{Change, Halves, Kin, Ledger, MailboxId, MailboxRow, OneSide};
+use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, MailboxRow, OneSide, Way};
 use crate::ports::local::{Local, Scan, Seen};
 use crate::ports::remote::{Connector, Relocation, Remote, Removal, Removed};
 
@@ -229,7 +229,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         if remote.can_move() {
             return Ok(());
         }
-        self.apply_to(row.id, vec![Change::Halves(Halves { come: false, ..row.halves })]).await
+        self.apply_to(row.id, vec![Change::Whole(Way::Come)]).await
     }
 
     /// Where a move is a copy and a removal, the ledger knows before it begins, and what an earlier try
@@ -241,19 +241,19 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         from: (&MailboxName, UidValidity),
         uids: &[Uid],
     ) -> Result<Vec<(Uid, Uid)>, Failure> {
-        if !row.halves.come {
-            let halves = Halves { come: true, ..row.halves };
-            self.apply_to(row.id, vec![Change::Halves(halves)]).await?;
+        if !row.halves.contains(&Way::Come) {
+            self.apply_to(row.id, vec![Change::Halved(Way::Come)]).await?;
             return remote.relocate(from, uids, name, Relocation::Move).await;
         }
         let mut told = remote.copies(from, uids, name).await?;
-        let copied: Vec<Uid> = told.iter().map(|(uid, _)| *uid).collect();
+        let is_copied: BTreeSet<Uid> = told.iter().map(|(uid, _)| *uid).collect();
+        let (copied, rest): (Vec<Uid>, Vec<Uid>) =
+            uids.iter().partition(|uid| is_copied.contains(uid));
         let gone = |removed| removed == Removed::Gone;
         if !copied.is_empty() && !gone(remote.remove(from.1, &copied, &Removal::Expunge).await?) {
             // As for what is moved now: it is still there.
             told.clear();
         }
-        let rest: Vec<Uid> = uids.iter().copied().filter(|uid| !copied.contains(uid)).collect();
         if !rest.is_empty() {
             told.extend(remote.relocate(from, &rest, name, Relocation::Move).await?);
         }

@@ -10,7 +10,6 @@ use crate::engine::crew::Crew;
 use crate::engine::deferred::Deferred;
 use crate::engine::download::{OnBatch, Target, Twins, download};
 use crate::engine::execute::{Site, count};
-use crate::engine::ids::unique;
 use crate::engine::observe::{self, Adopted};
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
@@ -23,7 +22,7 @@ use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::status::Counters;
 use crate::model::view::{Cursor, RemoteView, RowId};
-use crate::ports::ledger::{Change, Halves, Ledger};
+use crate::ports::ledger::{Change, Ledger, Way};
 use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
@@ -183,10 +182,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         view: &Arc<RemoteView>,
     ) -> Result<Adopted, Failure> {
         let strangers = sight.compared.strangers(view, &sight.scan);
-        let told = match strangers.files.is_empty() {
-            true => Vec::new(),
-            false => unique(self.halves_by_ids(remote, sight.row.id, &strangers.uids).await?),
-        };
+        let told = self.halves_by_ids(remote, sight.row.id, &strangers).await?;
         let seen = (&**view, &*sight.scan);
         let adopted = observe::adopt(&self.local, remote, name, seen, &strangers, told).await?;
         if self.is_dry {
@@ -239,7 +235,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             mailbox: name,
             id: sight.row.id,
             validity: view.cursor().uidvalidity,
-            halves: Halves { come: false, ..sight.row.halves },
+            is_halved: sight.row.halves.contains(&Way::Leave),
             scan: &sight.scan,
         };
         self.download(remote, (name, sight, view), plan, adopted, pass).await?;

@@ -41,6 +41,8 @@ pub struct Worker<L: Local, G: Ledger, C: Connector> {
     pub(super) roles: BTreeMap<Role, MailboxName>,
     /// Mailboxes whose numbers are on the board.
     pub(super) counted: BTreeSet<MailboxName>,
+    /// Mailboxes that are on both sides and to be synced, as of the last full pass.
+    pub(super) within: BTreeSet<MailboxName>,
     /// Mailboxes of `push` that find a connection.
     pub(super) pushed: BTreeSet<MailboxName>,
     pub(super) watching: Arc<Watching>,
@@ -124,6 +126,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             looks: Looks::default(),
             roles: BTreeMap::new(),
             counted: BTreeSet::new(),
+            within: BTreeSet::new(),
             pushed: BTreeSet::new(),
             watching: Arc::new(Watching::new(Push::None)),
             depths: Depths::default(),
@@ -217,12 +220,16 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             }
         };
         self.defers_removals = true;
+        if targets.is_empty() {
+            self.within.clear();
+        }
         for candidate in candidates {
             let name = candidate.name.clone();
             let skipped = candidate.row.as_ref().map_or(0, |r| r.skipped);
             pass.add(&name, Counters { skipped, ..Counters::default() });
             match self.prepare(remote, &candidate).await {
                 Ok(true) => {
+                    self.within.insert(name.clone());
                     if let Some(watcher) = &mut self.watcher {
                         watcher.add(&name);
                     }
@@ -258,9 +265,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
 
     /// After a pass that changed something a new epoch begins.
     pub(super) async fn advance(&self, pass: &mut Pass) {
-        let is_quiet =
-            |c: &Counters| Counters { held: 0, skipped: 0, failed: 0, ..*c } == Counters::default();
-        if self.is_dry || pass.report.mailboxes.values().all(is_quiet) {
+        if self.is_dry || pass.report.is_quiet() {
             return;
         }
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));

@@ -72,6 +72,22 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// A server that nobody logs in to, with the system's certificates.
+    pub fn bare(host: String, port: u16, tls: Tls, timeout: Duration) -> Self {
+        Self {
+            host,
+            port,
+            tls,
+            user: String::new(),
+            password: None,
+            auth: Vec::new(),
+            ca_file: None,
+            pin_sha256: None,
+            client_cert: None,
+            timeout,
+        }
+    }
+
     /// `host:port`, with brackets around an IPv6 address.
     pub fn authority(&self) -> String {
         if self.host.contains(':') {

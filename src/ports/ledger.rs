@@ -41,22 +41,22 @@ pub struct MailboxRow {
     pub limits: Option<String>,
     /// What a person said about them since.
     pub consent: Option<Consent>,
-    /// The moves that were begun as a copy and a removal, and not known to be whole: copies of what is to
-    /// leave may be in Trash, of what is to come here.
-    pub halves: Halves,
+    /// The moves that were begun as a copy and a removal, and are not known to be whole: copies of what was
+    /// to leave may be in Trash, of what was to come here.
+    pub halves: BTreeSet<Way>,
     /// Whether it has rows: messages that were synced before.
     pub is_known: bool,
     /// Whether any of them has a file here: without one there is nothing to miss.
     pub has_files: bool,
 }
 
-/// Which moves of a mailbox may have come half of their way, where the server cannot move in one step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Halves {
-    /// Those to Trash.
-    pub leave: bool,
-    /// Those of other mailboxes to this one.
-    pub come: bool,
+/// Which way messages of a mailbox are moved, where the server cannot do that in one step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// To Trash.
+    Leave,
+    /// From other mailboxes to this one.
+    Come,
 }
 
 /// An APPEND that was begun and not recorded as done.
@@ -127,8 +127,10 @@ pub enum Change {
     Void,
     /// The server gave these names to messages.
     Named(Vec<(Uid, String)>),
-    /// Messages are about to be moved by a copy and a removal, or both were done.
-    Halves(Halves),
+    /// Messages are about to be moved this way by a copy and a removal.
+    Halved(Way),
+    /// All that were moved this way are whole.
+    Whole(Way),
     /// The pass was complete up to here.
     Cursor(Option<Cursor>, Option<Stamp>),
     /// So many deletions wait for consent.
@@ -258,8 +260,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// Messages of other mailboxes to which the server gave this name.
     fn kin_by_id(&self, not_in: MailboxId, id: &str) -> Result<Vec<Kin>, Failure>;
 
-    /// Files of a mailbox that lost their UID, and to which the server gave this name.
-    fn halves_by_id(&self, mailbox: MailboxId, id: &str) -> Result<Vec<Base>, Failure>;
+    /// Files of a mailbox that lost their UID, with the names that the server gave them.
+    fn named_halves(&self, mailbox: MailboxId) -> Result<Vec<(String, Base)>, Failure>;
 
     /// Messages from this UID on whose name is not known.
     fn nameless(&self, mailbox: MailboxId, first: u32) -> Result<Vec<Uid>, Failure>;

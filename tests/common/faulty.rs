@@ -304,8 +304,8 @@ impl<G: Ledger> Ledger for Faulty<G> {
         self.inner.kin_by_id(not_in, id)
     }
 
-    fn halves_by_id(&self, mailbox: MailboxId, id: &str) -> Result<Vec<Base>, Failure> {
-        self.inner.halves_by_id(mailbox, id)
+    fn named_halves(&self, mailbox: MailboxId) -> Result<Vec<(String, Base)>, Failure> {
+        self.inner.named_halves(mailbox)
     }
 
     fn nameless(&self, mailbox: MailboxId, first: u32) -> Result<Vec<Uid>, Failure> {

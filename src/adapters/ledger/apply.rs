@@ -7,7 +7,7 @@ use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{Cursor, RemoteMessage, Stamp, Sub};
-use crate::ports::ledger::{Change, Halves, LimitChange, MailboxId, OneSide, PendingAppend};
+use crate::ports::ledger::{Change, LimitChange, MailboxId, OneSide, PendingAppend, Way};
 use crate::ports::local::Landing;
 
 pub(super) fn apply(
@@ -73,7 +73,8 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
         }
         Change::Void => void(tx, mailbox),
         Change::Named(names) => set_names(tx, mailbox, names),
-        Change::Halves(halves) => set_halves(tx, mailbox, *halves),
+        Change::Halved(way) => set_halved(tx, mailbox, *way, true),
+        Change::Whole(way) => set_halved(tx, mailbox, *way, false),
         Change::Cursor(cursor, stamp) => set_cursor(tx, mailbox, *cursor, *stamp),
         Change::Consent(consent) => set_consent(tx, mailbox, *consent),
         Change::Held(n) => {
@@ -295,16 +296,18 @@ fn set_names(tx: &Transaction<'_>, mailbox: MailboxId, names: &[(Uid, String)]) 
     names.iter().try_for_each(|(uid, name)| set(*uid, name).map(drop))
 }
 
-fn set_halves(tx: &Transaction<'_>, mailbox: MailboxId, halves: Halves) -> Result<()> {
-    for (key, is_set) in [("leave", halves.leave), ("come", halves.come)] {
-        let sql = if is_set {
-            "INSERT OR REPLACE INTO meta(k, v) VALUES (?1 || '.' || ?2, '')"
-        } else {
-            "DELETE FROM meta WHERE k = ?1 || '.' || ?2"
-        };
-        run(tx, sql, params![key, mailbox])?;
-    }
-    Ok(())
+/// What [`super::read::mailboxes`] reads again.
+fn set_halved(tx: &Transaction<'_>, mailbox: MailboxId, way: Way, is_open: bool) -> Result<()> {
+    let key = match way {
+        Way::Leave => "leave",
+        Way::Come => "come",
+    };
+    let sql = if is_open {
+        "INSERT OR REPLACE INTO meta(k, v) VALUES (?1 || '.' || ?2, '')"
+    } else {
+        "DELETE FROM meta WHERE k = ?1 || '.' || ?2"
+    };
+    run(tx, sql, params![key, mailbox])
 }
 
 fn set_cursor(

@@ -209,9 +209,8 @@ impl Ledger for SqliteLedger {
         read::kin_by_id(&self.db(), not_in, id).map_err(|e| self.classify("read the ledger", &e))
     }
 
-    fn halves_by_id(&self, mailbox: MailboxId, id: &str) -> Result<Vec<Base>, Failure> {
-        read::halves_by_id(&self.db(), mailbox, id)
-            .map_err(|e| self.classify("read the ledger", &e))
+    fn named_halves(&self, mailbox: MailboxId) -> Result<Vec<(String, Base)>, Failure> {
+        read::named_halves(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
     }
 
     fn nameless(&self, mailbox: MailboxId, first: u32) -> Result<Vec<Uid>, Failure> {

@@ -9,7 +9,7 @@ use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, Cursor, RowId, RowState, SkippedMessage, Stamp, Sub};
-use crate::ports::ledger::{Halves, Kin, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::ledger::{Kin, MailboxId, MailboxRow, PendingAppend, Way};
 use crate::ports::local::Landing;
 use crate::ports::remote::Quirk;
 
@@ -95,7 +95,10 @@ fn mailbox_row(row: &Row<'_>) -> Result<MailboxRow> {
         skipped: row.get(13)?,
         limits: row.get(14)?,
         has_files: row.get(17)?,
-        halves: Halves { leave: row.get(15)?, come: row.get(16)? },
+        halves: [(Way::Leave, row.get(15)?), (Way::Come, row.get(16)?)]
+            .into_iter()
+            .filter_map(|(way, is_open)| Some(way).filter(|_| is_open))
+            .collect(),
     })
 }
 
@@ -300,10 +303,11 @@ pub(super) fn kin_by_id(db: &Connection, not_in: MailboxId, id: &str) -> Result<
     Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
-pub(super) fn halves_by_id(db: &Connection, mailbox: MailboxId, id: &str) -> Result<Vec<Base>> {
-    let sql = "SELECT base FROM msg WHERE name = ?1 AND mailbox = ?2 AND uid IS NULL LIMIT 50";
+pub(super) fn named_halves(db: &Connection, mailbox: MailboxId) -> Result<Vec<(String, Base)>> {
+    let sql = "SELECT name, base FROM msg WHERE mailbox = ?1 AND st <> 'synced' AND uid IS NULL AND
+        name IS NOT NULL AND base IS NOT NULL";
     let mut statement = db.prepare_cached(sql)?;
-    statement.query_map(rusqlite::params![id, mailbox], |row| row.get(0).map(Base))?.collect()
+    statement.query_map([mailbox], |row| Ok((row.get(0)?, Base(row.get(1)?))))?.collect()
 }
 
 pub(super) fn nameless(db: &Connection, mailbox: MailboxId, first: u32) -> Result<Vec<Uid>> {

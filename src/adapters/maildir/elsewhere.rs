@@ -117,6 +117,29 @@ mod tests {
         assert_eq!(read_state("", 9, 7), None);
     }
 
+    /// Mailboxes that are made within a second have the same UIDVALIDITY.
+    #[test]
+    fn of_two_states_the_one_that_knows_these_files_counts() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(dir.path().join(".uidvalidity"), "9\n3\n").unwrap();
+        let head = "FarUidValidity 7\nNearUidValidity 9\n\n";
+        let state = |name: &str, pairs: &str| {
+            fs::write(elsewhere.path().join(name), format!("{head}{pairs}")).unwrap();
+        };
+        state("a", "31 1 \n");
+        state("b", "51 1 \n52 2 \n");
+        state("c", "71 1 \n72 2 \n73 3 \n");
+        let (states, validity) = ([elsewhere.path().to_owned()], UidValidity::new(7).unwrap());
+        let of = |names: &[&str]| {
+            let bases: Vec<Base> = names.iter().map(|name| Base((*name).to_owned())).collect();
+            let found = uids(dir.path(), &states, validity, &bases);
+            found.iter().map(|(_, uid)| uid.get()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&["x,U=1"]), [31]);
+        assert_eq!(of(&["x,U=1", "y,U=2"]), [51, 52]);
+        assert_eq!(of(&["x,U=1", "y,U=2", "z,U=3"]), [71, 72, 73]);
+    }
+
     #[test]
     fn file_names_of_both_programs_are_told_apart() {
         let validity = UidValidity::new(7).unwrap();
