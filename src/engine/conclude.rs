@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::board::micros_now;
-use crate::engine::compare::compare;
+use crate::engine::compare::{Compared, compare};
 use crate::engine::execute::count;
 use crate::engine::lists::Candidate;
 use crate::engine::offload::offload;
@@ -54,6 +54,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             End::Quiet(sight) => sight.row.clone(),
             End::Changed(row) => row.clone(),
         };
+        if matches!(end, End::Changed(_)) {
+            self.counted.remove(name);
+        }
         let has_news = held > 0 || row.unsettled > 0;
         // A word is followed once nothing is left to be proven.
         let is_followed = row.consent.is_some() && !is_open;
@@ -70,12 +73,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                     (sight, is_known)
                 }
                 End::Changed(row) => {
-                    let scan = Arc::new(local.scan(&mailbox)?);
-                    let compared = compare(&*ledger, id, &scan, None)?;
+                    let sight = changed(&*local, &*ledger, &mailbox, row)?;
                     // The state to resume from is one where the Maildir is what the ledger says; a
                     // change that came meanwhile is then a difference that the next pass sees.
-                    let is_known = !compared.is_different;
-                    (Sight { row, compared, scan, is_untouched: false }, is_known)
+                    let is_known = !sight.compared.is_different;
+                    (sight, is_known)
                 }
             };
             let stamp = if sight.is_untouched { sight.row.stamp } else { sight.scan.still() };
@@ -180,6 +182,28 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             a.mailboxes.insert(name.clone(), MailboxStatus { total, unread, ..status });
         });
     }
+}
+
+/// What a mailbox is like after this program changed it.
+fn changed<L: Local, G: Ledger>(
+    local: &L,
+    ledger: &G,
+    name: &MailboxName,
+    row: MailboxRow,
+) -> Result<Sight, Failure> {
+    if let Some(stamp) = local.attested(name)? {
+        // Nobody else was there: the Maildir is what the ledger says.
+        let row = MailboxRow { stamp: Some(stamp), ..row };
+        return Ok(Sight {
+            row,
+            compared: Compared::default(),
+            scan: Arc::default(),
+            is_untouched: true,
+        });
+    }
+    let scan = Arc::new(local.scan(name)?);
+    let compared = compare(ledger, row.id, &scan, None)?;
+    Ok(Sight { row, compared, scan, is_untouched: false })
 }
 
 /// The limits in words that change when they have to be looked at again: with an age, once a day.

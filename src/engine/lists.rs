@@ -54,7 +54,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         self.candidates(remote, targets).await
     }
 
-    /// All mailboxes of both sides that are chosen, INBOX first.
+    /// All mailboxes of both sides that are chosen, INBOX first. The targets have to be among those that exist.
     pub(super) async fn candidates(
         &mut self,
         remote: &mut C::Remote,
@@ -88,7 +88,6 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 name.is_inbox()
                     || role.is_none_or(|role| !self.account.sync.leave_out.contains(&role))
             })
-            .filter(|(name, _)| targets.is_empty() || targets.contains(name))
             .map(|(name, remote)| Candidate {
                 is_local: on_disk.contains(&name),
                 row: rows.iter().find(|r| r.name == name).cloned(),

@@ -104,6 +104,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             plan.is_quiet() && adopted.pairs.is_empty() && counters == Counters::default();
         // While something is only suspected, nothing is known about what was held before.
         let held = if recheck.is_some() { held.max(sight.row.held) } else { held };
+        self.attest(name, &sight).await?;
         let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
         let is_open = pass.recheck.is_some();
         if let (Some(deferred), true) = (&mut pass.deferred, result.is_ok()) {

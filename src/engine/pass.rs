@@ -9,6 +9,7 @@ use crate::engine::board::{Board, micros_now};
 use crate::engine::deferred::Deferred;
 use crate::engine::depth::Depths;
 use crate::engine::jobs::report_error;
+use crate::engine::lists::Candidate;
 use crate::engine::looks::Looks;
 use crate::engine::mailbox::Reason;
 use crate::engine::offload::offload;
@@ -219,11 +220,35 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 return pass;
             }
         };
+        let (chosen, others): (Vec<_>, Vec<_>) =
+            candidates.into_iter().partition(|c| targets.is_empty() || targets.contains(&c.name));
         self.defers_removals = true;
         if targets.is_empty() {
             self.within.clear();
         }
+        self.tour(remote, chosen, &mut pass).await;
+        // What is missing there may be in a mailbox that nobody asked for: then it was moved.
+        if !(pass.deferred.is_empty() && pass.recheck.is_empty()) {
+            let changed = others.into_iter().filter(|c| self.is_changed(c)).collect();
+            self.tour(remote, changed, &mut pass).await;
+        }
+        self.defers_removals = false;
+        self.remove_deferred(&mut pass).await;
+        self.advance(&mut pass).await;
+        let (is_ok, now) = (pass.failure.is_none(), micros_now());
+        self.board.account(&self.account.name, |a| {
+            a.last_sync = now;
+            a.last_success = if is_ok { now } else { a.last_success };
+        });
+        pass
+    }
+
+    /// Looks into mailboxes one after the other, until the connection is spoilt.
+    async fn tour(&mut self, remote: &mut C::Remote, candidates: Vec<Candidate>, pass: &mut Pass) {
         for candidate in candidates {
+            if pass.is_spoilt() {
+                return;
+            }
             let name = candidate.name.clone();
             let skipped = candidate.row.as_ref().map_or(0, |r| r.skipped);
             pass.add(&name, Counters { skipped, ..Counters::default() });
@@ -237,7 +262,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                     let edits = self.mark_edits(&name).await;
                     let is_same = edits.is_ok_and(|e| !e.is_any && e.recheck.is_none());
                     if !is_same || !self.is_unchanged(&candidate) {
-                        self.look_into(remote, &name, Reason::Any, &mut pass).await;
+                        self.look_into(remote, &name, Reason::Any, pass).await;
                     }
                 }
                 Ok(false) => {
@@ -248,19 +273,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 }
                 Err(failure) => pass.fail(failure),
             }
-            if pass.is_spoilt() {
-                break;
-            }
         }
-        self.defers_removals = false;
-        self.remove_deferred(&mut pass).await;
-        self.advance(&mut pass).await;
-        let (is_ok, now) = (pass.failure.is_none(), micros_now());
-        self.board.account(&self.account.name, |a| {
-            a.last_sync = now;
-            a.last_success = if is_ok { now } else { a.last_success };
-        });
-        pass
     }
 
     /// After a pass that changed something a new epoch begins.

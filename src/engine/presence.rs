@@ -88,6 +88,14 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         .await
     }
 
+    /// Whether a mailbox has news since its last complete pass. One that only the server has, and that was
+    /// never complete, has none that a move could need: its mail is not here.
+    pub(super) fn is_changed(&self, candidate: &Candidate) -> bool {
+        let was_complete = candidate.row.as_ref().is_some_and(|r| r.cursor.is_some());
+        let is_new_here = candidate.is_local && candidate.remote.is_none();
+        (was_complete || is_new_here) && !self.is_unchanged(candidate)
+    }
+
     /// Whether neither side moved since the last complete pass.
     pub(super) fn is_unchanged(&self, candidate: &Candidate) -> bool {
         let Some(row) = &candidate.row else { return false };

@@ -110,6 +110,19 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         .await
     }
 
+    /// Has it noted what others change in a mailbox, where this program is going to change something and
+    /// ledger and Maildir agree so far.
+    pub(super) async fn attest(&self, name: &MailboxName, sight: &Sight) -> Result<(), Failure> {
+        let since = if sight.is_untouched { sight.row.stamp } else { sight.scan.still() };
+        let Some(since) = since.filter(|_| !sight.compared.is_different) else { return Ok(()) };
+        let (local, name) = (Arc::clone(&self.local), name.clone());
+        offload(move || {
+            local.attest(&name, since);
+            Ok(())
+        })
+        .await
+    }
+
     /// Settles what a crash left, then looks at ledger and Maildir.
     pub(super) async fn sight(&self, name: &MailboxName) -> Result<Sight, Failure> {
         let row = {

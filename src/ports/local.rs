@@ -159,6 +159,14 @@ pub trait Local: Send + Sync + 'static {
         Ok(Tally { total: scan.messages.len(), unread, still: scan.still() })
     }
 
+    /// From now on notes what others change in a mailbox, if its directories are still in this state, and
+    /// whoever keeps them tells everything; false if not.
+    fn attest(&self, mailbox: &MailboxName, since: Stamp) -> bool;
+
+    /// Ends that: the directories' state, if since then nothing was changed but by these methods, and it
+    /// will show the next change.
+    fn attested(&self, mailbox: &MailboxName) -> Result<Option<Stamp>, Failure>;
+
     /// Looks for some files, which carried these flags when they were last seen; those that are
     /// not there are left out. The scan is of nothing else.
     fn find(&self, mailbox: &MailboxName, files: &[(Base, Flags)]) -> Result<Scan, Failure>;

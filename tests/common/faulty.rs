@@ -128,6 +128,15 @@ impl<L: Local> Local for Faulty<L> {
         self.inner.scan(mailbox)
     }
 
+    fn attest(&self, mailbox: &MailboxName, since: Stamp) -> bool {
+        self.inner.attest(mailbox, since)
+    }
+
+    fn attested(&self, mailbox: &MailboxName) -> Result<Option<Stamp>, Failure> {
+        self.fate.meet("attested")?;
+        self.inner.attested(mailbox)
+    }
+
     fn find(&self, mailbox: &MailboxName, files: &[(Base, Flags)]) -> Result<Scan, Failure> {
         self.inner.find(mailbox, files)
     }

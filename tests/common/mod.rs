@@ -70,6 +70,15 @@ impl World {
         self.pass(&Fate::calm()).await.report
     }
 
+    /// One pass over some mailboxes, as `sync ACCOUNT/MAILBOX` runs it. It must succeed.
+    pub(crate) async fn sync_only(&self, targets: &[&str]) -> BTreeMap<MailboxName, Counters> {
+        let targets: Vec<_> = targets.iter().map(|t| MailboxName((*t).to_owned())).collect();
+        let (board, _reader) = Board::new(Status::default());
+        let report = self.worker(&Fate::calm(), board).once(&targets).await;
+        assert_eq!(report.error, None);
+        report.mailboxes
+    }
+
     /// One pass that must succeed.
     pub(crate) async fn sync_ok(&self) -> BTreeMap<MailboxName, Counters> {
         let report = self.sync().await;

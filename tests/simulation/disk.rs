@@ -27,6 +27,8 @@ pub(crate) struct Dir {
     /// By base name; without a sub they lie in `tmp/`.
     pub(crate) files: BTreeMap<String, Entry>,
     stamp: i64,
+    /// The stamp since which the engine attests that nobody else changed anything.
+    attested: Option<i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +71,34 @@ impl Disk {
         if let Some(dir) = self.dirs.get_mut(mailbox) {
             dir.stamp = now;
         }
+    }
+
+    /// Begins to note what others change; false if they did already.
+    pub(crate) fn attest(&mut self, mailbox: &str, since: Stamp) -> bool {
+        let Some(dir) = self.dirs.get_mut(mailbox) else { return false };
+        dir.attested = Some(dir.stamp).filter(|now| *now == since.cur_ns);
+        dir.attested.is_some()
+    }
+
+    /// The stamp now, if nobody else changed anything.
+    pub(crate) fn attested(&mut self, mailbox: &str) -> Option<Stamp> {
+        let dir = self.dirs.get_mut(mailbox)?;
+        let still = dir.attested.take().filter(|at| *at == dir.stamp)?;
+        Some(Stamp { new_ns: still, cur_ns: still })
+    }
+
+    /// What the engine does itself, in directories that it attests.
+    pub(crate) fn ours<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let still = |dir: &Dir| dir.attested == Some(dir.stamp);
+        let kept: Vec<String> =
+            self.dirs.iter().filter(|(_, dir)| still(dir)).map(|(name, _)| name.clone()).collect();
+        let done = work(self);
+        for name in kept {
+            if let Some(dir) = self.dirs.get_mut(&name) {
+                dir.attested = Some(dir.stamp);
+            }
+        }
+        done
     }
 
     pub(crate) fn sync(&mut self, mailbox: &str) {

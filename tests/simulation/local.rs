@@ -150,6 +150,14 @@ impl Local for MemLocal {
         self.disk().listing(mailbox.as_str(), |_| true)
     }
 
+    fn attest(&self, mailbox: &MailboxName, since: Stamp) -> bool {
+        self.disk().attest(mailbox.as_str(), since)
+    }
+
+    fn attested(&self, mailbox: &MailboxName) -> Result<Option<Stamp>, Failure> {
+        Ok(self.disk().attested(mailbox.as_str()))
+    }
+
     fn find(&self, mailbox: &MailboxName, files: &[(Base, Flags)]) -> Result<Scan, Failure> {
         let wanted: BTreeSet<&str> = files.iter().map(|(base, _)| base.0.as_str()).collect();
         self.disk().listing(mailbox.as_str(), |base| wanted.contains(base))
@@ -172,7 +180,7 @@ impl Local for MemLocal {
 
     fn promote(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {
         let mut disk = self.change();
-        staged.iter().try_for_each(|landing| disk.land(mailbox.as_str(), landing))?;
+        disk.ours(|disk| staged.iter().try_for_each(|l| disk.land(mailbox.as_str(), l)))?;
         disk.sync(mailbox.as_str());
         Ok(())
     }
@@ -208,7 +216,7 @@ impl Local for MemLocal {
                 file.sub = Some(Sub::Cur);
             }
             done.push((base.clone(), file.flags.clone()));
-            disk.touch(mailbox.as_str());
+            disk.ours(|disk| disk.touch(mailbox.as_str()));
         }
         disk.sync(mailbox.as_str());
         Ok(done)
@@ -220,7 +228,7 @@ impl Local for MemLocal {
             if let Some(entry) = disk.dir(mailbox.as_str())?.files.remove(&base.0) {
                 let bytes = disk.bytes(&entry).to_vec();
                 disk.quarantine.push(bytes);
-                disk.touch(mailbox.as_str());
+                disk.ours(|disk| disk.touch(mailbox.as_str()));
             }
         }
         disk.sync(mailbox.as_str());
@@ -278,7 +286,7 @@ impl Local for MemLocal {
         let mut moved = Vec::new();
         for (base, _) in seen {
             if disk.dir(from.as_str())?.files.contains_key(&base.0) {
-                disk.shift(from.as_str(), to.as_str(), &base.0);
+                disk.ours(|disk| disk.shift(from.as_str(), to.as_str(), &base.0));
                 moved.push(base.clone());
             }
         }

@@ -12,6 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{CWD, RenameFlags};
 
+use super::attest::Trail;
 use super::name::{self, Naming};
 use super::print::Print;
 use super::{classify, scan, sub_name};
@@ -108,11 +109,17 @@ pub(super) fn barrier(tmp: &Path, staged: &[Landing]) -> Result<(), Failure> {
 }
 
 /// Makes staged files visible and that durable.
-pub(super) fn promote(dir: &Path, staged: &[Landing], naming: &Naming) -> Result<(), Failure> {
+pub(super) fn promote(
+    dir: &Path,
+    staged: &[Landing],
+    naming: &Naming,
+    trail: &mut Trail,
+) -> Result<(), Failure> {
     for landing in staged {
         let from = dir.join("tmp").join(&landing.base.0);
         let to = target(dir, landing, naming);
         rename_new(&from, &to).map_err(|e| classify("move message into place", &to, &e))?;
+        trail.went(&from, &to);
     }
     for sub in [Sub::New, Sub::Cur] {
         if staged.iter().any(|l| l.sub == sub) {
@@ -162,7 +169,7 @@ pub(super) fn settle(
         if visible.contains(&landing.base) {
             settled.push(Settled::Visible);
         } else if in_tmp.exists() {
-            promote(dir, std::slice::from_ref(landing), naming)?;
+            promote(dir, std::slice::from_ref(landing), naming, &mut Trail::default())?;
             settled.push(Settled::Visible);
         } else {
             settled.push(Settled::Nowhere);

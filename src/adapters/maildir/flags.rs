@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::attest::Trail;
 use super::name::Naming;
 use super::{classify, deliver, scan, sub_name};
 use crate::model::failure::Failure;
@@ -18,12 +19,13 @@ pub(super) fn set(
     dir: &Path,
     changes: &[(Seen, FlagDelta)],
     naming: &Naming,
+    trail: &mut Trail,
 ) -> Result<Vec<(Base, Flags)>, Failure> {
     let mut done = Vec::new();
     let mut again: Vec<&(Seen, FlagDelta)> = Vec::new();
     for change in changes {
         let ((base, seen), delta) = change;
-        match rename(dir, base, seen, delta, naming)? {
+        match rename(dir, base, seen, delta, naming, trail)? {
             Some(flags) => done.push((base.clone(), flags)),
             None => again.push(change),
         }
@@ -37,7 +39,7 @@ pub(super) fn set(
         for change in again {
             let ((base, _), delta) = change;
             let Some(seen) = names.get(base) else { continue };
-            match rename(dir, base, seen, delta, naming)? {
+            match rename(dir, base, seen, delta, naming, trail)? {
                 Some(flags) => done.push((base.clone(), flags)),
                 None => lost.push(change),
             }
@@ -59,6 +61,7 @@ fn rename(
     seen: &LocalMessage,
     delta: &FlagDelta,
     naming: &Naming,
+    trail: &mut Trail,
 ) -> Result<Option<Flags>, Failure> {
     let flags = seen.flags.apply(delta);
     let to_sub = if flags.has(Flag::Seen) { Sub::Cur } else { seen.sub };
@@ -68,7 +71,10 @@ fn rename(
         return Ok(from.exists().then_some(flags));
     }
     match std::fs::rename(&from, &to) {
-        Ok(()) => Ok(Some(flags)),
+        Ok(()) => {
+            trail.went(&from, &to);
+            Ok(Some(flags))
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(classify("change flags of message", &from, &e)),
     }

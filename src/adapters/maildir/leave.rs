@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::attest::Trail;
 use super::name::Naming;
 use super::root::{PRIVATE_DIR, QUARANTINE, make_durable_dir};
 use super::{MaildirStore, classify, deliver, sub_name};
@@ -27,12 +28,14 @@ pub(super) fn quarantine(
     to.push(now.to_string());
     to.extend(directory(mailbox, Layout::Fs));
     make_durable_dir(&to)?;
+    let mut trail = Trail::default();
     let mut left: Vec<Seen> = seen.to_vec();
     for _ in 0..RACE_ROUNDS_MAX {
         let mut missed = Vec::new();
         for one in left {
             let (base, at) = &one;
-            if !move_out(&store.file(mailbox, &one), &to.join(format!("{base}{}", at.info)))? {
+            let target = to.join(format!("{base}{}", at.info));
+            if !move_out(&store.file(mailbox, &one), &target, &mut trail)? {
                 missed.push(one);
             }
         }
@@ -51,6 +54,7 @@ pub(super) fn quarantine(
     for sub in [Sub::New, Sub::Cur] {
         deliver::sync_dir(&store.path(mailbox).join(sub_name(sub)))?;
     }
+    store.attests.did(&trail);
     Ok(())
 }
 
@@ -61,7 +65,7 @@ pub(super) fn relocate(
     seen: &[Seen],
     naming: &Naming,
 ) -> Result<Vec<Base>, Failure> {
-    let mut moved = Vec::new();
+    let (mut moved, mut trail) = (Vec::new(), Trail::default());
     for one in seen {
         let (base, at) = one;
         let info = match at.info.as_str() {
@@ -69,7 +73,7 @@ pub(super) fn relocate(
             _ => naming.info_with("", &at.flags),
         };
         let target = store.sub(to, at.sub).join(format!("{base}{info}"));
-        if move_out(&store.file(from, one), &target)? {
+        if move_out(&store.file(from, one), &target, &mut trail)? {
             moved.push(base.clone());
         }
     }
@@ -78,12 +82,16 @@ pub(super) fn relocate(
             deliver::sync_dir(&store.sub(mailbox, sub))?;
         }
     }
+    store.attests.did(&trail);
     Ok(moved)
 }
 
-fn move_out(from: &Path, to: &Path) -> Result<bool, Failure> {
+fn move_out(from: &Path, to: &Path, trail: &mut Trail) -> Result<bool, Failure> {
     match fs::rename(from, to) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            trail.went(from, to);
+            Ok(true)
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound && !from.exists() => Ok(false),
         Err(e) if e.kind() == io::ErrorKind::CrossesDevices => carry_over(from, to),
         Err(e) => Err(classify("move message", from, &e)),

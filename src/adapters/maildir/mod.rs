@@ -4,6 +4,7 @@
 //! Deliberately absent: any knowledge of UIDs, any parsing of mail beyond the Message-ID, any file
 //! of ours outside `.postrider/` and the Maildirs themselves.
 
+mod attest;
 mod deliver;
 mod elsewhere;
 mod flags;
@@ -18,6 +19,7 @@ mod scan;
 mod spelling;
 mod watch;
 
+use attest::{Attests, Trail};
 use keywords::Keywords;
 use name::Naming;
 use spelling::Spelling;
@@ -48,6 +50,7 @@ pub struct MaildirStore {
     host: String,
     spelling: Spelling,
     mbsync_states: Vec<PathBuf>,
+    attests: Attests,
 }
 
 impl MaildirStore {
@@ -55,8 +58,16 @@ impl MaildirStore {
     pub fn new(root: PathBuf, layout: Layout, separator: char, quarantine_for: Duration) -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let host = name::escape_host(&host);
-        let (spelling, mbsync_states) = (Spelling::default(), Vec::new());
-        Self { root, layout, separator, quarantine_for, host, spelling, mbsync_states }
+        Self {
+            root,
+            layout,
+            separator,
+            quarantine_for,
+            host,
+            spelling: Spelling::default(),
+            mbsync_states: Vec::new(),
+            attests: Attests::default(),
+        }
     }
 
     /// Has hints looked for in these directories, in which mbsync keeps its state.
@@ -193,6 +204,14 @@ impl Local for MaildirStore {
         scan::tally(&self.path(mailbox), &self.naming(mailbox)?)
     }
 
+    fn attest(&self, mailbox: &MailboxName, since: Stamp) -> bool {
+        self.attests.begin(&self.path(mailbox), since)
+    }
+
+    fn attested(&self, mailbox: &MailboxName) -> Result<Option<Stamp>, Failure> {
+        self.attests.end(&self.path(mailbox))
+    }
+
     fn find(&self, mailbox: &MailboxName, files: &[(Base, Flags)]) -> Result<Scan, Failure> {
         scan::find(&self.path(mailbox), &self.naming(mailbox)?, files)
     }
@@ -207,7 +226,10 @@ impl Local for MaildirStore {
 
     fn promote(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {
         let naming = self.naming_for(mailbox, staged.iter().map(|l| &l.flags))?;
-        deliver::promote(&self.path(mailbox), staged, &naming)
+        let mut trail = Trail::default();
+        deliver::promote(&self.path(mailbox), staged, &naming, &mut trail)?;
+        self.attests.did(&trail);
+        Ok(())
     }
 
     fn settle(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<Vec<Settled>, Failure> {
@@ -221,7 +243,10 @@ impl Local for MaildirStore {
         changes: &[(Seen, FlagDelta)],
     ) -> Result<Vec<(Base, Flags)>, Failure> {
         let naming = self.naming_for(mailbox, changes.iter().map(|(_, delta)| &delta.add))?;
-        flags::set(&self.path(mailbox), changes, &naming)
+        let mut trail = Trail::default();
+        let done = flags::set(&self.path(mailbox), changes, &naming, &mut trail)?;
+        self.attests.did(&trail);
+        Ok(done)
     }
 
     fn quarantine(&self, mailbox: &MailboxName, seen: &[Seen]) -> Result<(), Failure> {

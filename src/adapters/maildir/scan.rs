@@ -58,6 +58,12 @@ pub(super) fn scan(dir: &Path, naming: &Naming) -> Result<Scan, Failure> {
     Ok(scan)
 }
 
+/// The state of the directories, if it stands still and will show the next change.
+pub(super) fn still_stamp(dir: &Path) -> Result<Option<Stamp>, Failure> {
+    let now = settled_stamp(dir)?;
+    Ok(Some(now).filter(|now| is_older_than_a_tick(*now) && !now.is_coarse()))
+}
+
 /// The state of the directories, once it will show the next change.
 fn settled_stamp(dir: &Path) -> Result<Stamp, Failure> {
     let now = stamp(dir)?;

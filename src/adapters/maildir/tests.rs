@@ -254,3 +254,76 @@ fn a_message_moves_to_a_mailbox_on_another_file_system_with_its_date() {
     store.quarantine(&archive, &[(landing.base, seen)]).unwrap();
     assert!(!there.exists());
 }
+
+/// A mailbox whose changes are attested, with one message.
+fn attested() -> (tempfile::TempDir, MaildirStore, Landing) {
+    let (dir, store) = store();
+    let inbox = MailboxName::inbox();
+    let first = deliver(&store, 1, b"Subject: a\n\nhello\n", "S");
+    store.promote(&inbox, std::slice::from_ref(&first)).unwrap();
+    let still = store.scan(&inbox).unwrap().still().unwrap();
+    assert!(store.attest(&inbox, still));
+    (dir, store, first)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_only_we_changed_is_known_without_a_look() {
+    let (_dir, store, first) = attested();
+    let inbox = MailboxName::inbox();
+    let more: Vec<Landing> =
+        (2..30).map(|n| deliver(&store, n, b"Subject: b\n\nhi\n", "")).collect();
+    store.promote(&inbox, &more).unwrap();
+    let file = store.find(&inbox, &[(first.base.clone(), first.flags.clone())]).unwrap();
+    let at = (first.base.clone(), file.messages.get(&first.base).unwrap());
+    let delta = FlagDelta { add: Flags::from_letters("F"), ..FlagDelta::default() };
+    assert_eq!(store.set_flags(&inbox, &[(at, delta)]).unwrap().len(), 1);
+    store.quarantine(&inbox, &[seen(&store, &more[0].base)]).unwrap();
+    let now = store.attested(&inbox).unwrap();
+    assert_eq!(now, store.scan(&inbox).unwrap().still());
+    assert!(now.is_some());
+    assert_eq!(store.attested(&inbox).unwrap(), None, "it is asked for once");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_others_change_meanwhile_has_to_be_looked_for() {
+    let inbox = MailboxName::inbox();
+    let name = |landing: &Landing| format!("{}{}", landing.base, ":2,S");
+    let others: [&dyn Fn(&Path, &Landing); 5] = [
+        &|dir, _| fs::write(dir.join("new/of.another"), "x").unwrap(),
+        &|dir, first| fs::remove_file(dir.join("cur").join(name(first))).unwrap(),
+        &|dir, first| {
+            let from = dir.join("cur").join(name(first));
+            fs::rename(&from, dir.join("cur").join(name(first).replace(":2,S", ":2,FS"))).unwrap();
+        },
+        &|dir, first| {
+            let from = dir.join("cur").join(name(first));
+            fs::rename(&from, dir.with_file_name("away")).unwrap();
+            fs::rename(dir.with_file_name("away"), from).unwrap();
+        },
+        // More than the kernel keeps.
+        &|dir, _| {
+            for n in 0..20_000 {
+                let path = dir.join("new").join(n.to_string());
+                fs::write(&path, "").unwrap();
+                fs::remove_file(&path).unwrap();
+            }
+        },
+    ];
+    for (n, other) in others.iter().enumerate() {
+        let (_dir, store, first) = attested();
+        let more = deliver(&store, 2, b"Subject: b\n\nhi\n", "");
+        other(&store.path(&inbox), &first);
+        store.promote(&inbox, std::slice::from_ref(&more)).unwrap();
+        assert_eq!(store.attested(&inbox).unwrap(), None, "{n}");
+    }
+    let (_dir, store, _first) = attested();
+    let more = deliver(&store, 2, b"Subject: b\n\nhi\n", "");
+    store.promote(&inbox, std::slice::from_ref(&more)).unwrap();
+    fs::remove_file(store.path(&inbox).join("new").join(&more.base.0)).unwrap();
+    assert_eq!(store.attested(&inbox).unwrap(), None, "what came was taken away again");
+    let before = store.scan(&inbox).unwrap().still().unwrap();
+    fs::write(store.path(&inbox).join("new/late"), "x").unwrap();
+    assert!(!store.attest(&inbox, before), "it is not as it was any more");
+}

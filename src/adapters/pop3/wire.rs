@@ -16,9 +16,10 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 pub(super) struct Wire {
     stream: Stream,
     endpoint: Endpoint,
-    unread: Vec<u8>,
-    /// Where the unread part begins.
+    /// Read into without being cleared again: the unread part is from `start` to `end`.
+    buffer: Vec<u8>,
     start: usize,
+    end: usize,
     unsent: Vec<u8>,
 }
 
@@ -51,7 +52,7 @@ impl Status {
 
 impl Wire {
     pub(super) fn new(stream: Stream, endpoint: Endpoint) -> Self {
-        Self { stream, endpoint, unread: Vec::new(), start: 0, unsent: Vec::new() }
+        Self { stream, endpoint, buffer: Vec::new(), start: 0, end: 0, unsent: Vec::new() }
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -155,29 +156,35 @@ impl Wire {
 
     /// What was read and not yet consumed.
     pub(super) fn unread(&self) -> &[u8] {
-        self.unread.get(self.start..).unwrap_or_default()
+        self.buffer.get(self.start..self.end).unwrap_or_default()
     }
 
     /// Is done with so many bytes of what was read.
     pub(super) fn consume(&mut self, n: usize) {
-        self.start = self.start.saturating_add(n).min(self.unread.len());
-        if self.start == self.unread.len() {
-            self.unread.clear();
-            self.start = 0;
+        self.start = self.start.saturating_add(n).min(self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
         }
     }
 
     /// Reads more, at least a byte.
     pub(super) async fn fill(&mut self, phase: &str) -> Result<(), Failure> {
-        if self.start > 0 {
-            self.unread.drain(..self.start);
+        if self.buffer.len().saturating_sub(self.end) < CHUNK_BYTES {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end = self.end.saturating_sub(self.start);
             self.start = 0;
+            let enough = self.end.saturating_add(CHUNK_BYTES);
+            if self.buffer.len() < enough {
+                self.buffer.resize(enough.saturating_add(CHUNK_BYTES), 0);
+            }
         }
-        self.unread.reserve(CHUNK_BYTES);
-        let read = self.stream.read_buf(&mut self.unread);
+        let read = self.stream.read(self.buffer.get_mut(self.end..).unwrap_or_default());
         match timeout(self.endpoint.timeout, read).await {
             Ok(Ok(0)) => Err(self.lost(phase, &io::ErrorKind::UnexpectedEof.into())),
-            Ok(Ok(_)) => Ok(()),
+            Ok(Ok(n)) => {
+                self.end = self.end.saturating_add(n);
+                Ok(())
+            }
             Ok(Err(err)) => Err(self.lost(phase, &err)),
             Err(_) => Err(self.late(phase)),
         }
@@ -238,6 +245,7 @@ impl Wire {
 
 pub(super) const PROTOCOL: &str = "POP3";
 const LINE_BYTES_MAX: usize = 64 * 1024;
-const CHUNK_BYTES: usize = 64 * 1024;
+/// Room for one read: a TLS record at most.
+const CHUNK_BYTES: usize = 16 * 1024;
 /// Where a server does not say how long.
 const LOGIN_DELAY: Duration = Duration::from_secs(300);
