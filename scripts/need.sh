@@ -45,6 +45,7 @@ test=(
     "binutils|command -v strip"
     "libglib2.0-bin|command -v gdbus"
     "util-linux|command -v fsfreeze"
+    "iproute2|command -v ip"
     "libevent-2.1-7|ldconfig -p | grep -q libevent-2.1.so.7"
     "dbus|command -v dbus-daemon"
     "systemd|command -v systemd-analyze"

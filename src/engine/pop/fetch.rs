@@ -102,11 +102,12 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
     /// Recognises messages that are here: of a ledger that was lost, or of a server that gives them other
     /// names now.
     async fn adopter(&self, id: MailboxId) -> Result<FindTwin<L::Staging>, Failure> {
-        let mut strangers = self.strangers(id).await?;
+        let (mut strangers, has_unlisted) = self.strangers(id).await?;
         let (ledger, mut claimed) = (Arc::clone(&self.ledger), BTreeSet::new());
         Ok(Box::new(move |header, file: &L::Staging| {
             let (digest, stand_in) = (file.digest(), header.uid);
-            let known: Option<(Uid, Base)> = ledger.pop_unlisted(id, &digest)?;
+            let known: Option<(Uid, Base)> =
+                if has_unlisted { ledger.pop_unlisted(id, &digest)? } else { None };
             if let Some((known, _)) = known.filter(|(uid, _)| claimed.insert(*uid)) {
                 return Ok(Some(Change::Pop(PopChange::Rekeyed { known, stand_in })));
             }
@@ -121,13 +122,16 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         }))
     }
 
-    async fn strangers(&self, id: MailboxId) -> Result<Strangers, Failure> {
+    /// Files that no row knows, and whether the server no longer lists any message that is known.
+    async fn strangers(&self, id: MailboxId) -> Result<(Strangers, bool), Failure> {
         let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
         let mailbox = self.pop.mailbox.clone();
         offload(move || {
             let scan = local.scan(&mailbox)?;
             let mut sieve = scan.messages.sieve();
+            let mut has_unlisted = false;
             ledger.pop_each(id, &mut |known| {
+                has_unlisted |= !known.is_listed;
                 if let Some(base) = known.base {
                     sieve.take(&base);
                 }
@@ -138,7 +142,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
                 let flags = scan.messages.get(&base).map(|m| m.flags).unwrap_or_default();
                 found.entry(print.digest).or_default().push((base, flags, print));
             }
-            Ok(found)
+            Ok((found, has_unlisted))
         })
         .await
     }
