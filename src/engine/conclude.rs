@@ -17,21 +17,22 @@ use crate::model::ids::MailboxName;
 use crate::model::status::{MailboxStatus, Push};
 use crate::model::view::{Cursor, Stamp};
 use crate::ports::ledger::{Change, Ledger, LimitChange, MailboxRow};
-use crate::ports::local::Local;
+use crate::ports::local::{Local, Scan};
 use crate::ports::remote::Connector;
 
 /// How a pass over a mailbox ended.
 pub(super) enum End {
     /// Nothing changed here: the Maildir is as it was seen.
     Quiet(Sight),
-    /// Something did, or is left to be done.
-    Changed(MailboxRow),
+    /// Something did, or is left to be done. What was seen of the directory is of use while it stands still.
+    Changed(MailboxRow, Option<Arc<Scan>>),
 }
 
 impl End {
     /// Keeps no more of what was seen than it needs.
     pub(super) fn changed(sight: Sight) -> Self {
-        Self::Changed(sight.row)
+        let scan = sight.scan.still().is_some().then_some(sight.scan);
+        Self::Changed(sight.row, scan)
     }
 }
 
@@ -52,9 +53,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             (Arc::clone(&self.ledger), Arc::clone(&self.local), name.clone());
         let row = match &end {
             End::Quiet(sight) => sight.row.clone(),
-            End::Changed(row) => row.clone(),
+            End::Changed(row, _) => row.clone(),
         };
-        if matches!(end, End::Changed(_)) {
+        if matches!(end, End::Changed(..)) {
             self.counted.remove(name);
         }
         let has_news = held > 0 || row.unsettled > 0;
@@ -72,8 +73,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                     let is_known = !sight.compared.is_different;
                     (sight, is_known)
                 }
-                End::Changed(row) => {
-                    let sight = changed(&*local, &*ledger, &mailbox, row)?;
+                End::Changed(row, scan) => {
+                    let sight = changed((&*local, &*ledger), &mailbox, row, scan)?;
                     // The state to resume from is one where the Maildir is what the ledger says; a
                     // change that came meanwhile is then a difference that the next pass sees.
                     let is_known = !sight.compared.is_different;
@@ -186,10 +187,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
 
 /// What a mailbox is like after this program changed it.
 fn changed<L: Local, G: Ledger>(
-    local: &L,
-    ledger: &G,
+    (local, ledger): (&L, &G),
     name: &MailboxName,
     row: MailboxRow,
+    seen: Option<Arc<Scan>>,
 ) -> Result<Sight, Failure> {
     if let Some(stamp) = local.attested(name)? {
         // Nobody else was there: the Maildir is what the ledger says.
@@ -201,7 +202,11 @@ fn changed<L: Local, G: Ledger>(
             is_untouched: true,
         });
     }
-    let scan = Arc::new(local.scan(name)?);
+    let now = local.stamp(name)?;
+    let scan = match seen.filter(|seen| seen.stamp == now) {
+        Some(seen) => seen,
+        None => Arc::new(local.scan(name)?),
+    };
     let compared = compare(ledger, row.id, &scan, None)?;
     Ok(Sight { row, compared, scan, is_untouched: false })
 }

@@ -87,7 +87,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         .await?;
         let held = held.saturating_add(refused);
         let skipped =
-            self.conclude(name, End::Changed(row), (cursor, held, is_open), &Ok(())).await?;
+            self.conclude(name, End::Changed(row, None), (cursor, held, is_open), &Ok(())).await?;
         Ok(Counters { deleted_local: removed, held, skipped, ..Counters::default() })
     }
 }

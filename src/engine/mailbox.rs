@@ -113,7 +113,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             return Ok(pass);
         }
         let cursor = view.cursor();
-        // The end lists the directory again: until then nothing of the kind stays in memory.
+        // The end may list the directory again: no more than it needs stays in memory until then.
         drop((view, plan, local));
         let end = if is_quiet && !is_open { End::Quiet(sight) } else { End::changed(sight) };
         pass.counters.skipped = self.conclude(name, end, (cursor, held, is_open), &result).await?;
