@@ -22,7 +22,7 @@ use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::status::Counters;
 use crate::model::view::{Cursor, RemoteView, RowId};
-use crate::ports::ledger::{Change, Ledger, Way};
+use crate::ports::ledger::{Ledger, Way};
 use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
@@ -192,15 +192,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             return Ok(adopted);
         }
         let (ledger, id) = (Arc::clone(&self.ledger), sight.row.id);
-        let mut changes = observe::pair_changes(&adopted);
-        let is_changed = !changes.is_empty();
-        offload(move || {
-            // What was looked for is found by now, or known not to be there.
-            changes.extend(ledger.appends(id)?.into_iter().map(|a| Change::DropAppend(a.base)));
-            ledger.apply(id, &changes)
-        })
-        .await?;
-        if is_changed {
+        let changes = observe::pair_changes(&adopted);
+        if !changes.is_empty() {
+            offload(move || ledger.apply(id, &changes)).await?;
             *sight = self.again(name, sight, view).await?;
         }
         Ok(adopted)
@@ -242,9 +236,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         self.download(remote, (name, sight, view), plan, adopted, pass).await?;
         if !plan.upload.is_empty() {
             let seen = site.seen(plan.upload.iter());
-            let uidnext = view.cursor().uidnext;
             let sides = (site.local, site.ledger);
-            let (uploaded, result) = upload(remote, sides, (name, site.id), uidnext, seen).await;
+            let (uploaded, result) = upload(remote, sides, (name, site.id), seen).await;
             pass.counters.uploaded += uploaded.n_done + uploaded.n_unknown;
             pass.counters.failed += uploaded.n_failed;
             if uploaded.n_unknown > 0 {

@@ -1,12 +1,13 @@
-//! Local mail on its way to the server: intent, APPEND, commit. Floor 4.
+//! Local mail on its way to the server: APPEND, then the ledger. Floor 4.
 
 use std::sync::Arc;
 
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Scope};
-use crate::model::ids::MailboxName;
+use crate::model::flags::Flags;
+use crate::model::ids::{Base, MailboxName};
 use crate::model::view::Fingerprint;
-use crate::ports::ledger::{Change, Ledger, MailboxId, PendingAppend};
+use crate::ports::ledger::{Change, Ledger, MailboxId};
 use crate::ports::local::{Local, Seen};
 use crate::ports::remote::{Appended, Remote, Upload};
 
@@ -21,19 +22,17 @@ pub(super) struct Uploaded {
     pub(super) n_unknown: u32,
 }
 
-/// Appends messages. An APPEND whose fate is not known stays in the ledger as planned; the next
-/// pass looks on the server before it ever repeats it.
+/// Appends messages. An APPEND whose fate is not known leaves no row: the message is new on both sides then,
+/// and a pass pairs what is new by evidence before it uploads anything.
 pub(super) async fn upload<L: Local, G: Ledger, R: Remote>(
     remote: &mut R,
     (local, ledger): (&Arc<L>, &Arc<G>),
     (mailbox, id): (&MailboxName, MailboxId),
-    uidnext: u32,
     messages: Vec<Seen>,
 ) -> (Uploaded, Result<(), Failure>) {
     let mut total = Uploaded::default();
     for batch in messages.chunks(BATCH) {
-        let result =
-            one_batch(remote, (local, ledger), (mailbox, id), uidnext, batch, &mut total).await;
+        let result = one_batch(remote, (local, ledger), (mailbox, id), batch, &mut total).await;
         if result.is_err() {
             return (total, result);
         }
@@ -45,38 +44,29 @@ async fn one_batch<L: Local, G: Ledger, R: Remote>(
     remote: &mut R,
     (local, ledger): (&Arc<L>, &Arc<G>),
     (mailbox, id): (&MailboxName, MailboxId),
-    uidnext: u32,
     batch: &[Seen],
     total: &mut Uploaded,
 ) -> Result<(), Failure> {
-    let (planned, uploads) = {
-        let (local, ledger) = (Arc::clone(local), Arc::clone(ledger));
-        let (mailbox, batch) = (mailbox.clone(), batch.to_vec());
-        offload(move || plan_batch(&*local, &*ledger, &mailbox, id, uidnext, &batch)).await?
+    let (sent, uploads) = {
+        let (local, mailbox, batch) = (Arc::clone(local), mailbox.clone(), batch.to_vec());
+        offload(move || open_batch(&*local, &mailbox, &batch)).await?
     };
     let (answers, result) = remote.append(mailbox, uploads).await;
     let mut changes = Vec::new();
-    for ((append, print, date), answer) in planned.into_iter().zip(answers) {
+    for (sent, answer) in sent.into_iter().zip(answers) {
         match answer {
             Appended::Stored(Some(uid)) => {
                 total.n_done += 1;
-                changes.push(Change::DropAppend(append.base.clone()));
-                let (base, flags) = (append.base, append.flags);
-                changes.push(Change::Pair {
-                    uid,
-                    base,
-                    flags,
-                    print: Some(print),
-                    date: Some(date),
-                });
+                let Sent { base, flags, print, date } = sent;
+                let (print, date) = (Some(print), Some(date));
+                changes.push(Change::Pair { uid, base, flags, print, date });
             }
             Appended::Stored(None) => total.n_unknown += 1,
             Appended::Refused(failure) => {
                 total.n_failed += 1;
                 tracing::warn!(%mailbox, %failure, "a message was refused by the server");
-                changes.push(Change::DropAppend(append.base.clone()));
                 let reason = failure.to_string();
-                changes.push(Change::Failed { uid: None, base: Some(append.base), reason });
+                changes.push(Change::Failed { uid: None, base: Some(sent.base), reason });
             }
         }
     }
@@ -85,19 +75,21 @@ async fn one_batch<L: Local, G: Ledger, R: Remote>(
     result
 }
 
-/// An APPEND that is about to happen, what its message is recognised by, and its date.
-type Intent = (PendingAppend, Fingerprint, i64);
+/// A message as it is sent.
+struct Sent {
+    base: Base,
+    flags: Flags,
+    print: Fingerprint,
+    date: i64,
+}
 
-/// Opens the files and records the intents, before the first byte is sent.
-fn plan_batch<L: Local, G: Ledger>(
+/// Opens the files that are still there.
+fn open_batch<L: Local>(
     local: &L,
-    ledger: &G,
     mailbox: &MailboxName,
-    id: MailboxId,
-    uidnext: u32,
     batch: &[Seen],
-) -> Result<(Vec<Intent>, Vec<Upload>), Failure> {
-    let (mut planned, mut uploads, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+) -> Result<(Vec<Sent>, Vec<Upload>), Failure> {
+    let (mut sent, mut uploads) = (Vec::new(), Vec::new());
     for seen in batch {
         let upload = match local.open(mailbox, seen) {
             Ok(Some(upload)) => upload,
@@ -109,15 +101,12 @@ fn plan_batch<L: Local, G: Ledger>(
             }
             Err(failure) => return Err(failure),
         };
-        let flags = upload.flags.clone();
-        let append = PendingAppend { base: seen.0.clone(), flags, uidnext };
-        changes.push(Change::PlanAppend(append.clone()));
-        planned.push((append, upload.print.clone(), upload.date));
+        let (base, flags) = (seen.0.clone(), upload.flags.clone());
+        sent.push(Sent { base, flags, print: upload.print.clone(), date: upload.date });
         uploads.push(upload);
     }
-    ledger.apply(id, &changes)?;
-    Ok((planned, uploads))
+    Ok((sent, uploads))
 }
 
-/// Messages per intent transaction and pipelined burst.
+/// Messages per transaction and pipelined burst.
 const BATCH: usize = 128;

@@ -59,17 +59,6 @@ pub enum Way {
     Come,
 }
 
-/// An APPEND that was begun and not recorded as done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PendingAppend {
-    /// The local message.
-    pub base: Base,
-    /// Its flags when it was sent.
-    pub flags: Flags,
-    /// The mailbox's UIDNEXT before.
-    pub uidnext: u32,
-}
-
 /// One change of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -117,10 +106,6 @@ pub enum Change {
         /// Why.
         reason: String,
     },
-    /// An APPEND is about to be sent.
-    PlanAppend(PendingAppend),
-    /// An APPEND was decided, or is known not to have happened.
-    DropAppend(Base),
     /// The UIDVALIDITY that the UIDs of the rows belong to.
     Validity(UidValidity),
     /// All pairs are void: UIDVALIDITY changed.
@@ -239,9 +224,6 @@ pub trait Ledger: Send + Sync + 'static {
 
     /// Files that were about to become visible.
     fn landings(&self, mailbox: MailboxId) -> Result<Vec<Landing>, Failure>;
-
-    /// APPENDs whose fate is not known.
-    fn appends(&self, mailbox: MailboxId) -> Result<Vec<PendingAppend>, Failure>;
 
     /// Whether another mailbox has messages: only then can one have come from there.
     fn has_others(&self, mailbox: MailboxId) -> Result<bool, Failure>;

@@ -288,10 +288,6 @@ impl<G: Ledger> Ledger for Faulty<G> {
         self.inner.landings(mailbox)
     }
 
-    fn appends(&self, mailbox: MailboxId) -> Result<Vec<PendingAppend>, Failure> {
-        self.inner.appends(mailbox)
-    }
-
     fn has_others(&self, mailbox: MailboxId) -> Result<bool, Failure> {
         self.inner.has_others(mailbox)
     }

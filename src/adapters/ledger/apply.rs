@@ -7,7 +7,7 @@ use crate::model::event::Consent;
 use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::view::{Cursor, RemoteMessage, Stamp, Sub};
-use crate::ports::ledger::{Change, LimitChange, MailboxId, OneSide, PendingAppend, Way};
+use crate::ports::ledger::{Change, LimitChange, MailboxId, OneSide, Way};
 use crate::ports::local::Landing;
 
 pub(super) fn apply(
@@ -62,11 +62,6 @@ fn one(tx: &Transaction<'_>, mailbox: MailboxId, change: &Change, retry: Retry) 
         Change::Failed { uid, base, reason } => {
             failed(tx, mailbox, (*uid, base.as_ref()), reason, retry)
         }
-        Change::PlanAppend(append) => plan_append(tx, mailbox, append),
-        Change::DropAppend(base) => {
-            let sql = "DELETE FROM append WHERE mailbox = ?1 AND base = ?2";
-            run(tx, sql, params![mailbox, base.0])
-        }
         Change::Validity(validity) => {
             let sql = "UPDATE mailbox SET validity = ?2 WHERE id = ?1";
             run(tx, sql, params![mailbox, validity.get()])
@@ -105,7 +100,7 @@ pub(super) fn forget(db: &mut Connection, mailbox: MailboxId) -> Result<()> {
 }
 
 fn forget_in(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
-    for table in ["msg", "append", "pop"] {
+    for table in ["msg", "pop"] {
         tx.execute(&format!("DELETE FROM {table} WHERE mailbox = ?1"), [mailbox])?;
     }
     tx.execute("DELETE FROM mailbox WHERE id = ?1", [mailbox]).map(drop)
@@ -263,14 +258,6 @@ fn failed(
     .map(drop)
 }
 
-fn plan_append(tx: &Transaction<'_>, mailbox: MailboxId, append: &PendingAppend) -> Result<()> {
-    tx.prepare_cached(
-        "INSERT OR REPLACE INTO append(mailbox, base, flags, uidnext) VALUES (?1,?2,?3,?4)",
-    )?
-    .execute(params![mailbox, append.base.0, append.flags.bits(), append.uidnext])
-    .map(drop)
-}
-
 /// UIDVALIDITY changed: every UID is void. What is in the Maildir stays known as local only, so
 /// that it is neither deleted nor taken for new mail.
 pub(super) fn void(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
@@ -280,7 +267,6 @@ pub(super) fn void(tx: &Transaction<'_>, mailbox: MailboxId) -> Result<()> {
         [mailbox],
     )?;
     tx.execute("DELETE FROM msg WHERE mailbox = ?1 AND st = 'landing'", [mailbox])?;
-    tx.execute("DELETE FROM append WHERE mailbox = ?1", [mailbox])?;
     tx.execute(
         "UPDATE mailbox SET validity = NULL, uidvalidity = NULL, uidnext = NULL, modseq = NULL,
          n_exists = NULL WHERE id = ?1",

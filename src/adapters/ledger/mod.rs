@@ -19,7 +19,7 @@ use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{Base, MailboxName, Uid};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, RowId, SkippedMessage};
-use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, MailboxRow, PendingAppend};
+use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, MailboxRow};
 use crate::ports::local::Landing;
 use crate::ports::remote::Quirk;
 
@@ -181,10 +181,6 @@ impl Ledger for SqliteLedger {
 
     fn landings(&self, mailbox: MailboxId) -> Result<Vec<Landing>, Failure> {
         read::landings(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
-    }
-
-    fn appends(&self, mailbox: MailboxId) -> Result<Vec<PendingAppend>, Failure> {
-        read::appends(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
     }
 
     fn has_others(&self, mailbox: MailboxId) -> Result<bool, Failure> {

@@ -9,7 +9,7 @@ use crate::model::flags::Flags;
 use crate::model::ids::{Base, MailboxName, ModSeq, Uid, UidValidity};
 use crate::model::uids::UidSet;
 use crate::model::view::{BaseRow, BaseView, Cursor, RowId, RowState, SkippedMessage, Stamp, Sub};
-use crate::ports::ledger::{Kin, MailboxId, MailboxRow, PendingAppend, Way};
+use crate::ports::ledger::{Kin, MailboxId, MailboxRow, Way};
 use crate::ports::local::Landing;
 use crate::ports::remote::Quirk;
 
@@ -247,19 +247,6 @@ pub(super) fn landings(db: &Connection, mailbox: MailboxId) -> Result<Vec<Landin
         }))
     })?;
     Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
-}
-
-pub(super) fn appends(db: &Connection, mailbox: MailboxId) -> Result<Vec<PendingAppend>> {
-    let mut statement =
-        db.prepare_cached("SELECT base, flags, uidnext FROM append WHERE mailbox = ?1")?;
-    let rows = statement.query_map([mailbox], |row| {
-        Ok(PendingAppend {
-            base: Base(row.get(0)?),
-            flags: flags(row.get(1)?, ""),
-            uidnext: row.get(2)?,
-        })
-    })?;
-    rows.collect()
 }
 
 pub(super) fn has_others(db: &Connection, mailbox: MailboxId) -> Result<bool> {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// The version of the tables below.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 const TABLES: &str = "
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT;
@@ -38,13 +38,6 @@ CREATE INDEX msg_size ON msg(size) WHERE size IS NOT NULL;
 CREATE INDEX msg_todo ON msg(mailbox, st) WHERE st <> 'synced';
 ";
 
-const APPENDS: &str = "
-CREATE TABLE append(
-    mailbox INTEGER NOT NULL REFERENCES mailbox(id), base TEXT NOT NULL,
-    flags INTEGER NOT NULL, uidnext INTEGER NOT NULL,
-    PRIMARY KEY(mailbox, base)) STRICT;
-";
-
 const POP: &str = "
 CREATE TABLE pop(
     mailbox INTEGER NOT NULL REFERENCES mailbox(id), uid INTEGER NOT NULL, key TEXT NOT NULL,
@@ -58,6 +51,10 @@ const NAMES: &str = "
 ALTER TABLE msg ADD COLUMN name TEXT;
 CREATE INDEX msg_name ON msg(name) WHERE name IS NOT NULL;
 ";
+
+/// What was about to be uploaded was written down, and nobody read it: what a lost answer leaves is found by
+/// looking at the server.
+const NO_INTENTS: &str = "DROP TABLE IF EXISTS append;";
 
 /// Why the ledger could not be opened.
 pub(super) enum OpenError {
@@ -118,15 +115,16 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     match version {
         0 => {
             let tx = db.transaction()?;
-            for part in [TABLES, INDICES, APPENDS, POP] {
+            for part in [TABLES, INDICES, POP] {
                 tx.execute_batch(part)?;
             }
             tx.pragma_update(None, "user_version", VERSION)?;
             tx.commit()?;
         }
         1 => from_version_1(&mut db)?,
-        2 => later(&mut db, &[POP, NAMES])?,
-        3 => later(&mut db, &[NAMES])?,
+        2 => later(&mut db, &[POP, NAMES, NO_INTENTS])?,
+        3 => later(&mut db, &[NAMES, NO_INTENTS])?,
+        4 => later(&mut db, &[NO_INTENTS])?,
         VERSION => {}
         newer => return Err(OpenError::Newer(newer)),
     }
@@ -174,7 +172,6 @@ fn from_version_1(db: &mut Connection) -> Result<(), OpenError> {
          DROP TABLE msg_1; DROP TABLE append; DROP TABLE mailbox_1; DROP TABLE meta_1;",
     )?;
     tx.execute_batch(INDICES)?;
-    tx.execute_batch(APPENDS)?;
     tx.execute_batch(POP)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     tx.commit()?;
@@ -182,7 +179,8 @@ fn from_version_1(db: &mut Connection) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Adds what came since: POP3 with version 3, the server's names of messages with version 4.
+/// What changed since: POP3 came with version 3, the server's names of messages with 4, the intents of uploads
+/// went with 5.
 fn later(db: &mut Connection, parts: &[&str]) -> Result<(), OpenError> {
     let tx = db.transaction()?;
     parts.iter().try_for_each(|part| tx.execute_batch(part))?;

@@ -243,3 +243,25 @@ fn a_ledger_of_version_3_gets_a_place_for_names_and_keeps_its_rows() {
     assert!(ledger.nameless(id, 1).unwrap().is_empty());
     assert_eq!(all(&ledger, id).len(), 1);
 }
+
+#[test]
+fn a_ledger_of_version_4_loses_its_intents_and_keeps_its_rows() {
+    let (dir, ledger) = ledger();
+    let path = dir.path().join("a.sqlite");
+    let id = ledger.mailbox(&MailboxName::inbox()).unwrap().id;
+    ledger.apply(id, &[Change::Land(landing(6)), Change::Landed(vec![uid(6)])]).unwrap();
+    // As version 4 left it after a crash in an upload.
+    ledger
+        .db()
+        .execute_batch(
+            "CREATE TABLE append(mailbox INTEGER NOT NULL REFERENCES mailbox(id), base TEXT NOT NULL,
+             flags INTEGER NOT NULL, uidnext INTEGER NOT NULL, PRIMARY KEY(mailbox, base)) STRICT;
+             INSERT INTO append SELECT id, 'b', 0, 7 FROM mailbox; PRAGMA user_version = 4",
+        )
+        .unwrap();
+    drop(ledger);
+    let ledger = SqliteLedger::open(&path, RETRY).unwrap();
+    assert_eq!(all(&ledger, id).len(), 1);
+    // A mailbox that something referred to can be forgotten.
+    ledger.forget(id).unwrap();
+}
