@@ -17,7 +17,7 @@ use crate::engine::push::Watching;
 use crate::engine::repair::advance_epoch;
 use crate::model::account::{Account, Role};
 use crate::model::event::{AccountReport, Consent};
-use crate::model::failure::{Failure, Scope};
+use crate::model::failure::{Failure, Kind, Scope};
 use crate::model::ids::{MailboxName, Uid};
 use crate::model::status::{Counters, Push};
 use crate::ports::ledger::{Change, Ledger, LimitChange};
@@ -320,8 +320,25 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                     Err(failure) => pass.fail(failure),
                 }
             }
-            Err(failure) => pass.fail_in(name, failure),
+            Err(failure) => {
+                let is_missing = failure.kind == Kind::StoreMissing;
+                pass.fail_in(name, failure);
+                // Its directory may be gone with all the others.
+                if is_missing && let Err(failure) = self.find_root().await {
+                    pass.fail(failure);
+                }
+            }
         }
+    }
+
+    /// Makes sure that the Maildir is there, and still the one that the ledger belongs to.
+    async fn find_root(&self) -> Result<(), Failure> {
+        let (local, ledger) = (Arc::clone(&self.local), Arc::clone(&self.ledger));
+        offload(move || match ledger.root()? {
+            Some(root) => local.open_root(Some(&root)).map(drop),
+            None => Ok(()),
+        })
+        .await
     }
 }
 

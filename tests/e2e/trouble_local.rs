@@ -138,6 +138,35 @@ fn a_maildir_that_is_not_mounted_never_deletes_on_the_server() {
     daemon.stop();
 }
 
+/// Away from under a running daemon: it says so at once, makes nothing in its place, and goes on with it.
+#[test]
+fn a_maildir_that_goes_away_is_missed_at_once_and_not_made_anew() {
+    let dovecot = shared::dovecot();
+    let world = World::with_bus();
+    let table = dovecot.imap_table("work", "away");
+    world.configure(&format!("{}{table}", world.account("work")));
+    let mut imap = dovecot.client("away");
+    imap.append("INBOX", "\\Seen", 1_500_000_000, &mail::numbered(1));
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    std::fs::rename(world.maildir(), world.path("aside")).unwrap();
+    daemon.shows_trouble("work", "store-missing", "LocalIo");
+    imap.append("INBOX", "\\Seen", 1_500_000_000, &mail::numbered(2));
+    let ran = world.run(&["sync"]);
+    assert_eq!(ran.code, 74, "{ran:?}");
+    assert!(!world.maildir().exists(), "nothing is made in its place");
+    std::fs::rename(world.path("aside"), world.maildir()).unwrap();
+    world.ok(&["sync"]);
+    assert_eq!(maildir::count(&world.mailbox("INBOX")), 2);
+    // What comes back is watched.
+    let entry = maildir::containing(&world.mailbox("INBOX"), "Subject").remove(0);
+    entry.set_flags("FS");
+    eventually("the flag travels", SOON, || {
+        imap.messages("INBOX").iter().any(|m| m.has("\\Flagged")).then_some(())
+    });
+    daemon.stop();
+}
+
 #[test]
 fn a_full_disk_refuses_a_message_that_is_queued_and_keeps_the_others() {
     let servers = shared::servers();

@@ -91,8 +91,11 @@ pub(super) fn make_durable_dir(dir: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Creates a Maildir and syncs the way to it.
+/// Creates a Maildir and syncs the way to it, in a root that is there: one that is missing is not made anew.
 pub(super) fn create(root: &Path, dir: &Path) -> Result<(), Failure> {
+    if !root.join(PRIVATE_DIR).join(MARKER).is_file() {
+        return Err(missing(root));
+    }
     make_dir(dir)?;
     let made = maildir::Maildir::from(dir.to_path_buf()).create_dirs();
     made.map_err(|e| classify("create Maildir", dir, &io::Error::other(e)))?;

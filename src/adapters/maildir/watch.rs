@@ -26,9 +26,9 @@ struct MaildirWatcher {
 /// Begins to watch the root. Where the system cannot watch, the state says so.
 pub(super) fn start(store: &MaildirStore, hints: Arc<HintBox>) -> Box<dyn LocalWatcher> {
     let dirs: Arc<Mutex<BTreeMap<PathBuf, MailboxName>>> = Arc::default();
-    let known = Arc::clone(&dirs);
+    let (known, root) = (Arc::clone(&dirs), store.root().to_path_buf());
     let made = notify::recommended_watcher(move |event: notify::Result<Event>| match event {
-        Ok(event) => forward(&event, &known, &hints),
+        Ok(event) => forward(&event, (&known, &root), &hints),
         Err(_) => hints.put(Hint::Everything),
     });
     let mut this = MaildirWatcher {
@@ -82,7 +82,11 @@ impl LocalWatcher for MaildirWatcher {
 }
 
 /// Runs on the watcher's own thread: marks and rings, nothing more.
-fn forward(event: &Event, dirs: &Mutex<BTreeMap<PathBuf, MailboxName>>, hints: &HintBox) {
+fn forward(
+    event: &Event,
+    (dirs, root): (&Mutex<BTreeMap<PathBuf, MailboxName>>, &Path),
+    hints: &HintBox,
+) {
     if event.need_rescan() {
         hints.put(Hint::Everything);
         return;
@@ -100,7 +104,10 @@ fn forward(event: &Event, dirs: &Mutex<BTreeMap<PathBuf, MailboxName>>, hints: &
         let known = |p: &Path| dirs.get(p).cloned();
         match path.parent().and_then(known).or_else(|| known(path)) {
             Some(mailbox) => hints.put(Hint::Local(mailbox)),
-            None if event.kind.is_create() || event.kind.is_remove() => hints.put(Hint::Everything),
+            // A root that is moved away is missing from then on.
+            None if event.kind.is_create() || event.kind.is_remove() || path == root => {
+                hints.put(Hint::Everything);
+            }
             None => {}
         }
     }

@@ -1,5 +1,6 @@
 //! What an account's loop does while it does not work: paused, or after a failure. Floor 4.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -70,6 +71,10 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         self.n_failures = self.n_failures.saturating_add(1);
         let next =
             if is_parked { 0 } else { micros_now().saturating_add(delay.as_micros() as u64) };
+        if failure.kind == Kind::StoreMissing {
+            // What comes back may be another directory under the same path.
+            self.worker.watcher = Some(self.worker.local.watch(Arc::clone(&self.hints)));
+        }
         tracing::warn!(
             account = %self.worker.account.name, %failure, is_parked, ?delay, "sync failed"
         );
