@@ -25,7 +25,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<u8, Complaint> {
     let shown = args.file.display();
     let text = std::fs::read_to_string(&args.file)
-        .map_err(|err| Complaint::plain(66, &format!("read {shown}: {err}")))?;
+        .map_err(|err| Complaint::plain(74, &format!("read {shown}: {err}")))?;
     let Some(draft) = convert(&text) else {
         let what = "is no mbsyncrc, offlineimaprc, msmtprc or getmailrc that could be understood";
         return Err(Complaint::plain(65, &format!("{shown} {what}")));

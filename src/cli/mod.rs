@@ -180,7 +180,7 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
         Command::Outbox(args) => outbox::run(config, &args).await,
         Command::Setup(args) => Box::pin(setup::run(config, &args)).await,
         Command::Login(args) => Box::pin(login::run(config, &args)).await,
-        Command::Service(args) => service::run(&args),
+        Command::Service(args) => service::run(config, &args),
         Command::Import(args) => import::run(&args),
         Command::Mua(args) => mua::run(config, &args),
         Command::Providers(args) => providers::run(&args),

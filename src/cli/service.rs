@@ -1,7 +1,8 @@
 //! `postrider service`: the systemd user unit, or the launchd agent. Beside floor 5.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -10,6 +11,7 @@ use serde_json::json;
 
 use super::complaint::Complaint;
 use super::print;
+use crate::daemon::settings;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -41,8 +43,8 @@ struct Part {
     text: String,
 }
 
-pub(super) fn run(args: &Args) -> Result<u8, Complaint> {
-    let parts = parts()?;
+pub(super) fn run(config: Option<&Path>, args: &Args) -> Result<u8, Complaint> {
+    let parts = parts(config)?;
     match args.verb {
         Verb::Install { no_start } => install(&parts, no_start),
         Verb::Uninstall => uninstall(&parts),
@@ -51,30 +53,49 @@ pub(super) fn run(args: &Args) -> Result<u8, Complaint> {
 }
 
 /// What belongs to the service here, made for this very program.
-fn parts() -> Result<Vec<Part>, Complaint> {
+fn parts(config: Option<&Path>) -> Result<Vec<Part>, Complaint> {
     let program = std::env::current_exe()
         .map_err(|err| Complaint::plain(74, &format!("find this program: {err}")))?;
-    let Some(program) = program.to_str().filter(|p| !p.contains(['"', '%', '\\', '&', '<'])) else {
-        let shown = program.display();
-        return Err(Complaint::plain(73, &format!("a unit cannot name this program: {shown}")));
-    };
+    let program = nameable(&program)?;
+    // Which file that is has to be known to a service that has neither our arguments nor our environment.
+    let is_default = config.is_none() && std::env::var_os("POSTRIDER_CONFIG").is_none();
+    let config = if is_default { None } else { Some(settings::locate(config)) };
+    let config = config.as_deref().map(nameable).transpose()?;
+    let option = config.map(|file| format!("--config \"{file}\" ")).unwrap_or_default();
     let xdg = etcetera::base_strategy::Xdg::new()
         .map_err(|err| Complaint::plain(74, &format!("find the home directory: {err}")))?;
     if cfg!(target_os = "macos") {
         let path = xdg.home_dir().join("Library/LaunchAgents").join(AGENT_FILE);
-        return Ok(vec![Part { path, text: AGENT.replace("/usr/local/bin/postrider", program) }]);
+        let command = format!("{program} {option}run");
+        let text = AGENT.replace("/usr/local/bin/postrider run", &command);
+        return Ok(vec![Part { path, text }]);
     }
     let quoted = if program.contains(' ') { format!("\"{program}\"") } else { program.to_owned() };
     Ok(vec![
         Part {
             path: xdg.config_dir().join("systemd/user").join(UNIT_NAME),
-            text: unit(has_user_namespaces()).replace("/usr/bin/postrider", &quoted),
+            text: unit(has_user_namespaces())
+                .replace("/usr/bin/postrider run", &format!("{quoted} {option}run")),
         },
         Part {
             path: xdg.data_dir().join("dbus-1/services/org.postrider.Postrider1.service"),
-            text: ACTIVATION.replace("/usr/bin/postrider", &quoted),
+            text: ACTIVATION.replace("/usr/bin/postrider run", &format!("{quoted} {option}run")),
         },
     ])
+}
+
+/// A path as it can stand in a unit.
+fn nameable(path: &Path) -> Result<&str, Complaint> {
+    path.to_str().filter(|p| !p.contains(['"', '%', '\\', '&', '<', '$'])).ok_or_else(|| {
+        Complaint::plain(73, &format!("a unit cannot name this file: {}", path.display()))
+    })
+}
+
+/// A unit's text without the configuration file that it names.
+fn without_config(text: &str) -> String {
+    let Some((head, rest)) = text.split_once(" --config \"") else { return text.to_owned() };
+    let tail = rest.split_once('"').map_or(rest, |(_, tail)| tail);
+    format!("{head}{tail}")
 }
 
 /// The unit, without what needs user namespaces where there are none.
@@ -153,8 +174,10 @@ fn uninstall(parts: &[Part]) -> Result<u8, Complaint> {
 fn status(parts: &[Part], as_json: bool) -> Result<u8, Complaint> {
     let unit = parts.first();
     let installed = unit.is_some_and(|part| part.path.exists());
-    let current =
-        unit.is_some_and(|part| fs::read_to_string(&part.path).is_ok_and(|text| text == part.text));
+    let current = unit.is_some_and(|part| {
+        let is_same = |text: String| without_config(&text) == without_config(&part.text);
+        fs::read_to_string(&part.path).is_ok_and(is_same)
+    });
     let ask = |verb| match cfg!(target_os = "macos") {
         true => {
             let service = format!("gui/{}/{AGENT_LABEL}", crate::daemon::paths::own_uid());
@@ -184,7 +207,7 @@ fn status(parts: &[Part], as_json: bool) -> Result<u8, Complaint> {
 /// Writes a file of the service; one that a person changed is kept beside it.
 fn write(part: &Part) -> io::Result<()> {
     if let Some(dir) = part.path.parent() {
-        fs::create_dir_all(dir)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
     match fs::read_to_string(&part.path) {
         Ok(text) if text == part.text => return Ok(()),
@@ -193,7 +216,9 @@ fn write(part: &Part) -> io::Result<()> {
         Err(err) => return Err(err),
     }
     let new = with_suffix(&part.path, ".new");
-    fs::write(&new, &part.text)?;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&new)?.write_all(part.text.as_bytes())?;
     fs::rename(&new, &part.path)
 }
 
@@ -235,6 +260,12 @@ mod tests {
         for word in ["PrivateUsers", "ProtectSystem", "CapabilityBoundingSet", "namespaces.\n#"] {
             assert!(!without.contains(word), "{without}");
         }
+        assert!(
+            UNIT.contains("/usr/bin/postrider run\n")
+                && ACTIVATION.contains("/usr/bin/postrider run\n")
+        );
+        assert!(AGENT.contains("/usr/local/bin/postrider run "));
+        assert_eq!(without_config("x --config \"/a b\" run\n"), "x run\n");
         assert!(without.contains("SystemCallErrorNumber=EPERM\n\n[Install]\n"), "{without}");
     }
 }

@@ -9,7 +9,7 @@ mod table;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::check::as_text;
@@ -262,7 +262,7 @@ impl Draft {
             Complaint::plain(73, &format!("write beside {}: {err}", file.display()))
         };
         if let Some(dir) = file.parent() {
-            fs::create_dir_all(dir).map_err(failed)?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         }
         let path = file.with_extension(format!("toml.{}.new", std::process::id()));
         let mut options = fs::OpenOptions::new();

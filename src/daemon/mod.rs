@@ -10,6 +10,7 @@ pub mod document;
 mod fleet;
 pub mod held;
 mod hooks;
+pub mod last;
 pub mod login;
 mod network;
 mod notifications;

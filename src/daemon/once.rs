@@ -1,6 +1,7 @@
 //! The pass without a daemon. Floor 5.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,14 +10,14 @@ use tokio::task::JoinSet;
 
 use crate::adapters::net::Line;
 use crate::daemon::hooks::{self, Arrivals};
-use crate::daemon::{paths, wiring};
+use crate::daemon::{last, paths, wiring};
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::{JobResult, report_error};
 use crate::model::account::Settings;
 use crate::model::event::{AccountReport, Notice, Target};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, MailboxName};
-use crate::model::status::Status;
+use crate::model::status::{Status, Trouble};
 use crate::ports::remote::Connector as _;
 
 /// One complete pass in this process: what `sync` does where no daemon runs.
@@ -37,7 +38,7 @@ pub async fn sync_once(
     let (board, status) = Board::new(wiring::first_status(&settings, micros_now()));
     if let Some(onlooker) = onlooker {
         // Whoever looked has gone: fine.
-        drop(onlooker.send(status));
+        drop(onlooker.send(status.clone()));
     }
     let notices = board.notices().subscribe();
     let mut passes = JoinSet::new();
@@ -79,10 +80,27 @@ pub async fn sync_once(
     }
     let arrivals = finish(passes, notices, &mut result).await;
     result.elapsed = begin.elapsed();
+    if !dry_run {
+        keep(&state_dir, &status.borrow(), &result);
+    }
     if let Some(hook) = settings.new_mail.as_ref().filter(|_| !arrivals.is_empty()) {
         hooks::run(hook, &arrivals).await;
     }
     Ok(result)
+}
+
+/// Keeps how each account's pass ended.
+fn keep(state_dir: &Path, status: &Status, result: &JobResult) {
+    for (name, report) in &result.accounts {
+        let Some(mut account) = status.accounts.get(name).cloned() else { continue };
+        account.trouble = report.error.as_ref().map(|error| Trouble {
+            name: error.code.clone(),
+            text: error.text.clone(),
+            since: micros_now(),
+            next_retry: 0,
+        });
+        last::keep(state_dir, name, &account);
+    }
 }
 
 /// Waits for all passes, and hears of what they bring.

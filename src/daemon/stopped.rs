@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::adapters::ledger::SqliteLedger;
 use crate::adapters::outbox::OutboxDir;
-use crate::daemon::{paths, queued, wiring};
+use crate::daemon::{last, paths, queued, wiring};
 use crate::engine::board::{micros_now, trouble};
 use crate::model::account::{Account, Role, Settings};
 use crate::model::failure::Failure;
@@ -21,8 +21,8 @@ use crate::ports::outbox::Spool as _;
 use crate::rules::mailboxes::roles;
 use crate::rules::relay::is_late;
 
-/// What the ledgers know: the mailboxes with their numbers, and the queue. When the last pass was is
-/// not in them. A ledger that cannot be read is the trouble of its account.
+/// What the ledgers know, the mailboxes with their numbers and the queue, and how the last pass ended. A ledger
+/// that cannot be read is the trouble of its account.
 ///
 /// # Errors
 /// The outbox cannot be read.
@@ -39,6 +39,7 @@ pub fn status(settings: &Settings, state_dir: &Path) -> Result<Status, Failure> 
             Err(failure) => shown.trouble = Some(trouble(&failure, None, 0)),
         }
     }
+    last::recall(state_dir, &mut status);
     status.outbox = outbox(settings, state_dir)?;
     Ok(status)
 }

@@ -1,5 +1,7 @@
 //! A configuration that is being put together, and how it is written down. Beside floor 5.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::cli::toml::{argv, key, quoted};
@@ -24,6 +26,31 @@ pub(super) struct AccountDraft {
     pub(super) smtp: Option<Keys>,
     pub(super) sync: Keys,
     pub(super) notes: Vec<String>,
+}
+
+/// Which keys of a section were asked for: the others have no counterpart, and that is told.
+#[derive(Debug, Default)]
+pub(super) struct Asked(RefCell<BTreeSet<String>>);
+
+impl Asked {
+    /// Notes that a key was asked for.
+    pub(super) fn note(&self, key: &str) {
+        self.0.borrow_mut().insert(key.to_owned());
+    }
+
+    /// A note for each key that nobody asked for. Values that may be secret are not shown.
+    pub(super) fn left<'a>(
+        &self,
+        keys: impl Iterator<Item = (&'a String, &'a String)>,
+    ) -> Vec<String> {
+        let asked = self.0.borrow();
+        let left = keys.filter(|(key, _)| !asked.contains(*key));
+        left.map(|(key, value)| {
+            let value = if key.contains("pass") { "…" } else { value.as_str() };
+            format!("has no counterpart here: {key} {value}")
+        })
+        .collect()
+    }
 }
 
 /// Keys of a table with their values as TOML.

@@ -1,17 +1,26 @@
 //! Sections of `key = value` lines, as offlineimap and getmail have them. Beside floor 5.
 
+use super::draft::Asked;
+
 /// A section and its keys, in lower case.
 #[derive(Debug)]
 pub(super) struct Section {
     pub(super) name: String,
     keys: Vec<(String, String)>,
+    asked: Asked,
 }
 
 impl Section {
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.asked.note(key);
         let found = self.keys.iter().rev().find(|(name, _)| name == key);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+    }
+
+    /// A note for each key that nobody asked for.
+    pub(super) fn left(&self) -> Vec<String> {
+        self.asked.left(self.keys.iter().map(|(key, value)| (key, value)))
     }
 
     /// Whether a key says yes.
@@ -33,7 +42,11 @@ pub(super) fn sections(text: &str) -> Vec<Section> {
         if is_own
             && let Some(name) = trimmed.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))
         {
-            sections.push(Section { name: name.trim().to_owned(), keys: Vec::new() });
+            sections.push(Section {
+                name: name.trim().to_owned(),
+                keys: Vec::new(),
+                asked: Asked::default(),
+            });
             continue;
         }
         let Some(section) = sections.last_mut() else { continue };

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::{AccountDraft, Draft, Keys};
+use super::draft::{AccountDraft, Asked, Draft, Keys};
+
+/// Settings of mbsync that are always so here, or that only it needs.
+const ALWAYS: [&str; 5] = ["copyarrivaldate", "fsync", "pipelinedepth", "syncstate", "inbox"];
 
 /// A section: its kind and name are its first line.
 #[derive(Debug, Default)]
@@ -10,16 +13,32 @@ struct Section {
     kind: String,
     name: String,
     keys: BTreeMap<String, String>,
+    asked: Asked,
 }
 
 impl Section {
     fn get(&self, key: &str) -> Option<&str> {
+        self.asked.note(key);
         self.keys.get(key).map(String::as_str)
+    }
+
+    /// What nobody asked for, but for what is always so here.
+    fn left(&self) -> Vec<String> {
+        ALWAYS.iter().for_each(|key| self.asked.note(key));
+        self.asked.left(self.keys.iter())
     }
 }
 
 pub(super) fn read(text: &str) -> Draft {
-    let sections = sections(text);
+    let mut sections = sections(text);
+    // What stands outside of the sections goes for all channels that do not say otherwise.
+    let global: BTreeMap<String, String> =
+        sections.iter().filter(|s| s.kind.is_empty()).flat_map(|s| s.keys.clone()).collect();
+    for channel in sections.iter_mut().filter(|s| s.kind == "channel") {
+        for (key, value) in &global {
+            channel.keys.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
     let find = |kind: &str, name: &str| sections.iter().find(|s| s.kind == kind && s.name == name);
     let mut draft = Draft::default();
     let mut taken: Vec<&str> = Vec::new();
@@ -44,7 +63,13 @@ pub(super) fn read(text: &str) -> Draft {
             continue;
         }
         taken.push(&server.name);
-        draft.accounts.push(account(channel, server, store, maildir));
+        let mut account = account(channel, server, store, maildir);
+        for section in [channel, server, store, maildir] {
+            let mut left = section.left();
+            left.retain(|note| !account.notes.contains(note));
+            account.notes.extend(left);
+        }
+        draft.accounts.push(account);
     }
     draft
 }
@@ -89,7 +114,22 @@ fn account(
     }
     account.imap = Some(imap(server, store));
     sync(&mut account, channel);
+    let sizes = [store, maildir].into_iter().filter_map(|side| side.get("maxsize"));
+    if let Some(size) = sizes.filter_map(size).next() {
+        account.sync.text("max_size", &size);
+    }
     account
+}
+
+/// `1m`, `50k` and bytes, as a size of ours.
+fn size(text: &str) -> Option<String> {
+    let text = text.trim().to_ascii_lowercase();
+    let (number, unit) = match text.strip_suffix('b').unwrap_or(&text) {
+        text if text.ends_with('k') => (text.trim_end_matches('k'), "KiB"),
+        text if text.ends_with('m') => (text.trim_end_matches('m'), "MiB"),
+        text => (text, ""),
+    };
+    number.trim().parse().ok().filter(|n: &u64| *n > 0).map(|n| format!("{n}{unit}"))
 }
 
 fn imap(server: &Section, store: &Section) -> Keys {
@@ -192,7 +232,7 @@ fn sections(text: &str) -> Vec<Section> {
         let (key, value) = (key.to_ascii_lowercase(), value.trim());
         if KINDS.contains(&key.as_str()) {
             let name = value.trim_matches('"').to_owned();
-            sections.push(Section { kind: key, name, keys: BTreeMap::new() });
+            sections.push(Section { kind: key, name, ..Section::default() });
         } else if let Some(section) = sections.last_mut() {
             let value = match value.strip_prefix('"').and_then(|v| v.strip_suffix('"')) {
                 Some(inner) if !inner.contains('"') || key == "passcmd" => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::{AccountDraft, Draft, Keys};
+use super::draft::{AccountDraft, Asked, Draft, Keys};
 
 type Settings = BTreeMap<String, String>;
 
@@ -55,7 +55,11 @@ pub(super) fn read(text: &str) -> Draft {
 }
 
 fn account(name: &str, settings: &Settings) -> AccountDraft {
-    let get = |key: &str| settings.get(key).map(String::as_str);
+    let asked = Asked::default();
+    let get = |key: &str| {
+        asked.note(key);
+        settings.get(key).map(String::as_str)
+    };
     let is_on = |key| get(key).is_none_or(|value| !value.eq_ignore_ascii_case("off"));
     let mut account = AccountDraft::named(name);
     let (user, host) = (get("user").unwrap_or_default(), get("host").unwrap_or_default());
@@ -98,6 +102,8 @@ fn account(name: &str, settings: &Settings) -> AccountDraft {
                 .to_owned(),
         );
     }
+    ["auth", "tls", "tls_starttls", "logfile", "syslog"].iter().for_each(|key| drop(get(key)));
+    account.notes.extend(asked.left(settings.iter()));
     account.smtp = Some(smtp);
     account
 }

@@ -24,6 +24,10 @@ pub(super) fn read(text: &str) -> Draft {
         if enabled.as_ref().is_some_and(|names| !names.contains(&name)) {
             account.keys.raw("enabled", "false".to_owned());
         }
+        for section in [section, local, remote] {
+            ["type", "restoreatime"].iter().for_each(|key| drop(section.get(key)));
+            account.notes.extend(section.left());
+        }
         draft.accounts.push(account);
     }
     draft

@@ -123,3 +123,25 @@ fn what_is_none_of_them_is_refused() {
     assert!(convert("").is_none());
     assert!(convert("IMAPAccount x\nHost h\n").is_none(), "no channel");
 }
+
+#[test]
+fn what_an_mbsyncrc_says_and_nobody_here_understands_is_told() {
+    let text = "Create Both\nExpunge Both\n\nIMAPStore far\nHost h.example\nUser u@example.org\n\
+                PassCmd \"pass x\"\nMaxSize 1m\nBogus yes\n\nMaildirStore near\nPath ~/m/\nInbox ~/m/INBOX\n\
+                SubFolders Verbatim\n\nChannel c\nFar :far:\nNear :near:\nPatterns *\nSyncState *\n\
+                TrashNewOnly yes\n";
+    let toml = convert(text).unwrap().to_toml();
+    assert!(toml.contains("max_size = \"1MiB\""), "{toml}");
+    assert!(toml.contains("delete = \"expunge\""), "{toml}");
+    assert!(!toml.contains("create = "), "both is what it is here: {toml}");
+    for note in
+        ["# has no counterpart here: bogus yes", "# has no counterpart here: trashnewonly yes"]
+    {
+        assert!(toml.contains(note), "{toml}");
+    }
+    assert!(!toml.contains("syncstate"), "{toml}");
+    let text = "account a\nhost h\nfrom a@example.org\npassword secret\nsocket /x\nmy_password y\ntls on\nauth on\n";
+    let toml = convert(text).unwrap().to_toml();
+    assert!(toml.contains("# has no counterpart here: socket /x"), "{toml}");
+    assert!(toml.contains("# has no counterpart here: my_password …"), "{toml}");
+}

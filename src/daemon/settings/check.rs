@@ -69,6 +69,9 @@ fn account_name(name: &str) -> Result<(), String> {
         Err("the name of an account cannot begin with a dot, or contain \"/\" or control \
              characters"
             .to_owned())
+    } else if name.eq_ignore_ascii_case("outbox") {
+        Err("\"outbox\" cannot be the name of an account: the outbox has its ledger under it"
+            .to_owned())
     } else {
         Ok(())
     }
