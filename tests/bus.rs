@@ -433,7 +433,8 @@ async fn commands_reach_the_engine(served: &mut Served, client: &Connection) {
     assert_eq!(served.command().await, Command::Pause { account: None, seconds: 60 });
     manager.resume().await.unwrap();
     assert_eq!(served.command().await, Command::Resume { account: None });
-    manager.reload().await.unwrap();
+    // There is no such file; who asked is told, and the engine tells everybody.
+    assert_eq!(error_name(manager.reload().await), "ConfigInvalid");
     assert_eq!(served.command().await, Command::Reload);
     account.pause(0).await.unwrap();
     assert_eq!(served.command().await, Command::Pause { account: Some(name()), seconds: 0 });

@@ -24,7 +24,26 @@ impl Complaint {
     pub(super) fn no_account(name: &str, nearest: Option<&str>) -> Self {
         let shown = server_words(name);
         let meant = nearest.map(|nearest| format!("; did you mean \"{nearest}\"?"));
-        Self::plain(67, &format!("there is no account \"{shown}\"{}", meant.unwrap_or_default()))
+        let meant = meant.unwrap_or_default();
+        Self::plain(
+            67,
+            &format!(
+                "there is no account \"{shown}\"{meant}\n  \
+                 to mend it:  postrider status shows the accounts of the configuration"
+            ),
+        )
+    }
+
+    /// An account has no mailbox of this name.
+    pub(super) fn no_mailbox(account: &str, mailbox: &str) -> Self {
+        let (account, mailbox) = (server_words(account), server_words(mailbox));
+        Self::plain(
+            67,
+            &format!(
+                "account {account} has no mailbox \"{mailbox}\"\n  \
+                 to mend it:  postrider mailboxes {account}"
+            ),
+        )
     }
 
     /// Shows it.
@@ -106,6 +125,8 @@ pub(super) fn unfold(text: &str) -> String {
 /// The exit code that goes with the name of a D-Bus error.
 pub(super) fn exit_code(name: &str) -> u8 {
     match name {
+        // What fits the state of the thing that it is asked of, or its configuration, at no time.
+        "NotSupported" => 78,
         "InvalidAddress" | "NoAccountForSender" | "MessageTooBig" => 65,
         "NoSuchAccount" | "NoSuchMailbox" | "NoSuchMessage" | "NoSuchJob" => 67,
         "Offline" | "Timeout" => 69,
@@ -113,7 +134,7 @@ pub(super) fn exit_code(name: &str) -> u8 {
         "Busy" | "Paused" => 75,
         "NeedsLogin" | "AuthFailed" | "KeyringLocked" => 77,
         "ConfigInvalid" => 78,
-        // TlsUntrusted, NotSupported, Protocol, and what a newer daemon may add.
+        // TlsUntrusted, Protocol, and what a newer daemon may add.
         _ => 76,
     }
 }

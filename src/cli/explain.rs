@@ -60,7 +60,10 @@ fn find(code: &str) -> Result<&'static Entry, Complaint> {
     found.ok_or_else(|| {
         let meant = nearest(short, ENTRIES.iter().map(|entry| entry.code));
         let meant = meant.map(|meant| format!("; did you mean \"{meant}\"?")).unwrap_or_default();
-        Complaint::plain(64, &format!("there is no code {code:?}{meant}"))
+        Complaint::plain(
+            64,
+            &format!("there is no code {code:?}{meant}\n  to mend it:  postrider explain"),
+        )
     })
 }
 

@@ -47,6 +47,9 @@ pub(super) async fn run(
     }
     let state_dir = paths::state_dir();
     let found = skipped(&state_dir, &target)?;
+    if let Some(mailbox) = target.mailbox.as_ref().filter(|_| found.is_empty()) {
+        return Err(Complaint::no_mailbox(target.account.as_str(), mailbox.as_str()));
+    }
     if args.ids.is_empty() {
         print::out(&if args.json { as_json(&found) } else { shown(&target, &found) })?;
         return Ok(0);

@@ -12,7 +12,8 @@ use super::client::Daemon;
 use super::complaint::Complaint;
 use super::{completions, print};
 use crate::daemon::held::{HeldMailbox, held, is_meant};
-use crate::daemon::{paths, settings};
+use crate::daemon::settings::nearest;
+use crate::daemon::{paths, settings, stopped};
 use crate::model::event::{Consent, Target};
 use crate::model::failure::server_words;
 use crate::model::ids::{AccountName, MailboxName};
@@ -58,6 +59,11 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
         None => {
             let settings = settings::load(&settings::locate(config))?;
             let state_dir = paths::state_dir();
+            let known = stopped::mailboxes(&settings, &state_dir)?;
+            let accounts: Vec<&str> = settings.accounts.keys().map(AccountName::as_str).collect();
+            check_targets(&targets, &accounts, |account, mailbox| {
+                known.iter().any(|(a, m)| a == account && m == mailbox)
+            })?;
             // Looking does not disturb a pass that runs; a word must not cross one.
             let _lock = match consent {
                 None => None,
@@ -82,6 +88,11 @@ async fn through_daemon(
     consent: Option<Consent>,
 ) -> Result<Vec<HeldMailbox>, Complaint> {
     let (_, status) = daemon.status().await?;
+    let accounts: Vec<&str> = status.accounts.iter().map(|a| a.name.as_str()).collect();
+    check_targets(targets, &accounts, |account, mailbox| {
+        let of = status.accounts.iter().find(|a| a.name == account.as_str());
+        of.is_some_and(|a| a.mailboxes.iter().any(|m| m.name == mailbox.as_str()))
+    })?;
     let mut found = Vec::new();
     for account in &status.accounts {
         for mailbox in account.mailboxes.iter().filter(|m| m.held > 0) {
@@ -101,6 +112,24 @@ async fn through_daemon(
         }
     }
     Ok(found)
+}
+
+/// Each target has to be there.
+fn check_targets(
+    targets: &[Target],
+    accounts: &[&str],
+    has: impl Fn(&AccountName, &MailboxName) -> bool,
+) -> Result<(), Complaint> {
+    for target in targets {
+        let account = target.account.as_str();
+        if !accounts.contains(&account) {
+            return Err(Complaint::no_account(account, nearest(account, accounts.iter().copied())));
+        }
+        if let Some(mailbox) = target.mailbox.as_ref().filter(|m| !has(&target.account, m)) {
+            return Err(Complaint::no_mailbox(account, mailbox.as_str()));
+        }
+    }
+    Ok(())
 }
 
 fn as_json(found: &[HeldMailbox]) -> String {

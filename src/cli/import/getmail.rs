@@ -50,7 +50,7 @@ pub(super) fn read(text: &str) -> Draft {
     let size = options.and_then(|o| o.get("max_message_size")).filter(|size| *size != "0");
     account.sync.maybe("max_size", size);
     for section in [Some(retriever), options].into_iter().flatten() {
-        account.notes.extend(section.left());
+        account.notes.extend(section.left(&[]));
     }
     Draft { accounts: vec![account], notes: Vec::new() }
 }

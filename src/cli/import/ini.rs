@@ -18,8 +18,9 @@ impl Section {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// A note for each key that nobody asked for.
-    pub(super) fn left(&self) -> Vec<String> {
+    /// A note for each key that nobody asked for, besides those that mean nothing here.
+    pub(super) fn left(&self, besides: &[&str]) -> Vec<String> {
+        besides.iter().for_each(|key| self.asked.note(key));
         self.asked.left(self.keys.iter().map(|(key, value)| (key, value)))
     }
 

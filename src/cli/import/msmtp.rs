@@ -102,7 +102,7 @@ fn account(name: &str, settings: &Settings) -> AccountDraft {
                 .to_owned(),
         );
     }
-    ["auth", "tls", "tls_starttls", "logfile", "syslog"].iter().for_each(|key| drop(get(key)));
+    ["auth", "tls", "tls_starttls", "logfile", "syslog"].iter().for_each(|key| asked.note(key));
     account.notes.extend(asked.left(settings.iter()));
     account.smtp = Some(smtp);
     account

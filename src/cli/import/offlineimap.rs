@@ -25,8 +25,7 @@ pub(super) fn read(text: &str) -> Draft {
             account.keys.raw("enabled", "false".to_owned());
         }
         for section in [section, local, remote] {
-            ["type", "restoreatime"].iter().for_each(|key| drop(section.get(key)));
-            account.notes.extend(section.left());
+            account.notes.extend(section.left(&["type", "restoreatime"]));
         }
         draft.accounts.push(account);
     }

@@ -29,6 +29,8 @@ pub(super) enum Error {
     Busy(String),
     /// The service, or the account, is paused.
     Paused(String),
+    /// The configuration has a mistake.
+    ConfigInvalid(String),
     /// This cannot be done here.
     NotSupported(String),
 }

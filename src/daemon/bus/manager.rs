@@ -1,11 +1,14 @@
 //! The object `org.postrider.Postrider1.Manager`. Floor 5.
 
+use std::path::PathBuf;
+
+use tokio::task::spawn_blocking;
 use zbus::object_server::SignalEmitter;
 
 use super::desk::View;
 use super::error::Error;
 use super::values::{JobValues, Options, job_values, no_options, some_names};
-use crate::daemon::document;
+use crate::daemon::{document, settings};
 use crate::model::event::{Command, Target};
 use crate::model::status::Micros;
 
@@ -92,8 +95,15 @@ impl Manager {
     }
 
     /// Reads the configuration again. One with a mistake changes nothing, and needs attention.
-    fn reload(&self) -> Result<(), Error> {
-        self.0.order(Command::Reload)
+    /// Errors: ConfigInvalid, Busy.
+    async fn reload(&self) -> Result<(), Error> {
+        self.0.order(Command::Reload)?;
+        let path = PathBuf::from(&self.0.config_path);
+        let read = spawn_blocking(move || settings::load(&path)).await;
+        match read {
+            Ok(Err(wrong)) => Err(Error::ConfigInvalid(wrong.to_string())),
+            Ok(Ok(_)) | Err(_) => Ok(()),
+        }
     }
 
     /// The status document, as JSON.

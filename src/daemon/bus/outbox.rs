@@ -60,10 +60,18 @@ impl Outbox {
         self.0.now().outbox.directory.clone()
     }
 
-    /// Tries now; none means all that wait. Answers a job. Errors: Paused, Busy.
+    /// Tries now; none means all that wait. Answers a job. Errors: NoSuchMessage, Paused, Busy.
     #[zbus(out_args("job"))]
-    fn flush(&self, ids: Vec<String>) -> Result<u32, Error> {
-        self.0.flush(some_names(ids)?.into_iter().map(OutboxId).collect())
+    async fn flush(&self, ids: Vec<String>) -> Result<u32, Error> {
+        let ids: Vec<OutboxId> = some_names(ids)?.into_iter().map(OutboxId).collect();
+        if !ids.is_empty() {
+            let known = self.0.ask(Ask::List).await?;
+            if let Some(unknown) = ids.iter().find(|id| !known.iter().any(|item| item.id == **id)) {
+                let text = format!("there is no message {:?} in the outbox", unknown.0);
+                return Err(Error::NoSuchMessage(text));
+            }
+        }
+        self.0.flush(ids)
     }
 
     /// Queues a message from a descriptor, and answers its id once it is durable. An empty sender is that of the

@@ -101,7 +101,7 @@ fn daemon(table: Option<Table<'_>>) -> DaemonSettings {
         && let Some(interval) = value.parsed(values::duration)
     {
         if interval < POLL_INTERVAL_MIN {
-            value.spot.problem("must be at least \"10s\"");
+            value.spot.problem("must be at least \"1s\"");
         }
         settings.poll_interval = interval;
     }
@@ -166,4 +166,4 @@ fn outbox<'a>(root: &Table<'a>, around: &Surroundings) -> (OutboxSettings, Spot<
     (settings, spot)
 }
 
-const POLL_INTERVAL_MIN: Duration = Duration::from_secs(10);
+const POLL_INTERVAL_MIN: Duration = Duration::from_secs(1);

@@ -136,18 +136,26 @@ fn unfit(id: &OutboxId, change: Change, phase: Phase) -> Failure {
         Change::Cancel => "cancel",
         Change::Resolve(_) => "resolve",
     };
-    let (why, cure) = match phase {
+    let (kind, why, cure) = match phase {
         Phase::Claimed | Phase::Sending | Phase::Dot => {
-            ("it is on its way to the server", "ask again in a moment")
+            (Kind::Busy, "it is on its way to the server", "ask again in a moment".to_owned())
         }
-        Phase::Accepted | Phase::SentCopy => ("it was sent", "nothing is left to be done"),
-        Phase::Queued => ("it waits to be sent", "hold or cancel it"),
-        Phase::Held => ("it is held", "release it first, or cancel it"),
-        Phase::Uncertain => ("nobody knows whether it was sent", "resolve it first"),
-        Phase::Failed => ("it failed", "retry it, or cancel it"),
+        Phase::Accepted | Phase::SentCopy => {
+            (Kind::NotSupported, "it was sent", format!("postrider outbox show {id}"))
+        }
+        Phase::Queued => {
+            (Kind::NotSupported, "it waits to be sent", format!("postrider outbox hold {id}"))
+        }
+        Phase::Held => (Kind::NotSupported, "it is held", format!("postrider outbox release {id}")),
+        Phase::Uncertain => (
+            Kind::NotSupported,
+            "nobody knows whether it was sent",
+            format!("postrider outbox resolve {id} sent|resend|drop"),
+        ),
+        Phase::Failed => (Kind::NotSupported, "it failed", format!("postrider outbox retry {id}")),
     };
     let what = format!("{verb} message {id}");
-    Failure::new(Scope::Message, Remedy::Later, Kind::Busy, what).detail(why).cure(cure)
+    Failure::new(Scope::Message, Remedy::Later, kind, what).detail(why).cure(cure)
 }
 
 #[derive(Debug, Clone, Copy)]
