@@ -25,6 +25,7 @@ mod moving_in;
 mod notify;
 mod oauth;
 mod on_the_bus;
+mod opensmtpd;
 mod outbox;
 mod pop3;
 mod power_cut;
