@@ -14,6 +14,7 @@ mod both_ways;
 mod configuration;
 mod cyrus;
 mod discovery;
+mod doctor;
 mod fixture;
 mod folding;
 mod keyring;
