@@ -201,8 +201,8 @@ fn outbox(outbox: &OutboxStatus) -> Value {
         "directory": outbox.directory,
     });
     // Only where there is something to say: the other keys are always there.
-    if let (Some(keys), Some(trouble)) = (shown.as_object_mut(), &outbox.trouble) {
-        keys.insert("error".to_owned(), json!({"name": trouble.name, "text": trouble.text}));
+    if let (Some(keys), Some(error)) = (shown.as_object_mut(), &outbox.trouble) {
+        keys.insert("error".to_owned(), trouble(error));
     }
     if let (Some(keys), 1..) = (shown.as_object_mut(), outbox.late) {
         keys.insert("late".to_owned(), json!(outbox.late));

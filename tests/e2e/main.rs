@@ -17,6 +17,7 @@ mod discovery;
 mod doctor;
 mod fixture;
 mod folding;
+mod journal;
 mod keyring;
 mod kill;
 mod laptop;
