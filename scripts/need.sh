@@ -46,7 +46,6 @@ test=(
     "libglib2.0-bin|command -v gdbus"
     "util-linux|command -v fsfreeze"
     "iproute2|command -v ip"
-    "libevent-2.1-7|ldconfig -p | grep -q libevent-2.1.so.7"
     "dbus|command -v dbus-daemon"
     "systemd|command -v systemd-analyze"
     "libplist-utils|command -v plistutil"
@@ -65,8 +64,12 @@ test=(
 # Debian's cyrus-imapd conflicts with dovecot-imapd: it is unpacked here, not installed.
 cyrus="${POSTRIDER_CYRUS:-/var/cache/postrider-test/cyrus}"
 
-# Debian's opensmtpd conflicts with postfix.
-opensmtpd="${POSTRIDER_OPENSMTPD:-/var/cache/postrider-test/opensmtpd}"
+# OpenSMTPD conflicts with postfix, and that of Debian 12 fails in every TLS handshake: the one of Debian 13 is
+# unpacked, with the libraries that it was built for.
+opensmtpd="${POSTRIDER_OPENSMTPD:-/var/cache/postrider-test/opensmtpd-7}"
+opensmtpd_suite=trixie
+opensmtpd_debs=(opensmtpd libc6 libcrypt1 libdb5.3t64 libevent-2.1-7t64 libpam0g libssl3t64 zlib1g
+    libzstd1 libaudit1 libcap-ng0)
 # Debian's nullmailer conflicts with postfix as well.
 nullmailer="${POSTRIDER_NULLMAILER:-/var/cache/postrider-test/nullmailer}"
 
@@ -125,6 +128,42 @@ unpack() {
     fi
 }
 
+# Fetches from the mirror that this machine uses, into lists of its own.
+unpack_opensmtpd() {
+    local work mirror options
+    test -x "$opensmtpd/usr/sbin/smtpd" && return
+    if command -v apt-get >/dev/null && [ "$(id -u)" -eq 0 ]; then
+        echo "need.sh: unpacking OpenSMTPD of $opensmtpd_suite into $opensmtpd"
+        work=$(mktemp -d)
+        mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/$' | sort -u | head -n 1)
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $opensmtpd_suite main" \
+            > "$work/sources.list"
+        mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/debs" "$work/root"
+        : > "$work/status"
+        options=(-q -o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
+            -o "Dir::State=$work" -o "Dir::State::status=$work/status" -o "Dir::Cache=$work"
+            -o APT::Sandbox::User=root -o Acquire::Languages=none
+            -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false)
+        apt-get "${options[@]}" update
+        (cd "$work/debs" && apt-get "${options[@]}" download "${opensmtpd_debs[@]}")
+        for deb in "$work"/debs/*.deb; do
+            dpkg-deb -x "$deb" "$work/root"
+        done
+        ln -s usr/lib "$work/root/lib"
+        if test -d "$work/root/usr/lib64"; then ln -s usr/lib64 "$work/root/lib64"; fi
+        mkdir -p "$work/root/dev" "$work/root/etc" "$work/root/var" "$work/root/run" "$work/root/tmp"
+        mkdir -p "$(dirname "$opensmtpd")"
+        chmod 755 "$work/root"
+        mv "$work/root" "$opensmtpd"
+        rm -r "$work"
+    fi
+    if ! test -x "$opensmtpd/usr/sbin/smtpd"; then
+        echo "need.sh: missing: OpenSMTPD of $opensmtpd_suite in $opensmtpd: ${opensmtpd_debs[*]}," >&2
+        echo "need.sh: unpacked by dpkg-deb -x, with lib and lib64 as links to usr/lib and usr/lib64" >&2
+        exit 69
+    fi
+}
+
 if ! command -v cargo >/dev/null; then
     echo "need.sh: cargo is missing: install Rust (https://rustup.rs), then run make again" >&2
     exit 69
@@ -146,7 +185,7 @@ if [ "${#packages[@]}" -gt 0 ]; then
     exit 69
 fi
 case "$1" in
-    test) unpack "$opensmtpd" usr/sbin/smtpd opensmtpd ;;
+    test) unpack_opensmtpd ;;
     bench) unpack "$nullmailer" usr/sbin/nullmailer-send nullmailer ;;
 esac
 if [ "$1" = test ] && ! has_cyrus; then

@@ -96,7 +96,7 @@ fn setup() -> RelaySetup {
         sent_copy: BTreeMap::from([(name("work"), SentCopy::Auto)]),
         sent_wait: Duration::from_millis(50),
         policy: RelayPolicy {
-            retry_for: Duration::from_secs(3600),
+            retry_for: Duration::from_secs(5 * 3600),
             on_uncertain: OnUncertain::Hold,
         },
         undo_delay: Duration::ZERO,
@@ -121,7 +121,14 @@ impl World {
         let (tell, events) = broadcast::channel(256);
         let (stop, stopped) = watch::channel(false);
         let server = Server::default();
-        let links = RelayLinks { wake, requests: asked, status, events: tell, stop: stopped };
+        let links = RelayLinks {
+            wake,
+            requests: asked,
+            status,
+            events: tell,
+            stop: stopped,
+            rests: Arc::default(),
+        };
         let relay = Relay::new((spool, ledger, server.clone(), filer), setup(), links);
         let task = tokio::spawn(relay.run());
         Self { dir, server, requests, status: shown, events, stop, task, _watch: watch }
@@ -453,4 +460,55 @@ async fn a_copy_of_the_mail_program_is_enough_and_teaches_nothing() {
     assert_eq!(count(&cur), 1);
     let ledger = SqliteOutbox::open(world.dir.path()).unwrap();
     assert!(!ledger.server_files(&name("work")).unwrap());
+}
+
+#[tokio::test]
+async fn a_server_that_no_longer_files_is_found_out_and_the_copy_is_made_here() {
+    let mut world = World::new();
+    let ledger = SqliteOutbox::open(world.dir.path()).unwrap();
+    let sent = world.dir.path().join("Sent/cur");
+    server_files(&world, "<m@x>");
+    world.drop_mail("m", "work@example.com", "a@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    while !world.ask(Ask::List).await.is_empty() {
+        // As above.
+    }
+    assert!(ledger.server_files(&name("work")).unwrap() && count(&sent) == 1);
+    // The provider changed its mind: for this one nothing comes.
+    world.drop_mail("n", "work@example.com", "a@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    while !world.ask(Ask::List).await.is_empty() {
+        // As above.
+    }
+    assert_eq!(count(&sent), 2, "the copy was made here");
+    assert!(!ledger.server_files(&name("work")).unwrap(), "it still counts as one that files");
+    // And again: it files, so that nothing is doubled.
+    std::fs::remove_dir_all(&sent).unwrap();
+    server_files(&world, "<o@x>");
+    world.drop_mail("o", "work@example.com", "a@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Sent { .. }));
+    while !world.ask(Ask::List).await.is_empty() {
+        // As above.
+    }
+    assert_eq!(count(&sent), 1);
+    assert!(ledger.server_files(&name("work")).unwrap());
+}
+
+#[tokio::test]
+async fn a_message_that_waits_for_hours_is_counted_as_late_and_is_tried_on() {
+    let mut world = World::new();
+    world.drop_mail("m", "work@example.com", "later@x.org");
+    assert!(matches!(world.event().await, OutboxEvent::Deferred { .. }));
+    world.until(|status| status.queued == 1).await;
+    assert_eq!(world.status.borrow().late, 0);
+    world.stop.send(true).unwrap();
+    timeout(LIMIT, world.task).await.unwrap().unwrap();
+    let ledger = SqliteOutbox::open(world.dir.path()).unwrap();
+    let mut item = ledger.items().unwrap().remove(0);
+    item.queued_at -= 4 * 3600 * 1_000_000;
+    ledger.put(&item).unwrap();
+    drop(ledger);
+    let mut world = World::start(world.dir);
+    world.until(|status| status.late == 1).await;
+    assert_eq!(count(&world.root().join("failed")), 0, "retry_for is not over");
 }

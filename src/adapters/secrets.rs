@@ -3,6 +3,7 @@
 //! A secret is fetched when it is needed and dropped after the login; nothing is cached here. Only the
 //! bytes of the secret are ever kept, in memory that is wiped.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -35,7 +36,7 @@ pub async fn resolve(source: &SecretSource, account: &str) -> Result<SecretStrin
     let asked = Asked { account, is_token: source.is_token() };
     match source {
         SecretSource::Command(argv) | SecretSource::Token(argv) => {
-            run(argv, &asked, COMMAND_LIMIT).await
+            run(argv, None, &asked, COMMAND_LIMIT).await
         }
         SecretSource::File(path) => read(path.clone(), Guarded::ByMode, &asked).await,
         SecretSource::Env(name) => match std::env::var(name).map(Zeroizing::new) {
@@ -60,6 +61,31 @@ pub async fn resolve(source: &SecretSource, account: &str) -> Result<SecretStrin
         SecretSource::OAuth(oauth) => oauth::access_token(oauth, account).await,
         SecretSource::Plain(value) => finish(value.as_bytes(), &asked),
     }
+}
+
+/// Where a command is tried out: with this in its environment and nothing else, behind these words.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Names and values.
+    pub environment: Vec<(OsString, OsString)>,
+    /// A program that runs the command, with its arguments.
+    pub starter: Vec<String>,
+}
+
+/// Whether the command of a source gives a secret in other surroundings; `None` where the source is no
+/// command. The secret is dropped.
+///
+/// # Errors
+///
+/// As [`resolve`].
+pub async fn rehearse(
+    source: &SecretSource,
+    account: &str,
+    there: &Surroundings,
+) -> Option<Result<(), Failure>> {
+    let (SecretSource::Command(argv) | SecretSource::Token(argv)) = source else { return None };
+    let asked = Asked { account, is_token: source.is_token() };
+    Some(run(argv, Some(there), &asked, REHEARSAL_LIMIT).await.map(drop))
 }
 
 /// Logs in, with a secret if there is one, and once more with another access token where the first
@@ -164,13 +190,24 @@ fn drain(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-async fn run(argv: &[String], asked: &Asked<'_>, limit: Duration) -> Result<SecretString, Failure> {
-    let Some((program, args)) = argv.split_first() else {
+async fn run(
+    argv: &[String],
+    there: Option<&Surroundings>,
+    asked: &Asked<'_>,
+    limit: Duration,
+) -> Result<SecretString, Failure> {
+    let Some(program) = argv.first() else {
         return Err(asked.failed("the password command is empty".to_owned()));
     };
     let wrong = |detail: String| asked.failed(format!("password command {program}: {detail}"));
-    let mut child = Command::new(program)
-        .args(args)
+    let mut words = there.iter().flat_map(|there| &there.starter).chain(argv);
+    let mut command = Command::new(words.next().unwrap_or(program));
+    command.args(words);
+    if let Some(there) = there {
+        let environment = there.environment.iter().map(|(name, value)| (name, value));
+        command.env_clear().envs(environment);
+    }
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -273,6 +310,8 @@ fn finish(bytes: &[u8], asked: &Asked<'_>) -> Result<SecretString, Failure> {
 }
 
 const COMMAND_LIMIT: Duration = Duration::from_secs(60);
+/// A pinentry that waits for somebody who is not there waits for ever.
+const REHEARSAL_LIMIT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(1);
 const SECRET_BYTES_MAX: usize = 64 * 1024;
 
@@ -321,10 +360,14 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_hangs_is_killed_with_its_children() {
         let argv = ["sh".to_owned(), "-c".to_owned(), "sleep 100 & echo $! >&2; wait".to_owned()];
-        let failure =
-            run(&argv, &Asked { account: "work", is_token: false }, Duration::from_millis(100))
-                .await
-                .unwrap_err();
+        let failure = run(
+            &argv,
+            None,
+            &Asked { account: "work", is_token: false },
+            Duration::from_millis(100),
+        )
+        .await
+        .unwrap_err();
         assert!(failure.to_string().contains("no answer"), "{failure}");
     }
 

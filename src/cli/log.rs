@@ -3,8 +3,10 @@
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, FilterFn, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+#[cfg(target_os = "linux")]
+use super::journal;
 use super::print;
 
 /// Starts to log. `POSTRIDER_LOG` overrides `filter`; one that is not understood means `info`.
@@ -16,13 +18,16 @@ pub(super) fn start(filter: &str) {
         EnvFilter::new("info")
     });
     let registry = tracing_subscriber::registry().with(filter).with(caps());
-    let started = match journal() {
-        Some(journal) => registry.with(journal).try_init(),
-        None => {
-            let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-            registry.with(stderr.with_ansi(print::has_colours_on_stderr())).try_init()
-        }
+    #[cfg(target_os = "linux")]
+    let registry = match journal::connect() {
+        Some(journal) => return told(registry.with(journal).try_init()),
+        None => registry,
     };
+    let stderr = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    told(registry.with(stderr.with_ansi(print::has_colours_on_stderr())).try_init());
+}
+
+fn told(started: Result<(), TryInitError>) {
     if let Err(err) = started {
         print::trouble(&format!("warning: no log: {err}"));
     }
@@ -44,24 +49,6 @@ fn is_allowed(target: &str, level: Level) -> bool {
     } else {
         true
     }
-}
-
-/// The journal, when stderr is connected to it: a variable that was only inherited does not count.
-#[cfg(target_os = "linux")]
-fn journal() -> Option<tracing_journald::Layer> {
-    let stream = std::env::var("JOURNAL_STREAM").ok()?;
-    let (device, inode) = stream.split_once(':')?;
-    let stat = rustix::fs::fstat(std::io::stderr()).ok()?;
-    let is_ours = device.parse() == Ok(stat.st_dev) && inode.parse() == Ok(stat.st_ino);
-    if !is_ours {
-        return None;
-    }
-    tracing_journald::layer().ok().map(|layer| layer.with_syslog_identifier("postrider".to_owned()))
-}
-
-#[cfg(not(target_os = "linux"))]
-fn journal() -> Option<tracing_subscriber::layer::Identity> {
-    None
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use roff::{Inline, Roff, bold, roman};
 
 use super::complaint::Complaint;
 use super::print;
+use crate::model::happening::Happening;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -55,7 +56,8 @@ fn write_all(dir: &Path) -> Result<u8, Complaint> {
 fn pages() -> Result<Vec<Page>, Complaint> {
     let mut program = super::Args::command();
     program.build();
-    let mut pages = vec![("postrider.1".to_owned(), of_command(program.clone())? + SEE_ALSO)];
+    let end = SEE_ALSO.replace("@JOURNAL@", &journal());
+    let mut pages = vec![("postrider.1".to_owned(), of_command(program.clone())? + &end)];
     for command in program.get_subcommands().filter(|command| !command.is_hide_set()) {
         let name = format!("postrider-{}", command.get_name());
         // It takes what sendmail takes, which the arguments do not know.
@@ -79,6 +81,15 @@ fn of_command(command: clap::Command) -> Result<String, Complaint> {
     let made = page.render(&mut text);
     made.map_err(|err| Complaint::plain(74, &format!("make the page: {err}")))?;
     Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// What is in the journal, by the ids of what happens.
+fn journal() -> String {
+    let mut page = Roff::new();
+    for one in Happening::ALL {
+        entry(&mut page, vec![bold(one.as_str())], &format!("{}: {}", one.means(), one.id()));
+    }
+    page.to_roff()
 }
 
 /// A page that is written here, from its title to its first section.
@@ -124,7 +135,16 @@ The private socket.
 .SH EXIT STATUS
 0 all done, 64 usage, 65 bad data, 67 no such user or account, 69 server unreachable, 73 cannot create,
 74 local input or output, 75 temporary, 76 protocol, 77 login refused or no permission, 78 configuration.
-.SH SEE ALSO
+.SH JOURNAL
+Started by systemd, the service writes to the journal, with the fields POSTRIDER_ACCOUNT, POSTRIDER_MAILBOX,
+POSTRIDER_QUEUE_ID, POSTRIDER_MESSAGE_ID, POSTRIDER_PHASE, POSTRIDER_CODE (see
+.BR postrider-explain (1)),
+POSTRIDER_STATE and others.
+Subjects, texts and secrets are never in it.
+What happens has a MESSAGE_ID that stays the same, to be found with
+.B journalctl --user MESSAGE_ID=
+or to be acted on:
+@JOURNAL@.SH SEE ALSO
 .BR postrider.toml (5),
 .BR postrider-sendmail (1),
 .BR postrider-dbus (7)

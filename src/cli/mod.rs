@@ -12,6 +12,8 @@ mod explain;
 mod fetch;
 mod held;
 mod import;
+#[cfg(target_os = "linux")]
+mod journal;
 mod log;
 mod login;
 mod mailboxes;

@@ -73,13 +73,19 @@ fn screen(status: &StatusView, now: DateTime<Utc>, has_colours: bool) -> String 
         up.unwrap_or_default()
     )];
     let names = status.accounts.iter().map(|a| a.name.chars().count());
-    let width = names.chain(["outbox".len(), "config".len()]).max().unwrap_or_default();
+    let width = names
+        .chain(["outbox".len(), "config".len(), if status.metered { "network".len() } else { 0 }])
+        .max()
+        .unwrap_or_default();
     for account in &status.accounts {
         lines.extend(of_account(account, now, width, has_colours));
     }
     lines.push(format!("  {:<width$} {}", "outbox", of_outbox(&status.outbox, now)));
     if let Some(error) = &status.config_error {
         lines.push(format!("  {:<width$} {}", "config", of_config_error(error, now)));
+    }
+    if status.metered {
+        lines.push(format!("  {:<width$} {}", "network", of_metered(status)));
     }
     if is_stopped {
         lines.push(format!("  to start it: {START}"));
@@ -124,6 +130,16 @@ fn of_error(error: &ErrorView, now: DateTime<Utc>) -> String {
     let next = error.next_retry.map(|at| format!(", next try {}", ahead(now, at)));
     let text = server_words_of(&error.text);
     format!("{}{}{}: {text}", error.name, since.unwrap_or_default(), next.unwrap_or_default())
+}
+
+/// What waits because traffic is counted.
+fn of_metered(status: &StatusView) -> String {
+    let mailboxes = status.accounts.iter().flat_map(|account| &account.mailboxes);
+    let left: u64 = mailboxes.map(|mailbox| u64::from(mailbox.skipped)).sum();
+    let n = if left > 0 { format!(" ({left} on the server)") } else { String::new() };
+    format!(
+        "metered: new mail and what you send goes, old and large mail waits{n}; some now: postrider fetch"
+    )
 }
 
 /// The first mistake will do: `reload` shows them all.

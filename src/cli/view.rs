@@ -16,6 +16,8 @@ pub(super) struct StatusView {
     pub(super) outbox: OutboxView,
     #[serde(default)]
     pub(super) config_error: Option<ErrorView>,
+    #[serde(default)]
+    pub(super) metered: bool,
 }
 
 #[derive(Debug, Deserialize)]

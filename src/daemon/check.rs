@@ -12,6 +12,7 @@ use crate::adapters::imap::ImapConnector;
 use crate::adapters::pop3::Pop3Connector;
 use crate::adapters::secrets;
 use crate::adapters::smtp::SmtpRelay;
+use crate::daemon::doctor::server;
 use crate::daemon::paths;
 use crate::model::account::{Account, Endpoint, PopSettings, Settings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
@@ -32,15 +33,33 @@ pub struct Finding {
     pub advice: Option<String>,
 }
 
+/// How far to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// What mail needs to flow.
+    Logins,
+    /// What the servers offer as well.
+    Machine,
+}
+
 /// Looks at what all accounts share, then at one account, or at each that is enabled. The accounts
 /// are looked at side by side, so a dead server delays no other.
 pub async fn check(settings: &Settings, only: Option<&AccountName>) -> Vec<Finding> {
+    look(settings, only, Depth::Logins).await
+}
+
+/// [`check`], as far as is wanted.
+pub(super) async fn look(
+    settings: &Settings,
+    only: Option<&AccountName>,
+    depth: Depth,
+) -> Vec<Finding> {
     let mut findings = shared(settings);
     let chosen = settings
         .accounts
         .values()
         .filter(|account| only.map_or(account.enabled, |only| account.name == *only));
-    for of_account in join_all(chosen.map(|account| Box::pin(one(account)))).await {
+    for of_account in join_all(chosen.map(|account| Box::pin(one(account, depth)))).await {
         findings.extend(of_account);
     }
     findings
@@ -59,7 +78,7 @@ fn shared(settings: &Settings) -> Vec<Finding> {
     ]
 }
 
-async fn one(account: &Account) -> Vec<Finding> {
+async fn one(account: &Account, depth: Depth) -> Vec<Finding> {
     let finding = |what: String, failure| Finding {
         account: Some(account.name.clone()),
         what,
@@ -78,19 +97,24 @@ async fn one(account: &Account) -> Vec<Finding> {
             Ok(()) => {
                 findings.push(finding("IMAP password".to_owned(), None));
                 let connector = ImapConnector::new(imap.clone(), account.name.as_str());
+                let mut offers = Vec::new();
                 let login = match Box::pin(connector.connect()).await {
-                    Ok(remote) => {
+                    Ok(mut remote) => {
+                        if depth == Depth::Machine {
+                            offers = Box::pin(server::imap(account, &mut remote)).await;
+                        }
                         remote.logout().await;
                         None
                     }
-                    Err(failure) => Some(failure),
+                    Err(failure) => Some(reached(&imap.endpoint, failure, depth).await),
                 };
                 findings.push(finding(format!("IMAP login at {place}"), login));
+                findings.append(&mut offers);
             }
         }
     }
     if let Some(pop) = &account.pop3 {
-        findings.extend(pop3(account, pop).await);
+        findings.extend(pop3(account, pop, depth).await);
     }
     if let Some(smtp) = &account.smtp {
         let place = smtp.endpoint.authority();
@@ -100,7 +124,10 @@ async fn one(account: &Account) -> Vec<Finding> {
                 findings.push(finding("SMTP password".to_owned(), None));
                 let endpoint = (account.name.clone(), smtp.endpoint.clone());
                 let relay = SmtpRelay::new([endpoint].into());
-                let login = Box::pin(relay.check(&account.name)).await.err();
+                let login = match Box::pin(relay.check(&account.name)).await {
+                    Ok(()) => None,
+                    Err(failure) => Some(reached(&smtp.endpoint, failure, depth).await),
+                };
                 findings.push(finding(format!("SMTP login at {place}"), login));
             }
         }
@@ -108,7 +135,7 @@ async fn one(account: &Account) -> Vec<Finding> {
     findings
 }
 
-async fn pop3(account: &Account, pop: &PopSettings) -> Vec<Finding> {
+async fn pop3(account: &Account, pop: &PopSettings, depth: Depth) -> Vec<Finding> {
     let finding = |what: String, failure| Finding {
         account: Some(account.name.clone()),
         what,
@@ -126,11 +153,19 @@ async fn pop3(account: &Account, pop: &PopSettings) -> Vec<Finding> {
         let connector = Pop3Connector::new(pop.clone(), account.name.as_str());
         let login = match Box::pin(connector.connect()).await {
             Ok(maildrop) => Box::pin(maildrop.quit()).await.err(),
-            Err(failure) => Some(failure),
+            Err(failure) => Some(reached(&pop.endpoint, failure, depth).await),
         };
         findings.push(finding(format!("POP3 login at {}", pop.endpoint.authority()), login));
     }
     findings
+}
+
+/// A failure to reach a server; the doctor tries its other ports.
+async fn reached(endpoint: &Endpoint, failure: Failure, depth: Depth) -> Failure {
+    match depth {
+        Depth::Logins => failure,
+        Depth::Machine => server::other_port(endpoint, failure).await,
+    }
 }
 
 async fn secret(endpoint: &Endpoint, account: &Account) -> Result<(), Failure> {

@@ -2,30 +2,42 @@
 //!
 //! Changes nothing. A warning is something that will hurt one day; it does not change the exit code.
 
+mod inside;
+mod place;
+pub(super) mod server;
+mod unit;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use self::unit::Unit;
 use crate::adapters::desktop;
-use crate::daemon::check::{Finding, check};
+use crate::daemon::check::{Depth, Finding, look};
 use crate::daemon::paths;
 use crate::model::account::{Account, BusChoice, Settings};
 use crate::model::ids::AccountName;
 
 /// Everything that `check` finds, then what there is to say of the machine.
 pub async fn doctor(settings: &Settings, only: Option<&AccountName>) -> Vec<Finding> {
-    let mut findings = check(settings, only).await;
+    let mut findings = look(settings, only, Depth::Machine).await;
     let accounts: Vec<&Account> = settings
         .accounts
         .values()
         .filter(|account| only.map_or(account.enabled, |only| account.name == *only))
         .collect();
+    inside::secrets(&accounts, &mut findings).await;
+    findings.extend(accounts.iter().filter_map(|account| place::file_system(account)));
+    findings.extend(accounts.iter().filter_map(|account| place::privacy(account)));
     findings.push(watches(&accounts));
+    findings.extend(instances());
     findings.push(bus(settings).await);
     findings.push(clock());
     findings.extend(disks(settings, &accounts));
     findings.extend(accounts.iter().flat_map(|account| other_syncers(account)));
     findings.extend(running_syncers());
+    findings.extend(place::timers().await);
+    findings.extend(place::long_lines(&settings.outbox.dir));
     findings.push(service());
     findings.push(linger());
     findings.push(sendmail());
@@ -56,6 +68,17 @@ fn watches(accounts: &[&Account]) -> Finding {
     )
 }
 
+/// One instance for each account and one for the outbox; the others are for other programs.
+fn instances() -> Option<Finding> {
+    let limit = number_in("/proc/sys/fs/inotify/max_user_instances")?;
+    (limit < INSTANCES_MIN).then(|| {
+        warn(
+            format!("inotify: {limit} instances for all programs of a user"),
+            "desktops need more than a hundred; as root: sysctl fs.inotify.max_user_instances=512",
+        )
+    })
+}
+
 fn mailboxes_below(root: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(root) else { return 0 };
     let is_mailbox = u64::from(root.join("cur").is_dir());
@@ -75,9 +98,23 @@ async fn bus(settings: &Settings) -> Finding {
         BusChoice::Private => return ok("D-Bus: the private socket only"),
         BusChoice::Session => {}
     }
+    let ours = paths::holder(&paths::state_dir());
     match desktop::owner("org.postrider.Postrider1").await {
-        Ok(Some(pid)) => ok(format!("session bus: the name is owned by pid {pid}")),
-        Ok(None) => ok("session bus: reachable; no daemon is on it"),
+        Ok(Some(pid)) if ours.is_none_or(|ours| ours == pid) => {
+            ok(format!("session bus: the name is owned by pid {pid}"))
+        }
+        Ok(Some(pid)) => warn(
+            format!("session bus: another postrider has the name, pid {pid}"),
+            format!(
+                "programs on the bus see that one, with its own configuration; stop one: kill {pid}"
+            ),
+        ),
+        Ok(None) if ours.is_some() => warn(
+            "session bus: the service runs and is not on it",
+            "it was started without DBUS_SESSION_BUS_ADDRESS, or on another bus: systemctl --user restart \
+             postrider; the private socket serves all the same",
+        ),
+        Ok(None) => ok("session bus: reachable; no service is on it"),
         Err(failure) => warn(
             format!("session bus: {failure}"),
             "the private socket serves all the same; set DBUS_SESSION_BUS_ADDRESS, or bus = \"private\"",
@@ -85,17 +122,25 @@ async fn bus(settings: &Settings) -> Finding {
     }
 }
 
-/// Certificates and time stamps want a clock that is right; ours only shows when it went back.
+/// Certificates and time stamps want a clock that is right. Ours shows when it went back, and the system
+/// says whether it is kept.
 fn clock() -> Finding {
     let now = SystemTime::now();
     let newest = fs::read_dir(paths::state_dir()).into_iter().flatten().flatten();
     let newest = newest.filter_map(|e| e.metadata().ok()?.modified().ok()).max();
     let ahead = newest.and_then(|at| at.duration_since(now).ok()).unwrap_or_default();
-    if ahead < CLOCK_SLIP {
-        return ok("clock: not behind the last sync");
+    if ahead >= CLOCK_SLIP {
+        let what = format!("clock: {} min behind the last sync", ahead.as_secs() / 60);
+        return warn(what, "set the clock: timedatectl set-ntp true");
     }
-    let what = format!("clock: {} min behind the last sync", ahead.as_secs() / 60);
-    warn(what, "set the clock: timedatectl set-ntp true")
+    let timesync = Path::new("/run/systemd/timesync");
+    if timesync.is_dir() && !timesync.join("synchronized").exists() {
+        return warn(
+            "clock: not synchronised since the start of the machine",
+            "certificates are refused by a wrong clock: timedatectl set-ntp true",
+        );
+    }
+    ok("clock: not behind the last sync")
 }
 
 fn disks(settings: &Settings, accounts: &[&Account]) -> Vec<Finding> {
@@ -146,7 +191,7 @@ fn running_syncers() -> Vec<Finding> {
     let names = processes.filter_map(|entry| {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let name = fs::read_to_string(entry.path().join("comm")).ok()?;
-        SYNCERS.contains(&name.trim()).then(|| (name.trim().to_owned(), pid))
+        place::SYNCERS.contains(&name.trim()).then(|| (name.trim().to_owned(), pid))
     });
     names
         .map(|(name, pid)| {
@@ -159,14 +204,19 @@ fn running_syncers() -> Vec<Finding> {
 }
 
 fn service() -> Finding {
-    let config = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"));
-    let own = config.or_else(home).map(|dir| dir.join("systemd/user/postrider.service"));
-    let places = own.into_iter().chain(UNIT_PLACES.iter().map(PathBuf::from));
     let agent = std::env::var_os("HOME")
         .map(|home| PathBuf::from(home).join("Library/LaunchAgents/org.postrider.postrider.plist"));
-    match places.chain(agent).find(|place| place.exists()) {
-        Some(place) => ok(format!("service: {}", place.display())),
+    if let Some(agent) = agent.filter(|agent| agent.exists()) {
+        return ok(format!("service: {}", agent.display()));
+    }
+    match Unit::find() {
+        Some(unit) if Unit::is_enabled() => {
+            ok(format!("service: {}, enabled", unit.path.display()))
+        }
+        Some(unit) => warn(
+            format!("service: {}, not enabled", unit.path.display()),
+            "it does not start when you log in: systemctl --user enable --now postrider",
+        ),
         None => warn("service: not installed", "postrider service install"),
     }
 }
@@ -203,9 +253,4 @@ const CLOCK_SLIP: Duration = Duration::from_secs(120);
 const DISK_BYTES_MIN: u64 = 500 << 20;
 const DISK_FILES_MIN: u64 = 10_000;
 const OTHER_SYNCER_AGE: Duration = Duration::from_secs(86_400);
-const SYNCERS: [&str; 5] = ["mbsync", "offlineimap", "offlineimap3", "fdm", "imapsync"];
-const UNIT_PLACES: [&str; 3] = [
-    "/usr/lib/systemd/user/postrider.service",
-    "/usr/local/lib/systemd/user/postrider.service",
-    "/etc/systemd/user/postrider.service",
-];
+const INSTANCES_MIN: u64 = 64;

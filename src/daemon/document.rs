@@ -30,8 +30,13 @@ pub fn status(status: &Status, pid: u32) -> Value {
         "outbox": outbox(&status.outbox),
     });
     // Only where there is something to say: the other keys are always there.
-    if let (Some(keys), Some(error)) = (document.as_object_mut(), &status.config_error) {
-        keys.insert("config_error".to_owned(), trouble(error));
+    if let Some(keys) = document.as_object_mut() {
+        if let Some(error) = &status.config_error {
+            keys.insert("config_error".to_owned(), trouble(error));
+        }
+        if status.metered {
+            keys.insert("metered".to_owned(), Value::Bool(true));
+        }
     }
     document
 }
@@ -196,8 +201,8 @@ fn outbox(outbox: &OutboxStatus) -> Value {
         "directory": outbox.directory,
     });
     // Only where there is something to say: the other keys are always there.
-    if let (Some(keys), Some(trouble)) = (shown.as_object_mut(), &outbox.trouble) {
-        keys.insert("error".to_owned(), json!({"name": trouble.name, "text": trouble.text}));
+    if let (Some(keys), Some(error)) = (shown.as_object_mut(), &outbox.trouble) {
+        keys.insert("error".to_owned(), trouble(error));
     }
     if let (Some(keys), 1..) = (shown.as_object_mut(), outbox.late) {
         keys.insert("late".to_owned(), json!(outbox.late));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -28,6 +28,8 @@ pub(super) struct Fleet {
     board: Board,
     jobs: Jobs,
     running: BTreeMap<AccountName, Running>,
+    /// The accounts that are paused, and until when: one that is started again stays so.
+    paused: BTreeMap<AccountName, Option<Instant>>,
 }
 
 struct Running {
@@ -44,7 +46,8 @@ struct Running {
 impl Fleet {
     /// An empty fleet.
     pub(super) fn new(state_dir: &Path, board: Board, jobs: Jobs) -> Self {
-        Self { state_dir: state_dir.to_path_buf(), board, jobs, running: BTreeMap::new() }
+        let (running, paused) = (BTreeMap::new(), BTreeMap::new());
+        Self { state_dir: state_dir.to_path_buf(), board, jobs, running, paused }
     }
 
     /// Makes the running accounts be those of the settings: those that changed start anew, the
@@ -95,6 +98,10 @@ impl Fleet {
             }
         };
         let (orders, receiver) = mpsc::channel(ORDERS_MAX);
+        if let Some(seconds) = self.paused.get(&account.name).and_then(|until| seconds_to(*until)) {
+            // There is room: nobody else has it yet.
+            drop(orders.try_send(Order::Pause(seconds)));
+        }
         let (stop, redial) = (CancellationToken::new(), Arc::new(Notify::new()));
         let (push, max_connections) = account
             .imap
@@ -174,9 +181,17 @@ impl Fleet {
     }
 
     /// Gives an order to an account, or to all.
-    pub(super) fn order(&self, account: Option<&AccountName>, order: &Order) {
+    pub(super) fn order(&mut self, account: Option<&AccountName>, order: &Order) {
         for (name, running) in &self.running {
             if account.is_none_or(|a| a == name) {
+                match order {
+                    Order::Pause(seconds) => {
+                        let until = Instant::now() + Duration::from_secs(*seconds);
+                        self.paused.insert(name.clone(), (*seconds > 0).then_some(until));
+                    }
+                    Order::Resume => drop(self.paused.remove(name)),
+                    Order::Sync(..) | Order::Decide(..) | Order::Want(..) => {}
+                }
                 // A full queue means that the same was asked for many times already.
                 drop(running.orders.try_send(order.clone()));
             }
@@ -215,6 +230,16 @@ impl Fleet {
 enum AnyWorker {
     Imap(wiring::RealWorker),
     Pop(wiring::RealPopWorker),
+}
+
+/// The seconds that a pause still has: 0 where it has no end, and none where it is over.
+fn seconds_to(until: Option<Instant>) -> Option<u64> {
+    match until {
+        None => Some(0),
+        Some(until) => {
+            Some(until.saturating_duration_since(Instant::now()).as_secs()).filter(|n| *n > 0)
+        }
+    }
 }
 
 /// Whether mail comes to an account.

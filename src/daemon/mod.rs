@@ -4,6 +4,7 @@ mod answered;
 mod beside;
 pub mod bus;
 pub mod check;
+mod chronicle;
 pub mod discover;
 pub mod doctor;
 pub mod document;

@@ -124,6 +124,7 @@ fn troubles(status: &Status) -> Troubles {
     for (topic, count, what) in [
         ("outbox/failed", outbox.failed, "could not be sent"),
         ("outbox/uncertain", outbox.uncertain, "may or may not have been sent"),
+        ("outbox/late", outbox.late, "could not be sent for 4 hours"),
     ] {
         if count > 0 {
             let summary = format!("{count} of your messages {what}");

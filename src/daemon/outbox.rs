@@ -2,6 +2,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -12,6 +14,7 @@ use crate::adapters::outbox::watch::OutboxWatch;
 use crate::adapters::outbox_ledger::SqliteOutbox;
 use crate::adapters::smtp::SmtpRelay;
 use crate::daemon::answered::mark_originals;
+use crate::daemon::pulse::{Pulse, felt};
 use crate::daemon::wiring::maildir;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::relay::{Ask, Relay, RelayLinks, RelaySetup, Request};
@@ -27,6 +30,9 @@ pub(super) struct OutboxTask {
     requests: mpsc::Sender<Request>,
     stop: watch::Sender<bool>,
     join: JoinHandle<()>,
+    pulse: Arc<Pulse>,
+    /// Whether it has nothing to do.
+    rests: Arc<AtomicBool>,
     /// Carry its status, and where the Sent mailboxes are.
     helpers: Vec<JoinHandle<()>>,
     _watch: Option<OutboxWatch>,
@@ -63,12 +69,14 @@ impl OutboxTask {
         let (shown, changes) = watch::channel(first);
         let answers =
             mark_originals(events.subscribe(), settings.accounts.clone(), state_dir.to_owned());
+        let (pulse, rests) = (Arc::new(Pulse::default()), Arc::new(AtomicBool::new(false)));
         let links = RelayLinks {
             wake: Arc::clone(&wake),
             requests: receiver,
             status: shown,
             events,
             stop: stopped,
+            rests: Arc::clone(&rests),
         };
         let sent = SentMaildirs::default();
         let accounts: Vec<Account> = sending(settings).cloned().collect();
@@ -82,8 +90,18 @@ impl OutboxTask {
         let setup = RelaySetup::new(settings, micros_now, || fastrand::u32(..));
         let ports = (dir, ledger, SmtpRelay::new(endpoints.collect()), sent);
         let relay = Relay::new(ports, setup, links);
-        let join = tokio::spawn(relay.run());
-        Ok(Self { requests, stop, join, helpers, _watch: watching })
+        let join = tokio::spawn(felt(Arc::clone(&pulse), relay.run()));
+        Ok(Self { requests, stop, join, pulse, rests, helpers, _watch: watching })
+    }
+
+    /// Whether it ended by itself, which only a mistake of ours does.
+    pub(super) fn is_dead(&self) -> bool {
+        self.join.is_finished()
+    }
+
+    /// Whether it hangs: it is at work and was silent for longer than `patience`.
+    pub(super) fn is_lost(&self, patience: Duration) -> bool {
+        self.pulse.is_lost(!self.rests.load(Ordering::Relaxed), patience)
     }
 
     /// Asks the outbox; the answer comes when it is done.

@@ -132,13 +132,24 @@ impl StateLock {
     }
 }
 
-fn busy(file: File, path: &Path) -> Failure {
+/// The process that works on a state directory, if one does.
+pub fn holder(state_dir: &Path) -> Option<u32> {
+    let file = File::open(state_dir.join("lock")).ok()?;
+    match file.try_lock_shared() {
+        Err(std::fs::TryLockError::WouldBlock) => pid_in(file),
+        Ok(()) | Err(std::fs::TryLockError::Error(_)) => None,
+    }
+}
+
+/// A holder that has not written its pid yet is still a holder.
+fn pid_in(file: File) -> Option<u32> {
     let mut text = String::new();
-    // A holder that has not written its pid yet is still a holder.
-    let pid = match file.take(32).read_to_string(&mut text) {
-        Ok(_) => text.trim().parse::<u32>().ok(),
-        Err(_) => None,
-    };
+    file.take(32).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn busy(file: File, path: &Path) -> Failure {
+    let pid = pid_in(file);
     let who = pid.map_or_else(|| "another process".to_owned(), |pid| format!("pid {pid}"));
     let failure = Failure::new(Scope::Daemon, Remedy::Later, Kind::Busy, "start")
         .at(path.display().to_string())
@@ -162,7 +173,9 @@ mod tests {
         let refusal = StateLock::take(&state).unwrap_err();
         assert_eq!(refusal.kind.exit_code(), 75);
         assert!(refusal.to_string().contains(&format!("pid {}", std::process::id())), "{refusal}");
+        assert_eq!(holder(&state), Some(std::process::id()));
         drop(first);
+        assert_eq!(holder(&state), None);
         StateLock::take(&state).unwrap();
     }
 

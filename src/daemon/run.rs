@@ -1,5 +1,6 @@
 //! The daemon. Floor 5.
 
+mod queue;
 mod rest;
 
 use std::path::Path;
@@ -14,19 +15,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::daemon::beside::Beside;
-use crate::daemon::bus::{Bus, BusContext, OUTBOX_JOB, OutboxCall};
+use crate::daemon::bus::{Bus, BusContext, OutboxCall};
+use crate::daemon::chronicle::{self, Fresh};
 use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
+use crate::daemon::summary::Lost;
 use crate::daemon::wake::Turn;
-use crate::daemon::{network, paths, ready, sent, settings, sleep, submit, summary, wake, wiring};
+use crate::daemon::{network, paths, ready, sent, settings, sleep, summary, wake, wiring};
 use crate::engine::account::Order;
-use crate::engine::board::{Board, micros_now, trouble};
-use crate::engine::jobs::{Jobs, report_error};
-use crate::engine::relay::Ask;
+use crate::engine::board::{Board, micros_now};
+use crate::engine::jobs::Jobs;
 use crate::model::account::Settings;
-use crate::model::event::{AccountReport, Command, JobId};
-use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::{AccountName, OutboxId};
+use crate::model::event::Command;
+use crate::model::failure::{Failure, Kind, Scope};
+use crate::model::happening::Happening;
 use crate::model::outbox::OutboxEvent;
 use crate::model::status::{Status, Trouble};
 
@@ -42,7 +44,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
     let Signals { mut terminate, mut interrupt, mut hangup } = Signals::new()?;
     let (mut daemon, mut inbox) = Daemon::start(settings, &state_dir).await?;
     ready::ready(&daemon.summary());
-    tracing::info!(pid = std::process::id(), "ready");
+    tracing::info!(event = Happening::Ready.as_str(), pid = std::process::id(), "ready");
     let mut heartbeat = interval(ready::heartbeat());
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut changes, mut tell_at) = (daemon.status.clone(), None);
@@ -99,6 +101,8 @@ struct Daemon {
     jobs: Jobs,
     fleet: Fleet,
     outbox: Option<OutboxTask>,
+    /// Why it does not run.
+    no_outbox: Option<Failure>,
     events: broadcast::Sender<OutboxEvent>,
     commands: mpsc::Sender<Command>,
     shutdown: CancellationToken,
@@ -106,8 +110,10 @@ struct Daemon {
     bus: JoinHandle<()>,
     /// Why mail rests, if it does.
     rest: Rest,
-    /// The accounts whose loop hangs.
-    lost: Vec<AccountName>,
+    /// What hangs.
+    lost: Lost,
+    /// The accounts whose first sync is not done.
+    fresh: Fresh,
 }
 
 /// What comes from the bus.
@@ -160,29 +166,22 @@ impl Daemon {
             jobs,
             fleet,
             outbox: None,
+            no_outbox: None,
             events,
             commands,
             shutdown,
             beside,
             bus,
             rest: Rest::default(),
-            lost: Vec::new(),
+            lost: Lost::default(),
+            fresh: Fresh::default(),
         };
-        daemon.start_outbox()?;
+        daemon.fresh.find(&settings, state_dir);
+        tokio::spawn(chronicle::keep(daemon.status.clone(), daemon.fresh.clone()));
+        daemon.start_outbox();
         daemon.fleet.apply(&settings).await;
         daemon.board.update(|status| status.starting = false);
         Ok((daemon, Inbox { commands: receiver, calls: called, turns }))
-    }
-
-    fn start_outbox(&mut self) -> Result<(), Failure> {
-        self.outbox = Some(OutboxTask::start(
-            &self.settings,
-            &self.state_dir,
-            &self.board,
-            self.status.clone(),
-            self.events.clone(),
-        )?);
-        Ok(())
     }
 
     async fn obey(&mut self, command: Command) {
@@ -201,78 +200,6 @@ impl Daemon {
         }
     }
 
-    fn call(&self, call: OutboxCall) {
-        match (call, &self.outbox) {
-            (OutboxCall::Ask(request), Some(outbox)) => outbox.pass(request),
-            // Dropped, which whoever asked notices.
-            (OutboxCall::Ask(_), None) => {}
-            (OutboxCall::Submit(submission), _) => {
-                let settings = Arc::new(self.settings.clone());
-                tokio::spawn(submit::take(settings, self.state_dir.clone(), submission));
-            }
-        }
-    }
-
-    fn pause(&self, account: Option<&AccountName>, seconds: u64) {
-        self.fleet.order(account, &Order::Pause(seconds));
-        if account.is_some() {
-            return;
-        }
-        self.board.update(|status| status.paused = true);
-        self.ask_outbox(Ask::Pause);
-        if seconds > 0 {
-            let (commands, stop) = (self.commands.clone(), self.shutdown.clone());
-            tokio::spawn(async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = tokio::time::sleep(Duration::from_secs(seconds)) => {
-                        // The daemon being gone is fine.
-                        drop(commands.send(Command::Resume { account: None }).await);
-                    }
-                }
-            });
-        }
-    }
-
-    fn resume(&self, account: Option<&AccountName>) {
-        self.fleet.order(account, &Order::Resume);
-        if account.is_none() {
-            self.board.update(|status| status.paused = false);
-            self.ask_outbox(Ask::Resume);
-        }
-    }
-
-    fn ask_outbox(&self, what: Ask) {
-        if let Some(outbox) = &self.outbox {
-            drop(outbox.ask(what));
-        }
-    }
-
-    fn flush(&self, job: JobId, ids: Vec<OutboxId>) {
-        let name = AccountName(OUTBOX_JOB.to_owned());
-        let Some(outbox) = &self.outbox else {
-            self.jobs.report(job, &name, AccountReport::default());
-            return;
-        };
-        let (answer, jobs) = (outbox.ask(Ask::Flush(ids)), self.jobs.clone());
-        tokio::spawn(async move {
-            let error = match answer.await {
-                Ok(Ok(_)) => None,
-                Ok(Err(failure)) => Some(report_error(&failure)),
-                Err(_) => {
-                    let what = "try the outbox";
-                    Some(report_error(&Failure::new(
-                        Scope::Daemon,
-                        Remedy::Later,
-                        Kind::Busy,
-                        what,
-                    )))
-                }
-            };
-            jobs.report(job, &name, AccountReport { error, ..AccountReport::default() });
-        });
-    }
-
     /// Reads the configuration again. One with a mistake changes nothing.
     async fn reload(&mut self) {
         ready::reloading();
@@ -285,7 +212,8 @@ impl Daemon {
 
     /// The old configuration goes on, and everybody who looks is told.
     fn refuse(&self, err: &settings::ConfigError) {
-        tracing::error!("the configuration was not taken over:\n{err}");
+        let event = Happening::ConfigRefused.as_str();
+        tracing::error!(event, "the configuration was not taken over:\n{err}");
         let now = micros_now();
         self.board.update(|status| {
             let since = status.config_error.as_ref().map_or(now, |before| before.since);
@@ -312,15 +240,15 @@ impl Daemon {
         if let Some(outbox) = self.outbox.take() {
             outbox.stop().await;
         }
-        if let Err(failure) = self.start_outbox() {
-            tracing::error!(%failure, "the outbox cannot start");
-            let shown = trouble(&failure, None, 0);
-            self.board.update(|status| status.outbox.trouble = Some(shown));
-        }
+        self.start_outbox();
+        self.fresh.find(&self.settings, &self.state_dir);
         self.fleet.apply(&self.fitting()).await;
         if self.board.now().paused {
             self.fleet.order(None, &Order::Pause(0));
-            self.ask_outbox(Ask::Pause);
+        }
+        if self.rest.is_resting() {
+            // An account that is new rests as well.
+            self.lie_down(None);
         }
         tracing::info!(accounts = self.settings.accounts.len(), "the configuration was taken over");
     }
@@ -328,12 +256,20 @@ impl Daemon {
     /// Tells the service manager that all is well, if it is: a loop that hangs stops that.
     fn beat(&mut self) {
         self.fleet.revive();
-        let lost = self.fleet.lost(ready::patience());
-        for account in lost.iter().filter(|name| !self.lost.contains(name)) {
-            tracing::error!(%account, "the account's work hangs; the watchdog is not fed any more");
+        self.mend_outbox();
+        let lost = Lost {
+            accounts: self.fleet.lost(ready::patience()),
+            outbox: self.outbox.as_ref().is_some_and(|outbox| outbox.is_lost(ready::patience())),
+        };
+        let (event, before) = (Happening::Hangs.as_str(), std::mem::take(&mut self.lost));
+        for account in lost.accounts.iter().filter(|name| !before.accounts.contains(name)) {
+            tracing::error!(event, %account, "the account's work hangs; the watchdog is not fed any more");
+        }
+        if lost.outbox && !before.outbox {
+            tracing::error!(event, "the outbox hangs; the watchdog is not fed any more");
         }
         self.lost = lost;
-        if self.lost.is_empty() {
+        if self.lost == Lost::default() {
             ready::alive(&self.summary());
         } else {
             ready::status(&self.summary());

@@ -6,8 +6,15 @@ use crate::daemon::document;
 use crate::model::ids::AccountName;
 use crate::model::status::{AccountState, AccountStatus, Micros, Status};
 
+/// What hangs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) accounts: Vec<AccountName>,
+    pub(super) outbox: bool,
+}
+
 /// `2 accounts ok · work: syncing INBOX 412/9031 · outbox 1 (next try 14:05)`, with the times of a zone.
-pub(super) fn line<Z: TimeZone>(status: &Status, lost: &[AccountName], zone: &Z) -> String
+pub(super) fn line<Z: TimeZone>(status: &Status, lost: &Lost, zone: &Z) -> String
 where
     Z::Offset: std::fmt::Display,
 {
@@ -23,7 +30,7 @@ where
     let mut n_fine = 0_u32;
     for (name, account) in enabled {
         let state = status.state(name);
-        if lost.contains(name) {
+        if lost.accounts.contains(name) {
             parts.push(format!("{name}: does not answer any more"));
         } else if state == AccountState::Idle {
             n_fine += 1;
@@ -35,7 +42,11 @@ where
         let word = if n_fine == 1 { "account" } else { "accounts" };
         parts.insert(0, format!("{n_fine} {word} ok"));
     }
-    parts.extend(outbox(status, zone));
+    if lost.outbox {
+        parts.push("outbox: does not answer any more".to_owned());
+    } else {
+        parts.extend(outbox(status, zone));
+    }
     parts.join(" · ")
 }
 
@@ -83,7 +94,8 @@ mod tests {
     fn one_line_says_what_goes_on() {
         let account = |state| AccountStatus { enabled: true, state, ..AccountStatus::default() };
         let mut status = Status::default();
-        assert_eq!(line(&status, &[], &Utc), "0 accounts ok");
+        let none = Lost::default();
+        assert_eq!(line(&status, &none, &Utc), "0 accounts ok");
         let mut add = |name: &str, account| {
             status.accounts.insert(AccountName(name.to_owned()), account);
         };
@@ -94,11 +106,13 @@ mod tests {
         add("work", AccountStatus { progress: Some(progress), ..account(AccountState::Syncing) });
         status.outbox.queued = 1;
         status.outbox.next_attempt = 1_700_000_000_000_000;
-        let lost = [AccountName("uni".to_owned())];
+        let lost = Lost { accounts: vec![AccountName("uni".to_owned())], outbox: true };
         assert_eq!(
-            line(&status, &[], &Utc),
+            line(&status, &none, &Utc),
             "1 account ok · uni: needs login · work: syncing INBOX 412/9031 · outbox 1 (next try 22:13)"
         );
-        assert!(line(&status, &lost, &Utc).contains("uni: does not answer any more"));
+        let line = line(&status, &lost, &Utc);
+        assert!(line.contains("uni: does not answer any more"), "{line}");
+        assert!(line.ends_with("outbox: does not answer any more"), "{line}");
     }
 }

@@ -120,6 +120,9 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
     /// From connecting to the end of the connection.
     async fn work(&mut self) -> Ended {
         self.set_state(AccountState::Connecting);
+        if let Some(seconds) = self.ordered().await {
+            return Ended::Pause(seconds);
+        }
         let connected = tokio::select! {
             biased;
             () = self.drive.redial.notified() => return Ended::Redial,

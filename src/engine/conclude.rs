@@ -13,6 +13,7 @@ use crate::model::account::Limits;
 use crate::model::event::Notice;
 use crate::model::failure::Failure;
 use crate::model::flags::Flag;
+use crate::model::happening::Happening;
 use crate::model::ids::MailboxName;
 use crate::model::status::{MailboxStatus, Push};
 use crate::model::view::{Cursor, Stamp};
@@ -133,7 +134,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     fn tell_held(&self, name: &MailboxName, held: u32) {
         let (account, mailbox) = (self.account.name.clone(), name.clone());
         tracing::warn!(
-            %account, %mailbox, held,
+            event = Happening::DeletesHeld.as_str(), %account, %mailbox, held,
             "so many deletions look like an accident; they wait for: postrider held"
         );
         self.board.notice(Notice::DeletesHeld { account, mailbox, count: held });
@@ -214,5 +215,6 @@ fn changed<L: Local, G: Ledger>(
 /// The limits in words that change when they have to be looked at again: with an age, once a day.
 pub(super) fn limits_text(limits: Limits, now: i64) -> String {
     let day = limits.max_age.map(|_| now.div_euclid(86_400));
-    format!("{:?} {:?} {:?} {day:?}", limits.max_size, limits.max_age, limits.max_messages)
+    let metered = if limits.is_metered { " metered" } else { "" };
+    format!("{:?} {:?} {:?} {day:?}{metered}", limits.max_size, limits.max_age, limits.max_messages)
 }

@@ -73,7 +73,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let recheck = recheck.or(edits.recheck);
         let local = sight.compared.local_view(&sight.scan, absent);
         let uids = &sight.compared.base.uids;
-        let horizon = horizon(self.account.sync.limits, uids, &view, seconds_now());
+        let limits = (self.account.sync.limits, &sight.row);
+        let horizon = horizon(limits, uids, &view, seconds_now());
         let policy = self.policy(remote, horizon);
         let mut plan = plan(&sight.compared.base, &view, &local, &policy);
         let deferred = self.defer(&sight, view.cursor(), &mut plan);

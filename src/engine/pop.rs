@@ -68,7 +68,10 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
     async fn work(&mut self) {
         self.set_state(AccountState::Connecting);
         loop {
-            let (waiting, until) = self.pass().await;
+            let (waiting, until) = match self.ordered().await {
+                Some(until) => (Waiting::Paused, until),
+                None => self.pass().await,
+            };
             if self.wait(waiting, until).await.is_none() {
                 return;
             }
@@ -107,6 +110,26 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
             None => (Waiting::Idle, Some(self.succeeded())),
             Some(failure) => (Waiting::Failed, self.failed(&failure)),
         }
+    }
+
+    /// Heeds what was ordered before a pass; answers until when to pause, if that was it.
+    async fn ordered(&mut self) -> Option<Option<Instant>> {
+        while let Ok(order) = self.drive.orders.try_recv() {
+            match order {
+                Order::Pause(seconds) => {
+                    self.set_state(AccountState::Paused);
+                    let until = Instant::now() + Duration::from_secs(seconds);
+                    return Some((seconds > 0).then_some(until));
+                }
+                Order::Resume => {}
+                Order::Sync(job, mailboxes) => self.jobs.push((job, mailboxes)),
+                Order::Decide(mailbox, consent) => {
+                    self.note(&mailbox, self.worker.decide(consent).await);
+                }
+                Order::Want(mailbox, uids) => self.note(&mailbox, self.worker.want(uids).await),
+            }
+        }
+        None
     }
 
     /// When the next poll is due.

@@ -17,6 +17,7 @@ mod terms;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -29,7 +30,7 @@ use crate::engine::board::trouble;
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{Broken, Item, OutboxEvent, Outcome, Phase, RecipientState, Verdict};
+use crate::model::outbox::{Broken, Item, OutboxEvent, Outcome, Phase, Verdict};
 use crate::model::status::{Micros, Trouble};
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay::{self, Jitter};
@@ -67,6 +68,22 @@ pub struct Relay<P, L, S, F> {
     more: bool,
     unfinished: bool,
     paused: bool,
+}
+
+/// Says that there is nothing to do, as long as it lives.
+struct AtRest(Arc<AtomicBool>);
+
+impl AtRest {
+    fn begin(rests: &Arc<AtomicBool>) -> Self {
+        rests.store(true, Ordering::Relaxed);
+        Self(Arc::clone(rests))
+    }
+}
+
+impl Drop for AtRest {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
 }
 
 /// A person waits for these attempts.
@@ -160,15 +177,20 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             self.publish();
             self.answer_flushes();
             let pause = if self.dirty { self.pause().min(rests) } else { self.pause() };
+            let at_rest = AtRest::begin(&self.links.rests);
             tokio::select! {
                 biased;
                 stopped = self.links.stop.changed() => if stopped.is_err() { break },
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    drop(at_rest);
                     if let Ok(ended) = ended {
                         self.ended(ended).await;
                     }
                 }
-                Some(request) = self.links.requests.recv() => self.serve(request).await,
+                Some(request) = self.links.requests.recv() => {
+                    drop(at_rest);
+                    self.serve(request).await;
+                }
                 () = self.links.wake.notified() => {
                     self.dirty = true;
                     // What the waiting copies lacked may be there now.
@@ -293,10 +315,10 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                     let before = line.trouble.take();
                     line.trouble = Some(trouble(&broken.failure, before.as_ref(), line.not_before));
                 }
-                warn!(%id, %account, failure = %broken.failure, after_dot = broken.after_dot, "not sent");
+                warn!(queue_id = %id, %account, failure = %broken.failure, after_dot = broken.after_dot, "not sent");
                 relay::broke(item, broken, now, jitter, &self.setup.policy);
                 if broken.after_dot && item.phase == Phase::Queued {
-                    warn!(%id, "it is sent again as on_uncertain says: it may be delivered twice");
+                    warn!(queue_id = %id, "it is sent again as on_uncertain says: it may be delivered twice");
                 }
             }
         }
@@ -310,28 +332,6 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             self.start_probe(id);
         }
         self.close(id).await;
-    }
-
-    fn announce(&self, item: &Item, account: &AccountName, reply: String) {
-        let id = item.id.clone();
-        let name =
-            || item.reason.as_ref().map_or_else(|| "Protocol".to_owned(), |r| r.name.clone());
-        let event = match item.phase {
-            Phase::Accepted => {
-                info!(%id, %account, reply, "sent");
-                let (account, message_id) = (account.clone(), item.message_id.clone());
-                OutboxEvent::Sent { id, account, message_id, reply }
-            }
-            Phase::Failed => OutboxEvent::Failed { id, recipients: failed_recipients(item) },
-            Phase::Uncertain => OutboxEvent::Uncertain { id },
-            Phase::Queued => {
-                let line = self.lines.get(account).map_or(0, |line| line.not_before);
-                let next_attempt = item.next_try.max(item.hold_until).max(line);
-                OutboxEvent::Deferred { id, error_name: name(), next_attempt }
-            }
-            Phase::Claimed | Phase::Held | Phase::Sending | Phase::Dot | Phase::SentCopy => return,
-        };
-        self.tell(event);
     }
 
     fn tell(&self, event: OutboxEvent) {
@@ -373,17 +373,10 @@ fn tell_refusals(id: &OutboxId, account: &AccountName, outcome: &Outcome) {
     for (_, verdict) in &outcome.verdicts {
         match verdict {
             Verdict::Accepted(_) => {}
-            Verdict::Deferred(reply) => warn!(%id, %account, %reply, "refused for now"),
-            Verdict::Refused(reply) => warn!(%id, %account, %reply, "refused"),
+            Verdict::Deferred(reply) => warn!(queue_id = %id, %account, %reply, "refused for now"),
+            Verdict::Refused(reply) => warn!(queue_id = %id, %account, %reply, "refused"),
         }
     }
-}
-
-fn failed_recipients(item: &Item) -> Vec<(String, String)> {
-    let failed = item.recipients.iter().filter(|one| one.state == RecipientState::Failed);
-    failed
-        .map(|one| (one.address.as_str().to_owned(), one.reply.clone().unwrap_or_default()))
-        .collect()
 }
 
 const LAST_MOMENT: Duration = Duration::from_secs(3);

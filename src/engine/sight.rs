@@ -12,7 +12,8 @@ use crate::engine::pass::Worker;
 use crate::model::account::Limits;
 use crate::model::event::Notice;
 use crate::model::failure::Failure;
-use crate::model::ids::MailboxName;
+use crate::model::happening::Happening;
+use crate::model::ids::{MailboxName, Uid};
 use crate::model::uids::UidSet;
 use crate::model::view::RemoteView;
 use crate::ports::ledger::{Change, Ledger, MailboxRow};
@@ -60,7 +61,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let (limits, now) = (self.account.sync.limits, seconds_now());
         offload(move || {
             let horizon = match &view {
-                Some(view) => horizon(limits, &ledger.known(row.id)?.uids, view, now),
+                Some(view) => {
+                    let known = ledger.known(row.id)?.uids;
+                    horizon((limits, &row), &known, view, now)
+                }
                 None => Horizon::default(),
             };
             let there = view.as_deref().map(|view| (view, &horizon));
@@ -99,7 +103,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         offload(move || {
             let Sight { row, compared, scan, is_untouched } = sight;
             let id = row.id;
-            let horizon = horizon(limits, &compared.base.uids, &view, now);
+            let horizon = horizon((limits, &row), &compared.base.uids, &view, now);
             let compared = with_remote(&*ledger, id, compared, &view, &horizon)?;
             if !is_untouched {
                 return Ok(Sight { row, compared, scan, is_untouched });
@@ -165,6 +169,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let mut changes = vec![Change::Validity(now)];
         if let Some(before) = before {
             tracing::warn!(
+                event = Happening::MailboxReset.as_str(),
                 account = %self.account.name, mailbox = %name, before = %before, now = %now,
                 "the server numbered this mailbox anew (UIDVALIDITY); messages are paired again"
             );
@@ -187,8 +192,13 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
 }
 
 /// How far the limits reach in a mailbox that holds what is known and what the server said.
-pub(super) fn horizon(limits: Limits, known: &UidSet, view: &RemoteView, now: i64) -> Horizon {
-    if limits.max_messages.is_none() {
+pub(super) fn horizon(
+    (limits, row): (Limits, &MailboxRow),
+    known: &UidSet,
+    view: &RemoteView,
+    now: i64,
+) -> Horizon {
+    if limits.max_messages.is_none() && !limits.is_metered {
         return Horizon::of(limits, &UidSet::default(), now);
     }
     let uids: UidSet = match view {
@@ -197,7 +207,14 @@ pub(super) fn horizon(limits: Limits, known: &UidSet, view: &RemoteView, now: i6
             known.iter().chain(changed.uids()).filter(|uid| !vanished.contains(*uid)).collect()
         }
     };
-    Horizon::of(limits, &uids, now)
+    let horizon = Horizon::of(limits, &uids, now);
+    if !limits.is_metered {
+        return horizon;
+    }
+    let cursor = row.cursor.filter(|cursor| cursor.uidvalidity == view.cursor().uidvalidity);
+    let seen = known.ranges().last().map(|range| range.end().saturating_add(1));
+    let next = cursor.map(|cursor| cursor.uidnext).max(seen).and_then(Uid::new);
+    horizon.metered(row.name.is_inbox(), next, &uids)
 }
 
 /// The wall clock in seconds since the epoch.

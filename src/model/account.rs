@@ -160,6 +160,8 @@ pub struct Limits {
     pub max_age: Option<Duration>,
     /// All but the newest so many of a mailbox.
     pub max_messages: Option<u32>,
+    /// Whether traffic is counted: old and large mail waits for another network. No setting says so.
+    pub is_metered: bool,
 }
 
 /// The `[account.NAME.sync]` table.

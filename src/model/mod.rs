@@ -6,6 +6,7 @@ pub mod dsn;
 pub mod event;
 pub mod failure;
 pub mod flags;
+pub mod happening;
 pub mod ids;
 pub mod listing;
 pub mod oauth;

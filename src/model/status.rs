@@ -20,6 +20,8 @@ pub struct Status {
     pub stopping: bool,
     /// Paused by the user.
     pub paused: bool,
+    /// Whether traffic is counted, so that old and large mail waits for another network.
+    pub metered: bool,
     /// What is wrong with a configuration that was not taken over: the old one goes on.
     pub config_error: Option<Trouble>,
     /// The accounts by name.

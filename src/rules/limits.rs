@@ -15,6 +15,14 @@ pub struct Horizon {
     /// Seconds since the epoch.
     oldest: Option<i64>,
     first_uid: Option<Uid>,
+    metered: Option<Metered>,
+}
+
+/// What waits while traffic is counted: old mail, and large messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Metered {
+    /// Nothing before this message was fetched or is wanted now; none where all of it waits.
+    first_uid: Option<Uid>,
 }
 
 /// Why a message stays on the server.
@@ -26,6 +34,8 @@ pub enum Skip {
     Age,
     /// It is not among the newest `max_messages`.
     Number,
+    /// Traffic is counted now.
+    Metered,
 }
 
 impl Skip {
@@ -35,6 +45,7 @@ impl Skip {
             Self::Size => "max_size",
             Self::Age => "max_age",
             Self::Number => "max_messages",
+            Self::Metered => "metered",
         }
     }
 }
@@ -60,7 +71,18 @@ impl Horizon {
             max_size: limits.max_size,
             oldest: age.map(|age| now.saturating_sub(age)),
             first_uid: limits.max_messages.and_then(|n| uids.nth_newest(n as usize)),
+            metered: None,
         }
+    }
+
+    /// The same while traffic is counted: what comes now is fetched, from `next` on, and of an inbox, which
+    /// holds `uids`, the newest. The rest waits for another network.
+    #[must_use]
+    pub fn metered(self, is_inbox: bool, next: Option<Uid>, uids: &UidSet) -> Self {
+        let newest = || uids.nth_newest(METERED_NEWEST).or_else(|| uids.first());
+        let newest = Some(()).filter(|()| is_inbox).and_then(|()| newest());
+        let first_uid = newest.into_iter().chain(next).min();
+        Self { metered: Some(Metered { first_uid }), ..self }
     }
 
     /// Why a message is not fetched; nothing means that it is. What is not known is no reason.
@@ -68,7 +90,15 @@ impl Horizon {
         if self.max_size.zip(message.size).is_some_and(|(max, size)| size > max) {
             return Some(Skip::Size);
         }
-        self.outgrew(message)
+        self.outgrew(message).or_else(|| self.waits(message).then_some(Skip::Metered))
+    }
+
+    /// Whether a message waits for a network where traffic is not counted.
+    fn waits(&self, message: Measure<'_>) -> bool {
+        self.metered.is_some_and(|metered| {
+            let is_large = message.size.is_some_and(|size| size > METERED_BYTES);
+            is_large || metered.first_uid.is_none_or(|first| message.uid < first)
+        })
     }
 
     /// Why the local copy of a message goes; a size that was fine once is no reason.
@@ -89,6 +119,11 @@ impl Horizon {
         self.oldest.is_some() || self.first_uid.is_some()
     }
 }
+
+/// So many messages of an inbox are fetched at once on a metered network.
+const METERED_NEWEST: usize = 100;
+/// Larger messages wait.
+const METERED_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -117,11 +152,37 @@ mod tests {
     }
 
     #[test]
+    fn while_traffic_is_counted_only_new_mail_and_the_newest_of_an_inbox_come() {
+        let set =
+            |range: std::ops::RangeInclusive<u32>| range.filter_map(Uid::new).collect::<UidSet>();
+        let waits = |horizon: Horizon, uid: u32, size: u64| {
+            let flags = Flags::default();
+            let uid = Uid::new(uid).unwrap();
+            let message = Measure { uid, size: Some(size), date: None, flags: Some(&flags) };
+            assert_eq!(horizon.outgrew(message), None, "what is here stays");
+            horizon.skips(message) == Some(Skip::Metered)
+        };
+        let all = set(1..=500);
+        let inbox = Horizon::default().metered(true, None, &all);
+        assert_eq!([waits(inbox, 400, 1), waits(inbox, 401, 1)], [true, false]);
+        assert!(waits(inbox, 500, 2 << 20), "a large one waits, however new");
+        let archive = Horizon::default().metered(false, None, &all);
+        assert!(waits(archive, 500, 1));
+        // Once a mailbox was looked at, what comes after that is new.
+        let later = Horizon::default().metered(false, Uid::new(491), &all);
+        assert_eq!([waits(later, 490, 1), waits(later, 491, 1)], [true, false]);
+        let small = Horizon::default().metered(true, None, &set(7..=9));
+        assert!(!waits(small, 7, 1));
+        assert!(!waits(Horizon::default(), 1, 2 << 20));
+    }
+
+    #[test]
     fn size_keeps_a_message_out_and_never_takes_one_away() {
         let limits = Limits {
             max_size: Some(10),
             max_age: Some(Duration::from_secs(60)),
             max_messages: None,
+            is_metered: false,
         };
         let horizon = Horizon::of(limits, &UidSet::default(), 1000);
         let seen = Flags::from_letters("S");

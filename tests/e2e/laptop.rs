@@ -4,15 +4,16 @@
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postrider_mailserver::MailServer;
 use zbus::object_server::{InterfaceRef, SignalEmitter};
 use zbus::{Connection, connection};
 
 use crate::fixture::bus::Bus;
+use crate::fixture::daemon::Daemon;
 use crate::fixture::maildir::count;
-use crate::fixture::{SOON, World, eventually, mail, scripted};
+use crate::fixture::{Letter, SOON, World, eventually, mail, scripted};
 
 /// The far end of each inhibitor that was given away, with its arguments.
 type Given = Arc<Mutex<Vec<(String, std::io::PipeReader)>>>;
@@ -126,6 +127,14 @@ impl System {
     }
 }
 
+/// The state of an account stays what it is while the daemon does other things.
+fn stays(daemon: &Daemon<'_>, account: &str, state: &str) {
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        assert_eq!(daemon.account(account)["state"], state);
+    }
+}
+
 fn world(server: &MailServer) -> World {
     let world = World::with_bus();
     world.configure(&format!("{}{}", world.account("work"), scripted::imap_table(server, "work")));
@@ -197,4 +206,119 @@ fn a_captive_portal_is_waited_for_and_a_network_that_comes_is_used_at_once() {
     server.mailbox("INBOX").append(&mail::numbered(2), &[], None);
     eventually("INBOX is watched", SOON, || (count(&world.mailbox("INBOX")) == 2).then_some(()));
     assert!(daemon.stop().success());
+}
+
+#[test]
+fn a_pause_of_a_persons_outlasts_a_portal_and_a_network_that_changes() {
+    let server = scripted::server();
+    let (world, system) = (World::with_bus(), System::start());
+    let accounts = ["work", "home"]
+        .map(|name| format!("{}{}", world.account(name), scripted::imap_table(&server, name)));
+    let smtp = scripted::smtp_table(&server, "work");
+    world.configure(&format!("{}{smtp}{}", accounts[0], accounts[1]));
+    let daemon = world.daemon_with(&[("DBUS_SYSTEM_BUS_ADDRESS", &system.bus.address)]);
+    for account in ["work", "home"] {
+        daemon.reaches(account, "idle");
+    }
+    system.network(|network| network.connectivity = 2);
+    for account in ["work", "home"] {
+        daemon.reaches(account, "offline");
+    }
+    // A person pauses one of them, by the bus.
+    let session = world.bus.as_ref().unwrap();
+    session.call(&crate::fixture::bus::account("home"), "Account", &["Pause", "t", "0"]);
+    let home = daemon.reaches("home", "paused");
+    assert!(home["error"].is_null(), "it waits for a person, not for the portal: {home}");
+    system.network(|network| network.connectivity = 4);
+    daemon.reaches("work", "idle");
+    stays(&daemon, "home", "paused");
+    // Nor does a loop that is started anew forget it.
+    system.network(|network| network.metered = 1);
+    eventually("it is known", SOON, || (daemon.status()["metered"] == true).then_some(()));
+    daemon.reaches("work", "idle");
+    stays(&daemon, "home", "paused");
+    session.call(&crate::fixture::bus::account("home"), "Account", &["Resume"]);
+    daemon.reaches("home", "idle");
+
+    // All of it, and what is sent.
+    system.network(|network| network.connectivity = 2);
+    daemon.reaches("work", "offline");
+    world.ok(&["pause"]);
+    daemon.reaches("work", "paused");
+    system.network(|network| network.connectivity = 4);
+    world.drop_letter("m", &Letter::new("work@example.org", "a@x.org", "paused").text());
+    stays(&daemon, "work", "paused");
+    assert_eq!(daemon.status()["state"], "paused");
+    assert!(server.sent().is_empty(), "it was sent in a pause");
+    // Resumed behind a portal it rests with the others, and goes on with them.
+    system.network(|network| network.connectivity = 2);
+    eventually("the portal is seen", SOON, || {
+        (daemon.said().matches("wants a login in a browser").count() == 3).then_some(())
+    });
+    world.ok(&["resume"]);
+    let work = daemon.reaches("work", "offline");
+    assert!(work["error"]["text"].as_str().unwrap().contains("browser"), "{work}");
+    assert!(server.sent().is_empty(), "it was sent through a portal");
+    system.network(|network| network.connectivity = 4);
+    daemon.reaches("work", "idle");
+    eventually("it is sent", SOON, || (server.sent().len() == 1).then_some(()));
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn on_a_metered_network_old_and_large_mail_waits_and_new_mail_and_what_is_sent_goes() {
+    let server = scripted::server();
+    let (inbox, archive) = (server.mailbox("INBOX"), {
+        server.create_mailbox("Archive");
+        server.mailbox("Archive")
+    });
+    for n in 0..130 {
+        inbox.append(&mail::numbered(n), &["\\Seen"], None);
+    }
+    for n in 200..220 {
+        archive.append(&mail::numbered(n), &["\\Seen"], None);
+    }
+    let (world, system) = (World::with_bus(), System::start());
+    world.configure(&format!(
+        "{}{}{}sent_copy = \"none\"\n",
+        world.account("work"),
+        scripted::imap_table(&server, "work"),
+        scripted::smtp_table(&server, "work")
+    ));
+    system.network(|network| network.metered = 1);
+    let daemon = world.daemon_with(&[("DBUS_SYSTEM_BUS_ADDRESS", &system.bus.address)]);
+    let counts = || (count(&world.mailbox("INBOX")), count(&world.mailbox("Archive")));
+    eventually("the newest of INBOX are here", SOON, || (counts().0 == 100).then_some(()));
+    daemon.reaches("work", "idle");
+    stays(&daemon, "work", "idle");
+    assert_eq!(counts(), (100, 0), "the rest waits");
+    let screen = world.ok(&["status"]).stdout;
+    assert!(
+        screen.contains("network")
+            && screen.contains("old and large mail waits (50 on the server)"),
+        "{screen}"
+    );
+    assert_eq!(daemon.status()["metered"], true);
+    let left = world.ok(&["fetch", "work/Archive", "--json"]).json();
+    assert_eq!(left["skipped"].as_array().unwrap().len(), 20);
+    assert_eq!(left["skipped"][0]["limit"], "metered");
+    // What comes now comes, but for what is large; what is wanted comes; what is sent goes.
+    inbox.append(&mail::numbered(130), &[], None);
+    archive.append(&mail::numbered(220), &[], None);
+    let large = [mail::numbered(131), vec![b'x'; 2 << 20], b"\r\n".to_vec()].concat();
+    inbox.append(&large, &[], None);
+    world.drop_letter("m", &Letter::new("work@example.org", "a@x.org", "metered").text());
+    eventually("it is sent", SOON, || (server.sent().len() == 1).then_some(()));
+    world.ok(&["sync"]);
+    assert_eq!(counts(), (101, 1));
+    let id = left["skipped"][0]["id"].to_string();
+    world.ok(&["fetch", "work/Archive", &id]);
+    eventually("what is wanted comes", SOON, || (counts() == (101, 2)).then_some(()));
+    // Elsewhere all of it comes by itself.
+    system.network(|network| network.metered = 2);
+    eventually("the rest comes", SOON, || (counts() == (132, 21)).then_some(()));
+    assert!(daemon.reaches("work", "idle")["error"].is_null());
+    assert!(!world.ok(&["status"]).stdout.contains("metered"));
+    assert!(daemon.stop().success());
+    crate::transfer::assert_all_zero(&world.sync());
 }

@@ -3,6 +3,9 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use postrider::adapters::outbox_ledger::SqliteOutbox;
+use postrider::ports::outbox::OutboxLedger as _;
+
 use crate::fixture::bus::{MANAGER, OUTBOX};
 use crate::fixture::shared::Servers;
 use crate::fixture::{Letter, SOON, World, eventually, maildir, scripted, shared};
@@ -206,5 +209,65 @@ fn in_a_user_namespace_a_file_that_is_being_written_is_waited_for_as_well() {
     drop(file);
     let sent = eventually("it is sent", SOON, || server.sent().pop());
     assert!(String::from_utf8_lossy(&sent.bytes).contains("line 7"), "{sent:?}");
+    daemon.stop();
+}
+
+#[test]
+fn a_server_that_files_what_it_sends_is_learned_and_nothing_is_doubled() {
+    let server = scripted::server();
+    let world = World::with_bus();
+    world.configure(&format!(
+        "{}{}{}",
+        world.account("work"),
+        scripted::imap_table(&server, "work"),
+        scripted::smtp_table(&server, "work")
+    ));
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    for n in 0..3 {
+        world
+            .drop_letter("m", &Letter::new("work@example.org", "a@x.org", &format!("f{n}")).text());
+        eventually("it is sent", SOON, || (server.sent().len() == n + 1).then_some(()));
+        // As Gmail does: the provider puts what it sent into Sent.
+        server.mailbox("Sent").append(&server.sent()[n].bytes, &["\\Seen"], None);
+        eventually("the outbox is empty", SOON, || {
+            world.outbox_files("cur").is_empty().then_some(())
+        });
+        world.ok(&["sync"]);
+        assert_eq!(server.mailbox("Sent").messages().len(), n + 1, "a second copy was made");
+        assert_eq!(maildir::count(&world.mailbox("Sent")), n + 1);
+        assert!(daemon.said().contains("by_server=true"), "it was not learned");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn what_could_not_be_sent_for_hours_is_told_on_every_screen() {
+    let server = scripted::server();
+    let world = World::with_bus();
+    world.configure(&format!("{}{}", world.account("work"), scripted::smtp_table(&server, "work")));
+    let rule = postrider_mailserver::Rule::smtp("RCPT");
+    server.script(rule.then(postrider_mailserver::Action::refuse("450 4.3.2 not now")));
+    let daemon = world.daemon();
+    world.drop_letter("m", &Letter::new("work@example.org", "a@x.org", "late").text());
+    eventually("it is refused", SOON, || daemon.said().contains("not now").then_some(()));
+    assert!(daemon.status()["outbox"]["late"].is_null());
+    daemon.stop();
+    // Five hours ago.
+    let ledger = SqliteOutbox::open(&world.path("state/postrider")).unwrap();
+    let mut item = ledger.items().unwrap().remove(0);
+    item.queued_at -= 5 * 3600 * 1_000_000;
+    ledger.put(&item).unwrap();
+    drop(ledger);
+    let daemon = world.daemon();
+    eventually("it is late", SOON, || (daemon.status()["outbox"]["late"] == 1).then_some(()));
+    let screen = world.ok(&["status"]).stdout;
+    assert!(screen.contains("1 waiting for more than 4 hours"), "{screen}");
+    assert!(daemon.said().contains("not sent after 4 hours; it is tried on"), "{}", daemon.said());
+    assert!(world.outbox_files("failed").is_empty());
+    server.clear_script();
+    world.ok(&["outbox", "retry"]);
+    eventually("it is sent", SOON, || (server.sent().len() == 1).then_some(()));
+    assert!(daemon.status()["outbox"]["late"].is_null());
     daemon.stop();
 }

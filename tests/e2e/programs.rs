@@ -4,9 +4,8 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use postrider_mailserver::{Config, MailServer, SentMessage};
+use postrider_mailserver::{MailServer, SentMessage};
 
-use crate::fixture::opensmtpd::OpenSmtpd;
 use crate::fixture::process::tied;
 use crate::fixture::world::BINARY;
 use crate::fixture::{Letter, SOON, World, eventually, scripted};
@@ -19,10 +18,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        Self::with(scripted::server())
-    }
-
-    fn with(server: MailServer) -> Self {
+        let server = scripted::server();
         let world = World::with_bus();
         // s-nail gives root the home of the passwd file.
         world.configure(&format!(
@@ -231,32 +227,6 @@ fn smtp_on_stdin_queues_each_message_once_and_never_half_of_one() {
         assert!(message.mail_parameters.contains("RET=HDRS ENVID=e1"), "{message:?}");
         assert!(text(&message).ends_with("\r\n. dots\r\n"), "{}", text(&message));
     }
-    daemon.stop();
-}
-
-#[test]
-fn opensmtpd_relays_what_is_dropped() {
-    let open = Config { smtp_auth_required: false, ..scripted::config() };
-    let desk = Desk::with(MailServer::start(open).unwrap());
-    let smtpd = OpenSmtpd::start(desk.server.smtp_addr().port());
-    let table = smtpd.smtp_table("work");
-    desk.world.configure(&format!(
-        "[account.work]\naddress = \"work@example.org\"\n{table}sent_copy = \"none\"\n"
-    ));
-    assert_eq!(desk.world.run(&["check"]).code, 0, "{}", smtpd.log());
-    let daemon = desk.world.daemon();
-    for n in 0..20 {
-        let to = format!("a{n}@x.org, b{n}@x.org");
-        let letter = Letter::new("work@example.org", &to, &format!("opensmtpd {n}"));
-        desk.world.drop_letter(&n.to_string(), &letter.field("Bcc", "hidden@x.org").text());
-    }
-    let count = || desk.server.sent().iter().map(|m| m.recipients.len()).sum::<usize>();
-    eventually("all arrive", SOON, || (count() == 60).then_some(()));
-    eventually("the outbox is empty", SOON, || {
-        desk.world.outbox_files("cur").is_empty().then_some(())
-    });
-    assert!(desk.world.outbox_files("failed").is_empty());
-    assert!(!desk.server.sent().iter().any(|m| text(m).contains("hidden")));
     daemon.stop();
 }
 

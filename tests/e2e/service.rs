@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::fixture::disk::Disk;
 use crate::fixture::process::{Running, tied};
 use crate::fixture::world::BINARY;
-use crate::fixture::{SOON, World, bus, eventually, mail, maildir, scripted, shared};
+use crate::fixture::{Letter, SOON, World, bus, eventually, mail, maildir, scripted, shared};
 
 #[test]
 fn it_tells_the_service_manager_and_ends_within_five_seconds() {
@@ -207,5 +207,75 @@ fn the_watchdog_is_fed_until_the_loop_of_an_account_hangs_and_again_afterwards()
         (maildir::count(&world.mailbox("INBOX")) == 1).then_some(())
     });
     drop(sync);
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn the_watchdog_is_not_fed_while_the_outbox_hangs_and_again_afterwards() {
+    let server = scripted::server();
+    let world = World::new();
+    let disk = Disk::over(world.path("home"));
+    // Only the outbox is on the disk.
+    let table = scripted::smtp_table(&server, "work");
+    world.configure(&format!("{}{table}sent_copy = \"none\"\n", world.account("work")));
+    let mut daemon = world.daemon_with(&[("WATCHDOG_USEC", "1000000")]);
+    daemon.tells("WATCHDOG=1");
+    let letter = Letter::new("work@example.org", "a@example.net", "hangs");
+    // While it is stopped a message comes, and then the disk does not answer any more.
+    daemon.signal(Signal::STOP);
+    world.drop_letter("m", &letter.text());
+    let frozen = disk.freeze();
+    daemon.signal(Signal::CONT);
+    daemon.tells_that("that it hangs", |told| told.contains("outbox: does not answer any more"));
+    // Fed three times a second, if at all.
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        let told = daemon.told().unwrap_or_default();
+        assert!(!told.contains("WATCHDOG=1"), "{told}");
+    }
+    assert!(daemon.said().contains("the outbox hangs"), "{}", daemon.said());
+    drop(frozen);
+    daemon.tells("WATCHDOG=1");
+    eventually("it is sent", SOON, || (server.sent().len() == 1).then_some(()));
+    assert!(daemon.stop().success());
+}
+
+#[test]
+fn an_outbox_that_cannot_start_is_shown_with_its_fix_and_mail_comes_all_the_same() {
+    let server = scripted::server();
+    server.mailbox("INBOX").append(&mail::numbered(1), &[], None);
+    let world = World::with_bus();
+    let blocked = world.path("home/blocked");
+    std::fs::write(&blocked, "a file in its way").unwrap();
+    world.configure(&format!(
+        "[outbox]\ndir = \"{}\"\n{}{}{}",
+        blocked.join("Outbox").display(),
+        world.account("work"),
+        scripted::imap_table(&server, "work"),
+        scripted::smtp_table(&server, "work")
+    ));
+    let daemon = world.daemon_with(&[("WATCHDOG_USEC", "1000000")]);
+    daemon.reaches("work", "idle");
+    eventually("mail comes", SOON, || (maildir::count(&world.mailbox("INBOX")) == 1).then_some(()));
+    let status = daemon.status();
+    let error = &status["outbox"]["error"];
+    let text = error["text"].as_str().unwrap();
+    assert!(text.contains(&blocked.display().to_string()), "{text}");
+    assert!(text.contains("to mend it: "), "{text}");
+    assert!(error["next_retry"].is_string(), "{error}");
+    assert_eq!(status["state"], "attention");
+    let screen = world.ok(&["status"]).stdout;
+    assert!(screen.contains("it does not work: make the outbox"), "{screen}");
+    let ran = world.run(&["outbox", "list"]);
+    assert!(ran.code != 0 && ran.stderr.contains("make the outbox"), "{ran:?}");
+    // Once nothing is in its way it works, and nobody had to tell it.
+    std::fs::remove_file(&blocked).unwrap();
+    eventually("the outbox works", SOON, || {
+        daemon.status()["outbox"]["error"].is_null().then_some(())
+    });
+    assert_eq!(daemon.status()["state"], "idle");
+    let ran = world.run_with(&["send"], "From: work@example.org\nTo: a@example.org\n\nx\n");
+    assert_eq!(ran.code, 0, "{ran:?}");
+    eventually("it is sent", SOON, || (server.sent().len() == 1).then_some(()));
     assert!(daemon.stop().success());
 }

@@ -204,3 +204,54 @@ fn s122_killed_before_the_dot_it_is_sent_once_after_the_restart() {
     assert_eq!(server.sent().len(), 1);
     daemon.stop();
 }
+
+#[test]
+fn a_limit_of_the_provider_ages_and_fails_no_message_and_holds_up_no_other_account() {
+    let (server, other) = (scripted::server(), scripted::server());
+    let world = World::with_bus();
+    world.configure(&format!(
+        "{}{}sent_copy = \"none\"\n{}{}sent_copy = \"none\"\n",
+        world.account("work"),
+        scripted::smtp_table(&server, "work"),
+        world.account("home"),
+        scripted::smtp_table(&other, "home")
+    ));
+    let daemon = world.daemon();
+    // Said of a recipient, of a message, of the login, by different providers.
+    // The login comes first: later ones find a connection that is open.
+    for (n, (stage, words, minutes)) in [
+        ("AUTH", "454 4.7.0 Too many connections, please retry after 1200 seconds", 15..25),
+        (".", "550 5.4.5 Daily user sending limit exceeded", 50..70),
+        ("RCPT", "451 4.7.1 Rate limit exceeded, try again in 30 minutes", 25..36),
+        ("MAIL", "550 5.7.232 Your tenant exceeded its daily limit", 50..70),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let subject = format!("limited {n}");
+        let rule = server.script(Rule::smtp(stage).then(Action::refuse(words)));
+        world.drop_letter(&format!("w{n}"), &letter(&subject));
+        eventually(&format!("{stage}: its words are shown"), SOON, || {
+            let found = daemon.account("work");
+            found["error"]["text"].as_str().is_some_and(|text| text.contains(words)).then_some(())
+        });
+        outbox_shows(&daemon, "failed", 0);
+        let outbox = &daemon.status()["outbox"];
+        assert_eq!(outbox["queued"], 1, "{stage}: {outbox}");
+        let next = outbox["next_attempt"].as_str().unwrap();
+        let next = chrono::DateTime::parse_from_rfc3339(next).unwrap();
+        let wait = (next.to_utc() - chrono::Utc::now()).num_minutes();
+        assert!(minutes.contains(&wait), "{stage}: the next attempt is in {wait} min");
+        let mine = Letter::new("home@example.org", "a@example.net", &subject).text();
+        world.drop_letter(&format!("h{n}"), &mine);
+        eventually("the other account sends", SOON, || (other.sent().len() == n + 1).then_some(()));
+        assert!(server.sent().len() == n && world.outbox_files("failed").is_empty());
+        let item = &world.ok(&["outbox", "--json"]).json()[0];
+        assert_eq!((&item["phase"], &item["tries"]), (&"queued".into(), &0.into()), "{item}");
+        server.unscript(rule);
+        world.ok(&["outbox", "retry"]);
+        eventually("it is sent", SOON, || (server.sent().len() == n + 1).then_some(()));
+        outbox_shows(&daemon, "queued", 0);
+    }
+    daemon.stop();
+}

@@ -44,7 +44,7 @@ impl OutboxDir {
                 .recursive(true)
                 .mode(0o700)
                 .create(&path)
-                .map_err(|err| io_failure("make the outbox", &path, &err))?;
+                .map_err(|err| io_failure("make the outbox", &path, &err).cure(IN_THE_WAY))?;
             check_private(&path)?;
         }
         Ok(spool)
@@ -356,6 +356,8 @@ fn io_failure(what: &str, path: &Path, err: &io::Error) -> Failure {
         .detail(err)
 }
 
+const IN_THE_WAY: &str = "see what is in its way and whose the directory above it is, or set dir of \
+                          [outbox] to another place";
 /// A file that was last written so long ago was not written to be sent now.
 const OLD: Duration = Duration::from_secs(24 * 3600);
 

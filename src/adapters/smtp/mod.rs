@@ -5,6 +5,7 @@
 
 mod body;
 mod session;
+mod throttle;
 mod transaction;
 mod wire;
 

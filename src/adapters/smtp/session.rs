@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::time::timeout;
 
+use super::throttle::{is_throttle, remedy};
 use super::wire::{Lines, PROTOCOL, Wire};
 use crate::adapters::{net, sasl, secrets};
 use crate::model::account::{Endpoint, Mechanism, Tls};
@@ -223,8 +224,13 @@ fn login_refused(wire: &Wire, reply: &Reply, account: &AccountName) -> Failure {
 
 /// A server that says no before there is a message: trouble of the account.
 pub(super) fn refused(wire: &Wire, phase: &str, what: &str, reply: &Reply) -> Failure {
+    if is_throttle(reply) {
+        let mut failure = wire.failure(phase, Kind::Throttled, what).said(&reply.to_string());
+        failure.remedy = remedy(reply);
+        return failure.cure("wait: it is tried again by itself; send less at a time");
+    }
     let kind = match reply.code {
-        421 | 432 | 450..=454 => Kind::Throttled,
+        450..=454 => Kind::Throttled,
         530 | 534 | 535 | 538 => Kind::AuthFailed,
         _ => Kind::Refused,
     };

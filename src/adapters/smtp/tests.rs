@@ -242,6 +242,9 @@ async fn trouble_of_the_account_is_never_a_verdict() {
         ("DATA", "421 busy", Kind::Throttled),
         ("DATA", "250 what", Kind::Protocol),
         (".", "421 busy", Kind::Throttled),
+        ("MAIL", "550 5.4.5 Daily user sending limit exceeded", Kind::Throttled),
+        ("RCPT TO:<b@x.org>", "450 4.7.1 Error: too much mail from you", Kind::Throttled),
+        (".", "451 4.7.1 Rate limit exceeded, try again in 300 seconds", Kind::Throttled),
     ] {
         for ehlo in ["250 peer\r\n", "250-peer\r\n250 PIPELINING\r\n"] {
             let script = Script::default().with(stage, &format!("{reply}\r\n")).with("EHLO", ehlo);

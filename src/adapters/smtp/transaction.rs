@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::body::Message;
 use super::session::{Session, refused};
+use super::throttle::is_throttle;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::outbox::{Address, Broken, Outcome, Reply, Verdict};
 use crate::ports::outbox::{DotGate, Job};
@@ -222,7 +223,9 @@ impl Session {
         let reply = self.wire.reply("final dot", limits.dot).await.map_err(after)?.reply;
         match reply.code {
             // The server said that it did not take it, so there is no doubt.
-            421 | 432 => Err(before(refused(&self.wire, "final dot", "hand over", &reply))),
+            _ if is_throttle(&reply) => {
+                Err(before(refused(&self.wire, "final dot", "hand over", &reply)))
+            }
             200..300 | 400..600 => Ok(verdict(reply)),
             _ => Err(after(self.nonsense("final dot", &reply))),
         }
@@ -250,10 +253,10 @@ impl Session {
     /// Sorts out replies that speak about the account and not about the message.
     fn message_reply(&self, phase: &str, reply: Reply) -> Result<Reply, Failure> {
         let about_account = match reply.code {
-            421 | 432 | 530 | 534 | 535 | 538 => true,
+            530 | 534 | 535 | 538 => true,
             // At RCPT it is a relay that cannot decide yet; at MAIL it is the login that ended.
             454 => phase == "MAIL",
-            _ => false,
+            _ => is_throttle(&reply),
         };
         if about_account { Err(refused(&self.wire, phase, "send", &reply)) } else { Ok(reply) }
     }

@@ -307,6 +307,7 @@ fn limits(table: &Table<'_>) -> Limits {
         max_size: limit("max_size").and_then(|v| v.parsed(values::size)),
         max_age: limit("max_age").and_then(|v| v.parsed(values::duration)),
         max_messages: limit("max_messages").and_then(|v| v.integer(1, u32::MAX)),
+        is_metered: false,
     }
 }
 

@@ -42,6 +42,20 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         }
     }
 
+    /// Heeds what was ordered while there was no connection; answers how long to pause, if that was it.
+    pub(super) async fn ordered(&mut self) -> Option<u64> {
+        while let Ok(order) = self.drive.orders.try_recv() {
+            match order {
+                Order::Pause(seconds) => return Some(seconds),
+                Order::Resume => {}
+                Order::Decide(mailbox, consent) => self.note(&mailbox, consent).await,
+                Order::Want(mailbox, uids) => self.want(&mailbox, uids).await,
+                Order::Sync(job, mailboxes) => self.waiting.push((job, mailboxes)),
+            }
+        }
+        None
+    }
+
     /// Records a word that is followed by the next pass.
     async fn note(&self, mailbox: &MailboxName, consent: Consent) {
         if let Err(failure) = self.worker.decide(mailbox, consent).await {

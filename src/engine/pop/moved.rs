@@ -13,6 +13,7 @@ use crate::engine::execute::count;
 use crate::engine::offload::offload;
 use crate::model::event::{Consent, Notice};
 use crate::model::failure::Failure;
+use crate::model::happening::Happening;
 use crate::model::ids::{Base, Uid};
 use crate::model::pop::PopState;
 use crate::model::status::Counters;
@@ -120,7 +121,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         if is_held && row.held == 0 {
             let (account, mailbox) = (self.account.name.clone(), self.pop.mailbox.clone());
             tracing::warn!(
-                %account, %mailbox, held = n,
+                event = Happening::DeletesHeld.as_str(), %account, %mailbox, held = n,
                 "so many deletions look like an accident; they wait for: postrider held"
             );
             self.board.notice(Notice::DeletesHeld { account, mailbox, count: n });

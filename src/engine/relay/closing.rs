@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-use super::{Ask, Ended, Relay, intake};
+use super::{Ask, AtRest, Ended, Relay, intake};
 use crate::engine::board::trouble;
 use crate::engine::offload::offload;
 use crate::model::failure::Failure;
-use crate::model::ids::OutboxId;
-use crate::model::outbox::{CopyState, Phase};
+use crate::model::happening::Happening;
+use crate::model::ids::{AccountName, OutboxId};
+use crate::model::outbox::{CopyState, Item, OutboxEvent, Phase, RecipientState};
 use crate::model::status::Micros;
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay;
@@ -24,6 +25,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let next = relay::after(self.now(), REPAIR_PAUSE);
         self.trouble = Some(trouble(failure, self.trouble.as_ref(), next));
         self.publish();
+        let _rests = AtRest::begin(&self.links.rests);
         let until = Instant::now() + REPAIR_PAUSE;
         loop {
             tokio::select! {
@@ -62,7 +64,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 match offload(move || intake::park(&*spool, &item, now)).await {
                     Ok(()) => drop(self.files.remove(id)),
                     Err(failure) => {
-                        warn!(%id, %failure, "the message stays in cur/ until this works");
+                        warn!(queue_id = %id, %failure, "the message stays in cur/ until this works");
                     }
                 }
             }
@@ -112,6 +114,53 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
     }
 
+    /// Says that a message was taken in, or could not be.
+    pub(super) fn announce_taken(&self, item: &Item) {
+        let (id, message_id) = (item.id.clone(), item.message_id.as_str());
+        if let Some(account) = item.account.clone().filter(|_| item.phase != Phase::Failed) {
+            let (event, phase) = (Happening::MessageQueued.as_str(), item.phase.as_str());
+            info!(event, queue_id = %id, message_id, %account, phase, "taken into the outbox");
+            self.tell(OutboxEvent::Queued { id, account });
+        } else {
+            let (event, code) = (Happening::MessageFailed.as_str(), why(item));
+            warn!(event, queue_id = %id, message_id, code, "it cannot be sent, and is parked");
+            self.tell(OutboxEvent::Failed { id, recipients: failed_recipients(item) });
+        }
+    }
+
+    /// Says how far an attempt brought a message.
+    pub(super) fn announce(&self, item: &Item, account: &AccountName, reply: String) {
+        let id = item.id.clone();
+        let (message_id, phase) = (item.message_id.as_str(), item.phase.as_str());
+        let event = match item.phase {
+            Phase::Accepted => {
+                let (account, message_id) = (account.clone(), item.message_id.clone());
+                let event = Happening::MessageSent.as_str();
+                info!(event, queue_id = %id, message_id, %account, phase, reply, "sent");
+                OutboxEvent::Sent { id, account, message_id, reply }
+            }
+            Phase::Failed => {
+                let (event, code) = (Happening::MessageFailed.as_str(), why(item));
+                warn!(event, queue_id = %id, message_id, %account, phase, code, "not sent to everybody");
+                OutboxEvent::Failed { id, recipients: failed_recipients(item) }
+            }
+            Phase::Uncertain => {
+                let (event, code) = (Happening::MessageUncertain.as_str(), why(item));
+                warn!(event, queue_id = %id, message_id, %account, phase, code, "the server may have it");
+                OutboxEvent::Uncertain { id }
+            }
+            Phase::Queued => {
+                let line = self.lines.get(account).map_or(0, |line| line.not_before);
+                let next_attempt = item.next_try.max(item.hold_until).max(line);
+                let (event, code) = (Happening::MessageDeferred.as_str(), why(item));
+                info!(event, queue_id = %id, message_id, %account, phase, code, "tried again later");
+                OutboxEvent::Deferred { id, error_name: code.to_owned(), next_attempt }
+            }
+            Phase::Claimed | Phase::Held | Phase::Sending | Phase::Dot | Phase::SentCopy => return,
+        };
+        self.tell(event);
+    }
+
     /// Logs once of each message that it is late; the status says so as long as it is.
     pub(super) fn tell_delays(&mut self) {
         let now = self.now();
@@ -119,10 +168,22 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         for item in late {
             if self.late.insert(item.id.clone()) {
                 let why = item.reason.as_ref().map(|why| why.text.as_str()).unwrap_or_default();
-                warn!(id = %item.id, why, "not sent after 4 hours; it is tried on");
+                warn!(queue_id = %item.id, why, "not sent after 4 hours; it is tried on");
             }
         }
     }
+}
+
+fn failed_recipients(item: &Item) -> Vec<(String, String)> {
+    let failed = item.recipients.iter().filter(|one| one.state == RecipientState::Failed);
+    failed
+        .map(|one| (one.address.as_str().to_owned(), one.reply.clone().unwrap_or_default()))
+        .collect()
+}
+
+/// The name of why a message waits or failed.
+fn why(item: &Item) -> &str {
+    item.reason.as_ref().map_or("Protocol", |reason| reason.name.as_str())
 }
 
 const REPAIR_PAUSE: Duration = Duration::from_secs(30);

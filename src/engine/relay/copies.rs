@@ -69,7 +69,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                     }
                 }
                 Err(failure) => {
-                    warn!(%id, %failure, "the copy for Sent waits");
+                    warn!(queue_id = %id, %failure, "the copy for Sent waits");
                     self.copies.insert(id, later);
                 }
             }
@@ -118,7 +118,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             Ok(true) => {}
             Ok(false) => return,
             Err(failure) => {
-                warn!(%id, %failure, "it is not known whether Sent has the message");
+                warn!(queue_id = %id, %failure, "it is not known whether Sent has the message");
                 return;
             }
         }
@@ -129,7 +129,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let accepted = item.open();
         relay::confirm(item, "found in the Sent mailbox");
         let item = item.clone();
-        info!(%id, %account, "sent: the Sent mailbox has it");
+        info!(queue_id = %id, %account, "sent: the Sent mailbox has it");
         self.save(item.clone(), accepted).await;
         self.announce(&item, &account, "found in the Sent mailbox".to_owned());
         self.close(id).await;

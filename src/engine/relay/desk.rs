@@ -11,7 +11,7 @@ use super::{Ask, Line, Relay, Request, resume};
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::OutboxId;
-use crate::model::outbox::{CopyState, Item, OutboxEvent, Phase, Reason};
+use crate::model::outbox::{CopyState, Item, Phase, Reason};
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
 
 impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
@@ -55,14 +55,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let taken = taken.items;
         for item in taken {
             let id = item.id.clone();
-            if let Some(account) = item.account.clone().filter(|_| item.phase != Phase::Failed) {
-                self.tell(OutboxEvent::Queued { id: id.clone(), account });
-            } else {
-                self.tell(OutboxEvent::Failed {
-                    id: id.clone(),
-                    recipients: super::failed_recipients(&item),
-                });
-            }
+            self.announce_taken(&item);
             self.items.insert(id.clone(), item);
             self.close(&id).await;
         }
@@ -88,7 +81,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 }
                 Some(kept) if !kept.draft && item.phase == Phase::Held && is_draft => {
                     if let Err(failure) = self.reread(&id).await {
-                        warn!(%id, %failure, "not released");
+                        warn!(queue_id = %id, %failure, "not released");
                     }
                 }
                 Some(_) => {}
@@ -98,7 +91,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
 
     async fn cancel_or_warn(&mut self, id: &OutboxId) {
         if let Err(failure) = self.cancel(id).await {
-            warn!(%id, %failure, "not cancelled");
+            warn!(queue_id = %id, %failure, "not cancelled");
         }
     }
 

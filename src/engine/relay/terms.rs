@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
@@ -74,6 +75,8 @@ pub struct RelayLinks {
     pub events: broadcast::Sender<OutboxEvent>,
     /// Becomes true when the daemon stops.
     pub stop: watch::Receiver<bool>,
+    /// Whether the task waits for something to do, for whoever watches over it.
+    pub rests: Arc<AtomicBool>,
 }
 
 /// What a person asks of the outbox.
