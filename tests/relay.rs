@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::type_complexity)]
 
+#[path = "relay/parted.rs"]
+mod parted;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -47,6 +50,10 @@ impl Submit for Server {
         let first = job.envelope.recipients[0].local_part().to_owned();
         match first.as_str() {
             "hang" => std::future::pending::<()>().await,
+            "slow" => {
+                gate.open().await.map_err(|failure| Broken { failure, after_dot: false })?;
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+            }
             "offline" => return Err(Broken { failure: trouble(Kind::Offline), after_dot: false }),
             _ => {}
         }
@@ -58,6 +65,7 @@ impl Submit for Server {
         let verdict = |to: &Address| match to.local_part() {
             "no" => Verdict::Refused(Reply::new(550, None, "no")),
             "later" => Verdict::Deferred(Reply::new(450, None, "later")),
+            "soon" if tries == 1 => Verdict::Deferred(Reply::new(450, None, "later")),
             _ => Verdict::Accepted(Reply::new(250, None, "queued as X")),
         };
         let all = job.envelope.recipients.iter();
@@ -108,6 +116,10 @@ fn setup() -> RelaySetup {
 
 impl World {
     fn start(dir: tempfile::TempDir) -> Self {
+        Self::start_as(dir, setup())
+    }
+
+    fn start_as(dir: tempfile::TempDir, setup: RelaySetup) -> Self {
         let root = dir.path().join("Outbox");
         let spool = OutboxDir::open(&root).unwrap();
         let ledger = Arc::new(SqliteOutbox::open(dir.path()).unwrap());
@@ -129,7 +141,7 @@ impl World {
             stop: stopped,
             rests: Arc::default(),
         };
-        let relay = Relay::new((spool, ledger, server.clone(), filer), setup(), links);
+        let relay = Relay::new((spool, ledger, server.clone(), filer), setup, links);
         let task = tokio::spawn(relay.run());
         Self { dir, server, requests, status: shown, events, stop, task, _watch: watch }
     }
@@ -227,7 +239,8 @@ async fn accepted_recipients_are_never_tried_again() {
     world.drop_mail("m", "home@example.com", "a@x.org, no@x.org, later@x.org");
     assert!(matches!(world.event().await, OutboxEvent::Deferred { .. }));
     let items = world.ask(Ask::Flush(Vec::new())).await;
-    assert_eq!(items.len(), 1);
+    let phases: Vec<Phase> = items.iter().map(|item| item.phase).collect();
+    assert_eq!(phases, [Phase::Queued, Phase::Failed], "one waits, and one is parked");
     let seen = world.seen();
     assert_eq!(seen[0].1.len(), 3);
     assert_eq!(seen[1].1, ["later@x.org"]);

@@ -82,6 +82,9 @@ impl SqliteOutbox {
             // Immediate, so that two processes that start together do not both make the tables.
             let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
             tx.execute_batch(SCHEMA)?;
+            if version == 1 {
+                tx.execute_batch(FROM_1)?;
+            }
             tx.pragma_update(None, "user_version", VERSION)?;
             tx.commit()?;
         }
@@ -204,6 +207,20 @@ impl OutboxLedger for SqliteOutbox {
         })
     }
 
+    fn put_parted(&self, whole: &Item, part: &Item) -> Result<(), Failure> {
+        let (whole, part) = (whole.clone(), part.clone());
+        self.write(move |tx| {
+            write_item(tx, &whole)?;
+            write_item(tx, &part)?;
+            tx.execute(
+                "INSERT OR REPLACE INTO submitted(id, sender, recipients, from_header, at)
+                 SELECT ?2, sender, recipients, from_header, at FROM submitted WHERE id = ?1",
+                [&whole.id.0, &part.id.0],
+            )?;
+            Ok(())
+        })
+    }
+
     fn items(&self) -> Result<Vec<Item>, Failure> {
         self.read(|db| {
             let mut select = db.prepare_cached(ITEMS)?;
@@ -303,7 +320,7 @@ fn classify(wrong: &Wrong, path: &str, what: &str) -> Failure {
 }
 
 const BUSY: Duration = Duration::from_secs(10);
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS item(
   id TEXT PRIMARY KEY, account TEXT, sender TEXT, msgid TEXT NOT NULL, size INTEGER NOT NULL,
@@ -313,7 +330,7 @@ CREATE TABLE IF NOT EXISTS item(
   copy TEXT NOT NULL CHECK(copy IN ('not_yet','due','done')), on_uncertain TEXT) STRICT;
 CREATE TABLE IF NOT EXISTS rcpt(
   item_id TEXT NOT NULL REFERENCES item(id), n INTEGER NOT NULL, addr TEXT NOT NULL,
-  st TEXT NOT NULL CHECK(st IN ('pending','accepted','deferred','failed')), reply TEXT,
+  st TEXT NOT NULL CHECK(st IN ('pending','accepted','deferred','failed','elsewhere')), reply TEXT,
   PRIMARY KEY(item_id, addr)) STRICT;
 CREATE TABLE IF NOT EXISTS done(
   msgid TEXT NOT NULL, addr TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(msgid, addr)) STRICT;
@@ -321,6 +338,16 @@ CREATE TABLE IF NOT EXISTS submitted(
   id TEXT PRIMARY KEY, sender TEXT, recipients TEXT NOT NULL, from_header INTEGER NOT NULL,
   at INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS server(account TEXT PRIMARY KEY, files INTEGER NOT NULL) STRICT;
+";
+/// Version 1 knew no recipients that another message is for.
+const FROM_1: &str = "
+ALTER TABLE rcpt RENAME TO rcpt_1;
+CREATE TABLE rcpt(
+  item_id TEXT NOT NULL REFERENCES item(id), n INTEGER NOT NULL, addr TEXT NOT NULL,
+  st TEXT NOT NULL CHECK(st IN ('pending','accepted','deferred','failed','elsewhere')), reply TEXT,
+  PRIMARY KEY(item_id, addr)) STRICT;
+INSERT INTO rcpt SELECT item_id, n, addr, st, reply FROM rcpt_1;
+DROP TABLE rcpt_1;
 ";
 const FORGET: [&str; 3] = [
     "DELETE FROM rcpt WHERE item_id = ?1",
@@ -395,6 +422,26 @@ mod tests {
         assert!(!daemon.server_files(&account).unwrap());
         daemon.set_server_files(&account, true).unwrap();
         assert!(daemon.server_files(&account).unwrap());
+    }
+
+    #[test]
+    fn a_ledger_of_version_1_is_taken_over_and_knows_the_new_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("outbox.sqlite");
+        let old = SCHEMA.replace(",'elsewhere'", "");
+        let db = Connection::open(&path).unwrap();
+        db.execute_batch(&old).unwrap();
+        db.pragma_update(None, "user_version", 1).unwrap();
+        let mut item = item();
+        let tx = db.unchecked_transaction().unwrap();
+        write_item(&tx, &item).unwrap();
+        tx.commit().unwrap();
+        drop(db);
+        let ledger = SqliteOutbox::open(dir.path()).unwrap();
+        assert_eq!(ledger.items().unwrap(), [item.clone()]);
+        item.recipients[0].state = RecipientState::Elsewhere;
+        ledger.put(&item).unwrap();
+        assert_eq!(ledger.items().unwrap(), [item]);
     }
 
     #[test]

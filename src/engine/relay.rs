@@ -12,7 +12,9 @@ mod intake;
 mod outlook;
 mod resume;
 mod steer;
+mod stop;
 mod terms;
+mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -24,7 +26,7 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::engine::board::trouble;
 use crate::engine::offload::offload;
@@ -34,6 +36,8 @@ use crate::model::outbox::{Broken, Item, OutboxEvent, Outcome, Phase, Verdict};
 use crate::model::status::{Micros, Trouble};
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay::{self, Jitter};
+
+use wire::{Gate, Pass, Wire};
 
 pub use terms::{Ask, RelayLinks, RelaySetup, Request};
 
@@ -64,6 +68,7 @@ pub struct Relay<P, L, S, F> {
     trouble: Option<Trouble>,
     looked: Option<Instant>,
     tasks: JoinSet<Ended>,
+    wire: Arc<Wire>,
     dirty: bool,
     more: bool,
     unfinished: bool,
@@ -101,7 +106,7 @@ struct Line {
 
 /// What a task came back with.
 enum Ended {
-    Attempt(OutboxId, AccountName, Attempted),
+    Attempt(OutboxId, AccountName, Attempted, Arc<Pass>),
     Copies(AccountName, Vec<(OutboxId, Result<(), Failure>)>),
     /// These were removed and forgotten, or were not.
     Finished(Vec<OutboxId>, Result<(), Failure>),
@@ -146,6 +151,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             trouble: None,
             looked: None,
             tasks: JoinSet::new(),
+            wire: Arc::default(),
             dirty: true,
             more: false,
             unfinished: false,
@@ -199,20 +205,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 () = sleep(pause) => self.dirty = true,
             }
         }
-        let rest = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                if let Ok(ended) = ended {
-                    self.ended(ended).await;
-                }
-            }
-        };
-        if tokio::time::timeout(LAST_MOMENT, rest).await.is_err() {
-            info!("stopped while a message was on the wire; the next start settles it");
-        }
-        self.start_finish();
-        if let Some(Ok(ended)) = self.tasks.join_next().await {
-            self.ended(ended).await;
-        }
+        self.wind_up().await;
     }
 
     /// How long the directory is left alone: each file that goes is an event as well, and a look reads the
@@ -234,7 +227,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
 
     /// Starts one attempt for each account that is free and has one due.
     fn start_due(&mut self) {
-        if self.paused {
+        if self.paused || *self.links.stop.borrow() {
             return;
         }
         let now = self.now();
@@ -257,19 +250,20 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             let item = item.clone();
             self.lines.entry(account.clone()).or_default().busy = true;
             let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
-            let submit = Arc::clone(&self.submit);
+            let (submit, pass) = (Arc::clone(&self.submit), Pass::new(&self.wire));
             self.tasks.spawn(async move {
-                let attempt = AssertUnwindSafe(attempt::attempt(spool, ledger, submit, item));
+                let gate = Gate::new(ledger, Arc::clone(&pass), item.clone());
+                let attempt = AssertUnwindSafe(attempt::attempt(spool, submit, gate, item));
                 // A panic may have come at any point, so nobody knows what the server has.
                 let ended = attempt.catch_unwind().await.unwrap_or_else(|_| panicked());
-                Ended::Attempt(id, account, ended)
+                Ended::Attempt(id, account, ended, pass)
             });
         }
     }
 
     async fn ended(&mut self, ended: Ended) {
         match ended {
-            Ended::Attempt(id, account, ended) => {
+            Ended::Attempt(id, account, ended, _pass) => {
                 self.lines.entry(account.clone()).or_default().busy = false;
                 match ended {
                     Attempted::Submitted(result, answers) => {
@@ -379,5 +373,4 @@ fn tell_refusals(id: &OutboxId, account: &AccountName, outcome: &Outcome) {
     }
 }
 
-const LAST_MOMENT: Duration = Duration::from_secs(3);
 const LOOK_GAP: Duration = Duration::from_millis(50);

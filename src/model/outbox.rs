@@ -166,11 +166,14 @@ pub enum RecipientState {
     Deferred,
     /// Refused for good.
     Failed,
+    /// Another message of the outbox, with the same text, is for it; its reply names that one.
+    Elsewhere,
 }
 
 impl RecipientState {
     /// All states.
-    pub const ALL: [Self; 4] = [Self::Pending, Self::Accepted, Self::Deferred, Self::Failed];
+    pub const ALL: [Self; 5] =
+        [Self::Pending, Self::Accepted, Self::Deferred, Self::Failed, Self::Elsewhere];
 
     /// As in the ledger and in listings.
     pub fn as_str(self) -> &'static str {
@@ -179,6 +182,7 @@ impl RecipientState {
             Self::Accepted => "accepted",
             Self::Deferred => "deferred",
             Self::Failed => "failed",
+            Self::Elsewhere => "elsewhere",
         }
     }
 
@@ -191,7 +195,7 @@ impl RecipientState {
     pub fn is_open(self) -> bool {
         match self {
             Self::Pending | Self::Deferred => true,
-            Self::Accepted | Self::Failed => false,
+            Self::Accepted | Self::Failed | Self::Elsewhere => false,
         }
     }
 }
@@ -348,9 +352,9 @@ pub enum OutboxEvent {
         /// When.
         next_attempt: Micros,
     },
-    /// It is parked in `failed/`.
+    /// It, or a copy of it for some of its recipients, is parked in `failed/`.
     Failed {
-        /// The message.
+        /// The message as it was queued.
         id: OutboxId,
         /// Who did not get it, and why.
         recipients: Vec<(String, String)>,

@@ -127,6 +127,19 @@ pub trait Spool: Send + Sync + 'static {
     /// When it cannot be moved.
     fn park(&self, id: &OutboxId, kept: &Kept, reason: &str) -> Result<(), Failure>;
 
+    /// Puts a copy of a message into `failed/` under another id, with a reason beside it, durably. A copy that
+    /// is there already is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn park_copy(&self, id: &OutboxId, kept: &Kept, reason: &str) -> Result<(), Failure>;
+
+    /// Finds a message in `cur/` or in `failed/`, as it is now.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    fn find_anywhere(&self, id: &OutboxId) -> Result<Option<Kept>, Failure>;
+
     /// Moves a message from `failed/` back to `cur/`, durably, and drops the reason. None when it is not there.
     ///
     /// # Errors
@@ -183,6 +196,12 @@ pub trait OutboxLedger: Send + Sync + 'static {
     /// # Errors
     /// When the ledger cannot be written.
     fn put_accepted(&self, item: &Item, accepted: &[Address], now: Micros) -> Result<(), Failure>;
+
+    /// Writes a message and the one that was parted from it, with what was submitted for both; all or none.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    fn put_parted(&self, whole: &Item, part: &Item) -> Result<(), Failure>;
 
     /// Returns all items, oldest first.
     ///

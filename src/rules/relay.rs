@@ -85,7 +85,7 @@ pub fn settle(
         item.copy = CopyState::Due;
     }
     item.tries = item.tries.saturating_add(1);
-    item.reason = word(item, RecipientState::Deferred, "Refused");
+    item.reason = word(item, RecipientState::Deferred, "Protocol");
     let mut delay = back_off(item.tries, jitter);
     if greylisted {
         delay = delay.max(GREYLISTING);
@@ -121,7 +121,7 @@ pub fn doubt(item: &mut Item, now: Micros, policy: &RelayPolicy) {
         OnUncertain::Retry => {
             item.phase = Phase::Queued;
             item.tries = item.tries.saturating_add(1);
-            item.next_try = after(now, UNCERTAIN_PAUSE);
+            item.next_try = after(now, UNCERTAIN_PAUSE).min(deadline(item, policy));
         }
     }
 }
@@ -137,12 +137,16 @@ pub fn confirm(item: &mut Item, how: &str) {
     item.phase = Phase::Accepted;
     if item.has(RecipientState::Failed) {
         item.phase = Phase::Failed;
-        item.reason = word(item, RecipientState::Failed, "Refused");
+        item.reason = word(item, RecipientState::Failed, "Protocol");
     }
 }
 
 /// What a start finds in the ledger, and makes of it.
 pub fn resume(item: &mut Item, now: Micros, policy: &RelayPolicy) {
+    // The settings may be others by now.
+    if item.phase == Phase::Queued {
+        item.next_try = item.next_try.min(deadline(item, policy));
+    }
     match item.phase {
         // The dot had not left, so the server has nothing.
         Phase::Sending => item.phase = Phase::Queued,
@@ -176,10 +180,37 @@ pub fn fail(item: &mut Item, why: &str) {
     item.phase = Phase::Failed;
 }
 
+/// Parts a message: those who were refused for good get one of their own, which is parked as `id` while this
+/// one goes on for the others. None when nobody was, or nobody is left.
+pub fn part(item: &mut Item, id: OutboxId) -> Option<Item> {
+    if !item.has(RecipientState::Failed) || item.open().is_empty() {
+        return None;
+    }
+    let mut part = item.clone();
+    (part.phase, part.next_try) = (Phase::Failed, 0);
+    part.reason = word(item, RecipientState::Failed, "Protocol");
+    // One copy in Sent is enough for both.
+    if item.copy != CopyState::NotYet {
+        part.copy = CopyState::Done;
+    }
+    for (here, there) in item.recipients.iter_mut().zip(&mut part.recipients) {
+        if here.state == RecipientState::Failed {
+            here.state = RecipientState::Elsewhere;
+            let said = here.reply.take().unwrap_or_default();
+            here.reply = Some(format!("{said} (parked as {id})"));
+        } else if here.state != RecipientState::Accepted {
+            there.state = RecipientState::Elsewhere;
+            there.reply = Some(format!("goes on as {}", item.id));
+        }
+    }
+    part.id = id;
+    Some(part)
+}
+
 /// A person wants the failed recipients tried again.
 pub fn retry(item: &mut Item, now: Micros) {
     for recipient in &mut item.recipients {
-        if recipient.state != RecipientState::Accepted {
+        if recipient.state == RecipientState::Failed || recipient.state.is_open() {
             recipient.state = RecipientState::Pending;
         }
     }
@@ -213,16 +244,22 @@ pub fn after(now: Micros, delay: Duration) -> Micros {
     now.saturating_add(u64::try_from(delay.as_micros()).unwrap_or(u64::MAX))
 }
 
+/// The moment of the last attempt.
+fn deadline(item: &Item, policy: &RelayPolicy) -> Micros {
+    after(item.queued_at.max(item.hold_until), policy.retry_for)
+}
+
 fn conclude(item: &mut Item, now: Micros, delay: Duration, policy: &RelayPolicy) {
     let open = item.recipients.iter().any(|one| one.state.is_open());
-    if open && now >= after(item.queued_at.max(item.hold_until), policy.retry_for) {
+    let deadline = deadline(item, policy);
+    if open && after(now, LAST_PAUSE_MIN) >= deadline {
         fail(item, "given up after the time that retry_for allows");
     } else if open {
         item.phase = Phase::Queued;
-        item.next_try = after(now, delay);
+        item.next_try = after(now, delay).min(deadline);
     } else if item.has(RecipientState::Failed) {
         item.phase = Phase::Failed;
-        item.reason = word(item, RecipientState::Failed, "Refused");
+        item.reason = word(item, RecipientState::Failed, "Protocol");
     } else {
         item.phase = Phase::Accepted;
     }
@@ -239,6 +276,8 @@ const LONGEST: u64 = 3600;
 const GREYLISTING: Duration = Duration::from_secs(300);
 const UNCERTAIN_PAUSE: Duration = Duration::from_secs(60);
 const THROTTLED: Duration = Duration::from_secs(60);
+/// So soon before its last attempt a message is not tried again.
+const LAST_PAUSE_MIN: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_secs(4 * 3600);
 
 #[cfg(test)]

@@ -25,12 +25,21 @@ pub fn report(item: &Item, now: Micros, header: &[u8]) -> String {
 
 /// What a person reads.
 fn words(item: &Item) -> String {
-    let mut text = format!("This message was not sent to everybody: {}\n\n", item.message_id);
-    if let Some(reason) = &item.reason {
+    let is_split = item.has(RecipientState::Accepted) || item.has(RecipientState::Elsewhere);
+    let what = if is_split { "not sent to everybody" } else { "not sent" };
+    let mut text = format!("This message was {what}");
+    if !item.message_id.is_empty() {
+        text.push_str(&format!(": {}", item.message_id));
+    }
+    text.push_str("\n\n");
+    let said = |one: &Recipient| one.reply.clone().unwrap_or_else(|| "not tried".to_owned());
+    if let Some(reason) = &item.reason
+        && !item.recipients.iter().any(|one| reason.text.ends_with(&said(one)))
+    {
         text.push_str(&format!("Reason: {}\n", reason.text));
     }
     for one in item.recipients.iter().filter(|one| one.state != RecipientState::Accepted) {
-        let said = one.reply.as_deref().unwrap_or("not tried");
+        let said = said(one);
         text.push_str(&format!("  {}: {said}\n", one.address));
     }
     for one in item.recipients.iter().filter(|one| one.state == RecipientState::Accepted) {
@@ -53,7 +62,7 @@ fn status(item: &Item) -> String {
     if !item.message_id.is_empty() {
         text.push_str(&format!("X-Original-Message-ID: {}\n", item.message_id));
     }
-    for one in &item.recipients {
+    for one in item.recipients.iter().filter(|one| one.state != RecipientState::Elsewhere) {
         text.push_str(&recipient(one));
     }
     text
@@ -63,7 +72,9 @@ fn recipient(one: &Recipient) -> String {
     let (action, class) = match one.state {
         RecipientState::Accepted => ("relayed", '2'),
         RecipientState::Failed => ("failed", '5'),
-        RecipientState::Pending | RecipientState::Deferred => ("delayed", '4'),
+        RecipientState::Pending | RecipientState::Deferred | RecipientState::Elsewhere => {
+            ("delayed", '4')
+        }
     };
     let kind = if one.address.needs_utf8() { "utf-8" } else { "rfc822" };
     let said = one.reply.as_deref().unwrap_or_default();
@@ -72,9 +83,16 @@ fn recipient(one: &Recipient) -> String {
     let mut text =
         format!("\nFinal-Recipient: {kind}; {}\nAction: {action}\nStatus: {status}\n", one.address);
     if !said.is_empty() {
-        text.push_str(&format!("Diagnostic-Code: smtp; {said}\n"));
+        let kind = if is_of_server(said) { "smtp" } else { "x-postrider" };
+        text.push_str(&format!("Diagnostic-Code: {kind}; {said}\n"));
     }
     text
+}
+
+/// Whether these are a server's words: they begin with its three digits (RFC 5321 §4.2).
+fn is_of_server(said: &str) -> bool {
+    let code = said.split(' ').next().unwrap_or_default();
+    code.len() == 3 && code.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// Whether a word is an enhanced status code of this class (RFC 3463 §2).
@@ -99,7 +117,7 @@ mod tests {
     fn a_report_names_each_recipient_its_status_and_the_servers_words() {
         let mut item = Item::claimed(OutboxId("q1".to_owned()), 1_700_000_000_000_000);
         item.message_id = "<m@x>".to_owned();
-        item.reason = Some(Reason { name: "Refused".to_owned(), text: "a@x: no".to_owned() });
+        item.reason = Some(Reason { name: "Protocol".to_owned(), text: "too late".to_owned() });
         let to = |address: &str, state, reply: &str| Recipient {
             address: Address::new(address).unwrap(),
             state,
@@ -113,7 +131,7 @@ mod tests {
         let text = report(&item, item.queued_at, b"Subject: s\r\nTo: a@x\r\n");
         for wanted in [
             "Content-Type: multipart/report; report-type=delivery-status; boundary=\"report-q1\"\n",
-            "Reason: a@x: no\n",
+            "This message was not sent to everybody: <m@x>\n\nReason: too late\n",
             "Final-Recipient: rfc822; a@x\nAction: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.1.1 nobody here\n",
             "Final-Recipient: rfc822; b@x\nAction: relayed\nStatus: 2.0.0\n",
             "Final-Recipient: rfc822; c@x\nAction: failed\nStatus: 5.0.0\n",
@@ -124,5 +142,21 @@ mod tests {
         }
         let parsed = mailparse::parse_mail(text.as_bytes()).unwrap();
         assert_eq!(parsed.subparts.len(), 3, "a mail program can read it");
+    }
+
+    #[test]
+    fn a_reason_of_ours_is_said_once_and_not_as_a_servers() {
+        let mut item = Item::claimed(OutboxId("q1".to_owned()), 1_700_000_000_000_000);
+        let why = "no account sends as b@y";
+        item.reason = Some(Reason { name: "NoAccountForSender".to_owned(), text: why.to_owned() });
+        item.recipients = vec![Recipient {
+            address: Address::new("a@x").unwrap(),
+            state: RecipientState::Failed,
+            reply: Some(why.to_owned()),
+        }];
+        let text = report(&item, item.queued_at, b"");
+        assert!(text.contains("This message was not sent\n\n  a@x: no account"), "{text}");
+        assert_eq!(text.matches(why).count(), 2, "once for eyes, once for programs: {text}");
+        assert!(text.contains("Diagnostic-Code: x-postrider; no account"), "{text}");
     }
 }

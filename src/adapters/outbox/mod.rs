@@ -5,6 +5,7 @@
 //! before it is reported. Nothing here decides what becomes of a message.
 
 mod files;
+mod park;
 mod take;
 mod writers;
 
@@ -145,21 +146,6 @@ impl OutboxDir {
         let (draft, trashed, size) = (info.draft, info.trashed, meta.len());
         Some((OutboxId(info.base.to_owned()), Kept { path, draft, trashed, size }))
     }
-
-    /// Moves something to `failed/` with a reason beside it, durably.
-    fn put_aside(&self, path: &Path, id: &OutboxId, reason: &str) -> io::Result<()> {
-        let dir = self.dir("failed");
-        let (note, tmp) = (dir.join(format!("{id}.reason")), self.dir("tmp").join(&id.0));
-        let _leftover = fs::remove_file(&tmp);
-        let mut file = files::create(&tmp)?;
-        file.write_all(reason.as_bytes())?;
-        file.sync_all()?;
-        // The reason first: a message without one would look like a mystery after a crash.
-        fs::rename(&tmp, &note)?;
-        files::rename_new(path, &dir.join(&id.0))?;
-        sync_dir(&dir)?;
-        path.parent().map_or(Ok(()), sync_dir)
-    }
 }
 
 impl Spool for OutboxDir {
@@ -278,6 +264,21 @@ impl Spool for OutboxDir {
     fn park(&self, id: &OutboxId, kept: &Kept, reason: &str) -> Result<(), Failure> {
         self.put_aside(&kept.path, id, reason)
             .map_err(|err| io_failure("park the message", &kept.path, &err))
+    }
+
+    fn park_copy(&self, id: &OutboxId, kept: &Kept, reason: &str) -> Result<(), Failure> {
+        self.copy_aside(&kept.path, id, reason)
+            .map_err(|err| io_failure("park a copy of the message", &kept.path, &err))
+    }
+
+    fn find_anywhere(&self, id: &OutboxId) -> Result<Option<Kept>, Failure> {
+        let parked = self.dir("failed").join(&id.0);
+        if let Some(kept) = self.find(id)? {
+            return Ok(Some(kept));
+        }
+        let found = self.kept_file(&id.0, parked).map(|(_, kept)| kept);
+        // Taken up again between the two looks.
+        found.map_or_else(|| self.find(id), |kept| Ok(Some(kept)))
     }
 
     fn unpark(&self, id: &OutboxId) -> Result<Option<Kept>, Failure> {

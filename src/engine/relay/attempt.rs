@@ -3,26 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tracing::info;
 
 use super::intake::HEAD_BYTES;
-use super::{Answers, Attempted};
+use super::{Answers, Attempted, Gate};
 use crate::engine::offload::offload;
 use crate::model::account::SentCopy;
 use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{Broken, Envelope, Item, Phase};
-use crate::ports::outbox::{Copy, DotGate, Job, OutboxLedger, SentFiler, Sighting, Spool, Submit};
+use crate::model::outbox::{Broken, Envelope, Item};
+use crate::ports::outbox::{Copy, Job, OutboxLedger, SentFiler, Sighting, Spool, Submit};
 use crate::rules::envelope::{Audience, Header};
 
 /// Makes one attempt; the ledger knows before the wire does.
 pub(super) async fn attempt<P: Spool, L: OutboxLedger, S: Submit>(
     spool: Arc<P>,
-    ledger: Arc<L>,
     submit: Arc<S>,
+    gate: Gate<L>,
     item: Item,
 ) -> Attempted {
-    let gate = Gate { ledger, item: item.clone() };
     let begun = offload(move || begin(&*spool, &item)).await;
     match begun {
         Ok(Some((job, answers))) => {
@@ -50,28 +50,14 @@ fn begin(spool: &impl Spool, item: &Item) -> Result<Option<(Job, Answers)>, Fail
     Ok(Some((job, answers)))
 }
 
-struct Gate<L> {
-    ledger: Arc<L>,
-    item: Item,
-}
-
-impl<L: OutboxLedger> DotGate for Gate<L> {
-    async fn open(&self) -> Result<(), Failure> {
-        let mut item = self.item.clone();
-        item.phase = Phase::Dot;
-        let ledger = Arc::clone(&self.ledger);
-        offload(move || ledger.put(&item)).await
-    }
-}
-
 /// Files the copies of one account, unless somebody else does: the server's own get some time to come.
-/// Answers what became of each.
+/// Answers what became of each; of none that is left to the next start, because this one ends.
 pub(super) async fn file_copies<P: Spool, L: OutboxLedger, F: SentFiler>(
     (spool, ledger, filer): (Arc<P>, Arc<L>, Arc<F>),
     account: AccountName,
     items: Vec<Item>,
-    wish: SentCopy,
-    wait: Duration,
+    (wish, wait): (SentCopy, Duration),
+    mut stop: watch::Receiver<bool>,
 ) -> Vec<(OutboxId, Result<(), Failure>)> {
     let all = |result: Result<(), Failure>| {
         items.iter().map(|item| (item.id.clone(), result.clone())).collect()
@@ -79,7 +65,13 @@ pub(super) async fn file_copies<P: Spool, L: OutboxLedger, F: SentFiler>(
     let there = match wish {
         SentCopy::None | SentCopy::Server => return all(Ok(())),
         SentCopy::Append => Ok(vec![Sighting::None; items.len()]),
-        SentCopy::Auto => sightings(&ledger, &filer, &account, &items, wait).await,
+        SentCopy::Auto => {
+            let seen = sightings(&ledger, &filer, &account, &items, wait);
+            match unless_stopped(&mut stop, seen).await {
+                Some(seen) => seen,
+                None => return Vec::new(),
+            }
+        }
     };
     let there = match there {
         Ok(there) => there,
@@ -87,6 +79,9 @@ pub(super) async fn file_copies<P: Spool, L: OutboxLedger, F: SentFiler>(
     };
     let mut filed = Vec::new();
     for (item, seen) in items.into_iter().zip(there) {
+        if *stop.borrow() {
+            break;
+        }
         let id = item.id.clone();
         let result = match seen {
             Sighting::Local | Sighting::Server => Ok(()),
@@ -95,6 +90,18 @@ pub(super) async fn file_copies<P: Spool, L: OutboxLedger, F: SentFiler>(
         filed.push((id, result));
     }
     filed
+}
+
+/// None when the outbox stops first.
+pub(super) async fn unless_stopped<T>(
+    stop: &mut watch::Receiver<bool>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        _ = stop.wait_for(|stop| *stop) => None,
+        done = work => Some(done),
+    }
 }
 
 /// Looks which messages are in Sent by themselves, and learns from it who files: a server that did and
@@ -130,7 +137,7 @@ async fn file_one<P: Spool, F: SentFiler>(
 ) -> Result<(), Failure> {
     let spool = Arc::clone(spool);
     let made = offload(move || {
-        let Some(kept) = spool.find(&item.id)? else { return Ok(None) };
+        let Some(kept) = spool.find_anywhere(&item.id)? else { return Ok(None) };
         let skip = Header::parse(&spool.head(&kept, HEAD_BYTES)?).stripped(Audience::Sent);
         Ok(Some(Copy { account, path: kept.path, skip, message_id: item.message_id }))
     });

@@ -50,14 +50,15 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
     }
 
-    /// Ends what is settled: the file goes, or moves to `failed/`.
+    /// Ends what is settled: the file goes, or moves to `failed/`, where the copy for Sent finds it as well.
     pub(super) async fn close(&mut self, id: &OutboxId) {
         let Some(item) = self.items.get(id) else { return };
-        if item.copy == CopyState::Due {
-            return;
-        }
         match item.phase {
+            Phase::Accepted if item.copy == CopyState::Due => {}
             Phase::Accepted => self.done.push(id.clone()),
+            Phase::Queued | Phase::Held if item.has(RecipientState::Failed) => {
+                self.part(id).await;
+            }
             Phase::Failed if self.files.contains_key(id) => {
                 let (spool, item) = (Arc::clone(&self.spool), item.clone());
                 let now = self.now();
@@ -76,6 +77,47 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             | Phase::Uncertain
             | Phase::SentCopy
             | Phase::Failed => {}
+        }
+    }
+
+    /// Parks a copy for those who were refused for good, while the message goes on for the others.
+    async fn part(&mut self, id: &OutboxId) {
+        let Some(mut whole) = self.items.get(id).cloned() else { return };
+        // The first that is free: after a crash it is the same again.
+        let name = |n: u32| OutboxId(format!("{id}-{n}"));
+        let Some(free) = (1..).map(name).find(|id| !self.items.contains_key(id)) else { return };
+        let Some(part) = relay::part(&mut whole, free) else { return };
+        let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
+        let (ours, now) = ((whole.clone(), part.clone()), self.now());
+        let parked = move || intake::park_part(&*spool, &*ledger, (&ours.0, &ours.1), now);
+        match offload(parked).await {
+            Ok(true) => {}
+            // It is being cancelled.
+            Ok(false) => return,
+            Err(failure) => {
+                warn!(queue_id = %id, %failure, "whom it was refused for is not parked yet");
+                return;
+            }
+        }
+        let (event, code) = (Happening::MessageFailed.as_str(), why(&part));
+        let (message_id, parked_as) = (part.message_id.as_str(), part.id.to_string());
+        warn!(event, queue_id = %id, message_id, parked_as, code, "refused for some, and parked for them");
+        self.tell(OutboxEvent::Failed { id: id.clone(), recipients: failed_recipients(&part) });
+        self.items.insert(id.clone(), whole);
+        self.items.insert(part.id.clone(), part);
+    }
+
+    /// Parks what could not be parked when its time was.
+    pub(super) async fn park_rest(&mut self) {
+        let waits = |item: &&Item| {
+            let goes_on = matches!(item.phase, Phase::Queued | Phase::Held);
+            goes_on && item.has(RecipientState::Failed)
+                || item.phase == Phase::Failed && self.files.contains_key(&item.id)
+        };
+        let ids: Vec<OutboxId> =
+            self.items.values().filter(waits).map(|item| item.id.clone()).collect();
+        for id in ids {
+            self.close(&id).await;
         }
     }
 

@@ -41,10 +41,10 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             let wish = self.setup.sent_copy.get(&account).copied().unwrap_or(SentCopy::None);
             let ports =
                 (Arc::clone(&self.spool), Arc::clone(&self.ledger), Arc::clone(&self.filer));
-            let wait = self.setup.sent_wait;
+            let (how, stop) = ((wish, self.setup.sent_wait), self.links.stop.clone());
             self.tasks.spawn(async move {
                 let whose = account.clone();
-                let filed = attempt::file_copies(ports, account, items, wish, wait).await;
+                let filed = attempt::file_copies(ports, account, items, how, stop).await;
                 Ended::Copies(whose, filed)
             });
         }
@@ -104,10 +104,11 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     pub(super) fn start_probe(&mut self, id: &OutboxId) {
         let Some(item) = self.items.get(id).cloned() else { return };
         let (ledger, filer) = (Arc::clone(&self.ledger), Arc::clone(&self.filer));
-        let wait = self.setup.sent_wait.saturating_mul(2);
+        let (wait, mut stop) = (self.setup.sent_wait.saturating_mul(2), self.links.stop.clone());
         self.tasks.spawn(async move {
             let (id, tries) = (item.id.clone(), item.tries);
-            let found = attempt::is_in_sent(ledger, filer, item, wait).await;
+            let look = attempt::is_in_sent(ledger, filer, item, wait);
+            let found = attempt::unless_stopped(&mut stop, look).await.unwrap_or(Ok(false));
             Ended::Probe(id, tries, found)
         });
     }

@@ -60,6 +60,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             self.close(&id).await;
         }
         self.heed_flags().await;
+        self.park_rest().await;
     }
 
     /// A file that is gone or carries T is cancelled; D holds, and its removal releases.

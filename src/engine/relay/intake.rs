@@ -151,7 +151,7 @@ pub(super) fn reread(
     for one in &mut item.recipients {
         let key = one.address.key();
         if let Some(before) = old.recipients.iter().find(|old| old.address.key() == key)
-            && before.state == RecipientState::Accepted
+            && matches!(before.state, RecipientState::Accepted | RecipientState::Elsewhere)
         {
             one.clone_from(before);
         }
@@ -326,13 +326,34 @@ pub(super) fn finish(
 /// Moves a failed message to `failed/`, with a report that says why.
 pub(super) fn park(spool: &impl Spool, item: &Item, now: Micros) -> Result<(), Failure> {
     match spool.find(&item.id)? {
-        Some(kept) => {
-            let head = spool.head(&kept, HEAD_BYTES)?;
-            let header = head.get(..Header::parse(&head).bytes()).unwrap_or(&head);
-            spool.park(&item.id, &kept, &report(item, now, header))
-        }
+        Some(kept) => spool.park(&item.id, &kept, &why_parked(spool, item, &kept, now)?),
         None => Ok(()),
     }
+}
+
+/// Parks a copy of a message for those who were parted from it: the file first, then both rows. False when
+/// the message is gone.
+pub(super) fn park_part(
+    spool: &impl Spool,
+    ledger: &impl OutboxLedger,
+    (whole, part): (&Item, &Item),
+    now: Micros,
+) -> Result<bool, Failure> {
+    let Some(kept) = spool.find(&whole.id)? else { return Ok(false) };
+    spool.park_copy(&part.id, &kept, &why_parked(spool, part, &kept, now)?)?;
+    ledger.put_parted(whole, part)?;
+    Ok(true)
+}
+
+fn why_parked(
+    spool: &impl Spool,
+    item: &Item,
+    kept: &Kept,
+    now: Micros,
+) -> Result<String, Failure> {
+    let head = spool.head(kept, HEAD_BYTES)?;
+    let header = head.get(..Header::parse(&head).bytes()).unwrap_or(&head);
+    Ok(report(item, now, header))
 }
 
 pub(super) const HEAD_BYTES: usize = 1024 * 1024;
