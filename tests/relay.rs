@@ -5,6 +5,8 @@
 
 #[path = "relay/parted.rs"]
 mod parted;
+#[path = "relay/steering.rs"]
+mod steering;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,6 +37,7 @@ use postrider::rules::senders::Sending;
 #[derive(Clone, Default)]
 struct Server {
     seen: Arc<Mutex<Vec<(String, Vec<String>)>>>,
+    senders: Arc<Mutex<Vec<Option<Address>>>>,
 }
 
 impl Submit for Server {
@@ -46,6 +49,7 @@ impl Submit for Server {
             seen.push((job.account.0.clone(), to));
             seen.len()
         };
+        self.senders.lock().unwrap().push(job.envelope.sender.clone());
         let trouble = |kind| Failure::new(Scope::Account, Remedy::Later, kind, "send");
         let first = job.envelope.recipients[0].local_part().to_owned();
         match first.as_str() {

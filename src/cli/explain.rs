@@ -178,9 +178,10 @@ const ENTRIES: &[Entry] = &[
     },
     Entry {
         code: "Paused",
-        means: "somebody paused postrider or the account.",
-        does: "waits.",
-        mend: "postrider resume.",
+        means: "somebody paused postrider or the account, or a message in the outbox is held.",
+        does: "waits for a person.",
+        mend: "postrider resume; for a message: postrider outbox show ID says why, and postrider outbox \
+               release ID sends it.",
     },
     Entry {
         code: "Protocol",

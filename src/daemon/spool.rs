@@ -127,7 +127,7 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
         let error_name = why.error_name();
         let code = match why {
             Unsendable::BadAddress(text) if !text.contains('@') => 67,
-            Unsendable::NoAccount(_) => 67,
+            Unsendable::NoAccount(_) | Unsendable::NoSuchAccount(..) => 67,
             Unsendable::NoHeader
             | Unsendable::HeaderTooBig
             | Unsendable::NoSender
@@ -141,6 +141,7 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
             | Unsendable::NoSender
             | Unsendable::NoRecipients
             | Unsendable::NoAccount(_)
+            | Unsendable::NoSuchAccount(..)
             | Unsendable::BadAddress(_) => why.explain(),
         };
         Answer { name: error_name, ..Answer::refused(code, &why) }
@@ -159,6 +160,10 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
     };
     if known {
         return Ok(());
+    }
+    if let Some(name) = wishes.account {
+        let all = accounts.iter().map(|one| one.name.to_string()).collect();
+        return Err(refuse(&Unsendable::NoSuchAccount(name.0, all)));
     }
     let from = author.map_or_else(|| "<>".to_owned(), |from| from.as_str().to_owned());
     Err(refuse(&Unsendable::NoAccount(from)))

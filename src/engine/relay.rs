@@ -321,7 +321,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         self.start_due();
         // A claim that cannot be kept is not made: without the ledger the message stays as it is there.
         self.save(item.clone(), change.accepted).await;
-        self.announce(&item, account, change.reply);
+        let trouble = result.as_ref().err().map(|broken| broken.failure.kind.error_name());
+        self.announce(&item, account, change.reply, trouble);
         if result.is_err_and(|broken| broken.after_dot) {
             self.start_probe(id);
         }

@@ -17,22 +17,39 @@ impl Dsn {
     pub fn parse(text: &str) -> Self {
         let mut dsn = Self::default();
         for part in text.split(';') {
-            let (key, value) = part.split_once('=').unwrap_or(("notify", part));
-            let value = value.trim();
-            match key.trim().to_ascii_lowercase().as_str() {
-                "notify" => dsn.notify = notify(value),
-                "ret" => {
-                    dsn.ret = ["FULL", "HDRS"].into_iter().find(|w| w.eq_ignore_ascii_case(value));
-                }
-                "envid" => {
-                    let fits = (1..=ENVID_BYTES_MAX).contains(&value.len());
-                    let printable = value.bytes().all(|byte| byte.is_ascii_graphic());
-                    dsn.envid = (fits && printable).then(|| value.to_owned());
-                }
-                _ => {}
-            }
+            dsn.take(part);
         }
         dsn
+    }
+
+    /// Whether all of a text makes sense.
+    pub fn is_whole(text: &str) -> bool {
+        text.split(';').all(|part| Self::default().take(part))
+    }
+
+    /// Reads one part; whether it makes sense.
+    fn take(&mut self, part: &str) -> bool {
+        let (key, value) = part.split_once('=').unwrap_or(("notify", part));
+        let value = value.trim();
+        match key.trim().to_ascii_lowercase().as_str() {
+            "notify" => {
+                self.notify = notify(value);
+                let known =
+                    |one: &str| WORDS.iter().any(|word| word.eq_ignore_ascii_case(one.trim()));
+                value.split(',').all(known)
+            }
+            "ret" => {
+                self.ret = ["FULL", "HDRS"].into_iter().find(|w| w.eq_ignore_ascii_case(value));
+                self.ret.is_some()
+            }
+            "envid" => {
+                let fits = (1..=ENVID_BYTES_MAX).contains(&value.len());
+                let printable = value.bytes().all(|byte| byte.is_ascii_graphic());
+                self.envid = (fits && printable).then(|| value.to_owned());
+                self.envid.is_some()
+            }
+            _ => false,
+        }
     }
 }
 
@@ -41,8 +58,10 @@ fn notify(value: &str) -> Vec<&'static str> {
     if asked(&"NEVER") {
         return vec!["NEVER"];
     }
-    ["SUCCESS", "FAILURE", "DELAY"].into_iter().filter(|word| asked(word)).collect()
+    WORDS.into_iter().filter(|word| asked(word)).collect()
 }
+
+const WORDS: [&str; 4] = ["SUCCESS", "FAILURE", "DELAY", "NEVER"];
 
 const ENVID_BYTES_MAX: usize = 100;
 

@@ -241,7 +241,7 @@ impl CopyState {
 /// What is known about why a message waits or failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    /// The D-Bus error name, or `Held`.
+    /// The D-Bus error name; `Paused` where a person is waited for.
     pub name: String,
     /// One line.
     pub text: String,

@@ -45,7 +45,9 @@ impl Status {
     /// The state of an account, for whoever looks: a login that is refused where mail is sent needs a
     /// person as well.
     pub fn state(&self, name: &AccountName) -> AccountState {
-        let state = self.accounts.get(name).map(|account| account.state).unwrap_or_default();
+        let account = self.accounts.get(name);
+        let state = account.map(|account| account.state).unwrap_or_default();
+        let is_alone = account.is_some_and(|account| account.protocol == "none");
         if matches!(state, AccountState::Disabled | AccountState::Paused) || state.needs_attention()
         {
             return state;
@@ -55,6 +57,9 @@ impl Status {
             Some("KeyringLocked") => AccountState::KeyringLocked,
             Some("TlsUntrusted") => AccountState::CertProblem,
             Some("ConfigInvalid" | "NotSupported") => AccountState::Error,
+            // One that only sends has no other way to show it.
+            Some("Offline" | "Timeout") if is_alone => AccountState::Offline,
+            Some(_) if is_alone => AccountState::Backoff,
             _ => state,
         }
     }

@@ -6,12 +6,11 @@
 
 use std::ops::Range;
 
-use crate::model::account::OnUncertain;
-use crate::model::ids::AccountName;
-use crate::model::outbox::{Address, Dsn, Envelope, Submitted};
+use crate::model::outbox::{Address, Envelope, Submitted};
 use crate::model::status::Micros;
 
 use super::addresses::addresses;
+pub use super::wishes::Wishes;
 
 /// The header block of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +48,8 @@ pub enum Unsendable {
     BadAddress(String),
     /// No account sends for this address.
     NoAccount(String),
+    /// `X-Postrider-Account` names none of these.
+    NoSuchAccount(String, Vec<String>),
 }
 
 impl Unsendable {
@@ -67,6 +68,10 @@ impl Unsendable {
             Self::NoAccount(from) => {
                 format!("no account sends as {from}: add it to the aliases of one, or correct From")
             }
+            Self::NoSuchAccount(name, all) => format!(
+                "X-Postrider-Account: {name:?} is no account that sends: name one of {}, or leave it out",
+                all.join(", ")
+            ),
         }
     }
 
@@ -74,29 +79,13 @@ impl Unsendable {
     pub fn error_name(&self) -> &'static str {
         match self {
             Self::NoAccount(_) => "NoAccountForSender",
+            Self::NoSuchAccount(..) => "NoSuchAccount",
             Self::HeaderTooBig => "MessageTooBig",
             Self::NoHeader | Self::NoSender | Self::NoRecipients | Self::BadAddress(_) => {
                 "InvalidAddress"
             }
         }
     }
-}
-
-/// What the control headers of a message ask for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wishes {
-    /// `X-Postrider-Account`.
-    pub account: Option<AccountName>,
-    /// `X-Postrider-Envelope-From`.
-    pub sender: Option<Address>,
-    /// `X-Postrider-Hold`.
-    pub hold: bool,
-    /// `X-Postrider-Send-After`.
-    pub send_after: Micros,
-    /// `X-Postrider-On-Uncertain`.
-    pub on_uncertain: Option<OnUncertain>,
-    /// `X-Postrider-DSN`.
-    pub dsn: Dsn,
 }
 
 /// Whom a byte range is kept from.
@@ -161,7 +150,7 @@ impl Header {
         self.fields.iter().any(|field| !field.name.is_empty())
     }
 
-    fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.fields.iter().filter(move |field| field.name == name).map(|f| f.value.as_str())
     }
 
@@ -232,7 +221,7 @@ impl Header {
         wishes: &Wishes,
     ) -> Result<Envelope, Unsendable> {
         let sender = match (&wishes.sender, submitted.and_then(|args| args.sender.clone())) {
-            (Some(sender), _) => Some(sender.clone()),
+            (Some(sender), _) => sender.clone(),
             (None, Some(given)) => given,
             (None, None) => Some(self.first_of(["sender", "from"])?.ok_or(Unsendable::NoSender)?),
         };
@@ -249,22 +238,7 @@ impl Header {
 
     /// Reads the control headers.
     pub fn wishes(&self) -> Wishes {
-        let value = |name| self.values(name).next();
-        Wishes {
-            account: value("x-postrider-account")
-                .filter(|name| !name.is_empty())
-                .map(|name| AccountName(name.to_owned())),
-            sender: value("x-postrider-envelope-from")
-                .and_then(|text| addresses(text).into_iter().next()?.ok()),
-            hold: value("x-postrider-hold").is_some_and(|word| !is_no(word)),
-            send_after: value("x-postrider-send-after").map_or(0, moment),
-            on_uncertain: match value("x-postrider-on-uncertain") {
-                Some("retry") => Some(OnUncertain::Retry),
-                Some("hold") => Some(OnUncertain::Hold),
-                _ => None,
-            },
-            dsn: value("x-postrider-dsn").map(Dsn::parse).unwrap_or_default(),
-        }
+        Wishes::read(|name| self.values(name).next())
     }
 
     /// Whether a field that goes out holds more than ASCII (RFC 6532).
@@ -353,18 +327,6 @@ fn is_stripped(name: &str, audience: Audience) -> bool {
 
 fn is_field_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn is_no(word: &str) -> bool {
-    matches!(word.to_ascii_lowercase().as_str(), "" | "0" | "no" | "false" | "off")
-}
-
-/// Reads RFC 5322, RFC 3339 or seconds since the epoch; 0 for anything else.
-fn moment(text: &str) -> Micros {
-    let parsed = chrono::DateTime::parse_from_rfc2822(text)
-        .or_else(|_| chrono::DateTime::parse_from_rfc3339(text));
-    let seconds = parsed.map(|time| time.timestamp()).or_else(|_| text.parse::<i64>());
-    seconds.ok().and_then(|s| Micros::try_from(s).ok()).map_or(0, |s| s.saturating_mul(1_000_000))
 }
 
 const ORIGINALS_MAX: usize = 4;

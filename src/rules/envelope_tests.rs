@@ -1,4 +1,6 @@
 use super::*;
+use crate::model::account::OnUncertain;
+use crate::model::ids::AccountName;
 use crate::rules::senders::{Sending, account_for};
 use proptest::prelude::*;
 
@@ -108,7 +110,7 @@ fn control_headers_are_read() {
     )
     .wishes();
     assert!(wishes.hold);
-    assert_eq!(wishes.send_after, 1_700_000_000_000_000);
+    assert_eq!(wishes.send_after.from(0), 1_700_000_000_000_000);
     assert_eq!(wishes.on_uncertain, Some(OnUncertain::Retry));
     assert_eq!(wishes.account, Some(AccountName("home".to_owned())));
 }

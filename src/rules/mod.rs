@@ -14,3 +14,5 @@ pub mod relay;
 pub mod report;
 pub mod schedule;
 pub mod senders;
+pub mod span;
+pub mod wishes;

@@ -97,7 +97,10 @@ pub fn settle(
 /// Applies an attempt that broke off.
 pub fn broke(item: &mut Item, broken: &Broken, now: Micros, jitter: Jitter, policy: &RelayPolicy) {
     let failure = &broken.failure;
-    item.reason = Some(reason(failure));
+    // What a server said about the message stays: the account has its own reason.
+    if broken.after_dot || failure.scope == Scope::Message || item.tries == 0 {
+        item.reason = Some(reason(failure));
+    }
     if broken.after_dot {
         doubt(item, now, policy);
         return;

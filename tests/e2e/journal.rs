@@ -143,7 +143,7 @@ fn the_journal_gets_fields_and_the_ids_that_the_manual_names_for_what_becomes_of
     server.script(Rule::smtp("RCPT").then(Action::refuse("550 5.1.1 nobody")));
     world.drop_letter("b", &letter("b@x.org").text());
     let entry = journal.has(&[("MESSAGE_ID", &failed)]);
-    assert_eq!((&*entry["POSTRIDER_CODE"], &*entry["PRIORITY"]), ("Refused", "4"));
+    assert_eq!((&*entry["POSTRIDER_CODE"], &*entry["PRIORITY"]), ("Protocol", "4"));
     assert!(daemon.stop().success());
     is_discreet(&mut journal);
 }

@@ -73,6 +73,25 @@ fn a_refused_connection_keeps_the_message_until_the_server_is_there() {
 }
 
 #[test]
+fn an_account_that_only_sends_shows_the_state_of_its_server() {
+    let server = scripted::server();
+    let world = World::with_bus();
+    let good = format!("{}{}", world.account("work"), scripted::smtp_table(&server, "work"));
+    let [closed] = free_ports();
+    world.configure(&good.replace(&server.smtp_addr().port().to_string(), &closed.to_string()));
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    world.drop_letter("m", &letter("nobody there"));
+    daemon.reaches("work", "offline");
+    assert_eq!(daemon.account("work")["error"]["name"], "Offline");
+    world.configure(&good);
+    world.ok(&["reload"]);
+    eventually("it is sent", SOON, || (server.sent().len() == 1).then_some(()));
+    daemon.reaches("work", "idle");
+    daemon.stop();
+}
+
+#[test]
 fn a_refused_login_keeps_the_message_and_is_not_an_attempt() {
     let server = scripted::server();
     let world = world_of(&server);

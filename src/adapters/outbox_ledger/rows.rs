@@ -55,7 +55,7 @@ pub(super) fn read_item(row: &Row<'_>) -> Result<Item, Wrong> {
     let copy: String = row.get("copy")?;
     let sender: Option<String> = row.get("sender")?;
     let reason = match (row.get("err")?, row.get("reply")?) {
-        (Some(name), Some(text)) => Some(Reason { name, text }),
+        (Some(name), Some(text)) => Some(Reason { name: today(name), text }),
         _ => None,
     };
     let on_uncertain = match row.get::<_, Option<String>>("on_uncertain")?.as_deref() {
@@ -79,6 +79,15 @@ pub(super) fn read_item(row: &Row<'_>) -> Result<Item, Wrong> {
         on_uncertain,
         recipients: Vec::new(),
     })
+}
+
+/// Names that the first version of the ledger had.
+fn today(name: String) -> String {
+    match name.as_str() {
+        "Held" | "Draft" => "Paused".to_owned(),
+        "Refused" => "Protocol".to_owned(),
+        _ => name,
+    }
 }
 
 pub(super) fn read_recipients(db: &Connection, id: &OutboxId) -> Result<Vec<Recipient>, Wrong> {

@@ -222,7 +222,7 @@ mod tests {
             queued_at: 1_699_999_940_000_000,
             next_attempt: 1_700_000_030_000_000,
             tries: 2,
-            reason_name: "Refused".to_owned(),
+            reason_name: "Protocol".to_owned(),
             reason_text: "a@x: 450 later".to_owned(),
             recipients: vec![
                 ("a@x".to_owned(), "deferred".to_owned(), "450 later\u{1b}[2J".to_owned()),
@@ -236,7 +236,7 @@ mod tests {
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let text = show(&entry(), now);
         for wanted in
-            ["next try    in 30 s", "why         Refused: a@x: 450 later", "b@x — accepted"]
+            ["next try    in 30 s", "why         Protocol: a@x: 450 later", "b@x — accepted"]
         {
             assert!(text.contains(wanted), "{wanted} in {text}");
         }

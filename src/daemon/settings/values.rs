@@ -10,23 +10,17 @@ use base64::Engine as _;
 
 use super::Surroundings;
 use super::raw::quoted;
+use crate::rules::span::span;
 
 /// `30s`, `5m`, `2h`, `7d`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong =
         || format!("{} is not a duration like \"30s\", \"5m\", \"2h\" or \"7d\"", quoted(text));
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let unit_secs: u64 = match text.strip_prefix(digits) {
-        Some("s") => 1,
-        Some("m") => 60,
-        Some("h") => 3600,
-        Some("d") => 86_400,
-        Some(_) | None => return Err(wrong()),
-    };
-    let secs = number(digits).ok_or_else(wrong)?.checked_mul(unit_secs);
-    match secs {
-        Some(secs) if secs <= DURATION_SECS_MAX => Ok(Duration::from_secs(secs)),
-        Some(_) | None => Err(format!("{} is more than \"3650d\"", quoted(text))),
+    let found = span(text).ok_or_else(wrong)?;
+    if found.as_secs() <= DURATION_SECS_MAX {
+        Ok(found)
+    } else {
+        Err(format!("{} is more than \"3650d\"", quoted(text)))
     }
 }
 

@@ -171,7 +171,14 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     }
 
     /// Says how far an attempt brought a message.
-    pub(super) fn announce(&self, item: &Item, account: &AccountName, reply: String) {
+    /// `trouble` names what broke it off.
+    pub(super) fn announce(
+        &self,
+        item: &Item,
+        account: &AccountName,
+        reply: String,
+        trouble: Option<&str>,
+    ) {
         let id = item.id.clone();
         let (message_id, phase) = (item.message_id.as_str(), item.phase.as_str());
         let event = match item.phase {
@@ -194,7 +201,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             Phase::Queued => {
                 let line = self.lines.get(account).map_or(0, |line| line.not_before);
                 let next_attempt = item.next_try.max(item.hold_until).max(line);
-                let (event, code) = (Happening::MessageDeferred.as_str(), why(item));
+                let code = trouble.unwrap_or_else(|| why(item));
+                let event = Happening::MessageDeferred.as_str();
                 info!(event, queue_id = %id, message_id, %account, phase, code, "tried again later");
                 OutboxEvent::Deferred { id, error_name: code.to_owned(), next_attempt }
             }

@@ -132,7 +132,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let item = item.clone();
         info!(queue_id = %id, %account, "sent: the Sent mailbox has it");
         self.save(item.clone(), accepted).await;
-        self.announce(&item, &account, "found in the Sent mailbox".to_owned());
+        self.announce(&item, &account, "found in the Sent mailbox".to_owned(), None);
         self.close(id).await;
     }
 }

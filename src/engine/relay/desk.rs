@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tracing::warn;
 
-use super::intake::{self, DRAFT};
+use super::intake::{self, FLAGGED, HELD};
 use super::steer::Change;
 use super::{Ask, Line, Relay, Request, resume};
 use crate::engine::offload::offload;
@@ -70,13 +70,13 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             let Some(item) = self.items.get_mut(&id) else { continue };
             let file = self.files.get(&id);
             let waits = matches!(item.phase, Phase::Queued | Phase::Held | Phase::Uncertain);
-            let is_draft = item.reason.as_ref().is_some_and(|reason| reason.name == DRAFT);
+            let is_draft = item.reason.as_ref().is_some_and(|reason| reason.text == FLAGGED);
             match file {
                 _ if !waits => {}
                 None => self.cancel_or_warn(&id).await,
                 Some(kept) if kept.trashed => self.cancel_or_warn(&id).await,
                 Some(kept) if kept.draft && item.phase == Phase::Queued => {
-                    intake::hold(item, DRAFT, "the flag D holds it: remove the flag to send it");
+                    intake::hold(item, HELD, FLAGGED);
                     let item = item.clone();
                     self.save(item, Vec::new()).await;
                 }
@@ -153,9 +153,12 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         for item in items.iter_mut().filter(|item| item.phase == Phase::Queued) {
             let line = item.account.as_ref().and_then(|account| self.lines.get(account));
             item.next_try = item.next_try.max(line.map_or(0, |line| line.not_before));
-            if let Some(trouble) = line.and_then(|line| line.trouble.as_ref()) {
-                let (name, text) = (trouble.name.clone(), trouble.text.clone());
-                item.reason = Some(Reason { name, text });
+            // What a server said about the message itself stays.
+            if let Some(trouble) = line.and_then(|line| line.trouble.as_ref())
+                && item.tries == 0
+            {
+                let text = format!("its account waits: {}", trouble.text);
+                item.reason = Some(Reason { name: trouble.name.clone(), text });
             }
         }
         items.sort_by(|one, other| (one.queued_at, &one.id).cmp(&(other.queued_at, &other.id)));

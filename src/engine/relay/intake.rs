@@ -200,7 +200,7 @@ fn prepared(
             item.phase = Phase::Queued;
             guard(ledger, &mut item)?;
             if kept.draft {
-                hold(&mut item, DRAFT, "the flag D holds it: remove the flag to send it");
+                hold(&mut item, HELD, FLAGGED);
             }
         }
         Err(why) => {
@@ -238,7 +238,8 @@ fn address(
         .collect();
     item.sender.clone_from(&envelope.sender);
     item.on_uncertain = wishes.on_uncertain;
-    item.hold_until = relay::after(item.queued_at, setup.undo_delay).max(wishes.send_after);
+    item.hold_until =
+        relay::after(item.queued_at, setup.undo_delay).max(wishes.send_after.from(item.queued_at));
     if item.hold_until == item.queued_at {
         item.hold_until = 0;
     }
@@ -252,12 +253,20 @@ fn address(
         (None, None) => None,
     };
     let Some(account) = account else {
+        if let Some(name) = wishes.account {
+            let all = setup.accounts.iter().map(|one| one.name.to_string()).collect();
+            return Ok(Err(Unsendable::NoSuchAccount(name.0, all)));
+        }
         let from = author.map_or_else(|| "<>".to_owned(), |from| from.as_str().to_owned());
         return Ok(Err(Unsendable::NoAccount(from)));
     };
     item.account = Some(account);
     if wishes.hold {
         hold(item, HELD, "its header asks for it: release it to send it");
+    }
+    if !wishes.wrong.is_empty() {
+        let wrong = wishes.wrong.join("; ");
+        hold(item, HELD, &format!("{wrong}; correct it, or release it to send it without"));
     }
     Ok(Ok(()))
 }
@@ -357,8 +366,9 @@ fn why_parked(
 }
 
 pub(super) const HEAD_BYTES: usize = 1024 * 1024;
-pub(super) const HELD: &str = "Held";
-pub(super) const DRAFT: &str = "Draft";
+/// The name of all that waits for a person.
+pub(super) const HELD: &str = "Paused";
+pub(super) const FLAGGED: &str = "the flag D holds it: remove the flag to send it";
 const BATCH: usize = 32;
 /// So many messages that were in a mailbox before may be dropped at once.
 const USED_MAX: usize = 20;
