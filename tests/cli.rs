@@ -174,7 +174,7 @@ fn called_as_mailq_it_is_mailq() {
     let link = user.path("mailq");
     std::os::unix::fs::symlink(POSTRIDER, &link).unwrap();
     let (code, out, err) = told(&user.command(&link, &[]).output().unwrap());
-    assert_eq!((code, out.as_str(), err.as_str()), (0, "the outbox is empty\n", ""));
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "Mail queue is empty\n", ""));
     assert!(!Path::new(&user.path("state")).exists(), "looking makes nothing");
 }
 

@@ -205,7 +205,7 @@ async fn obey(config: Option<&Path>, action: &Action) -> Result<String, Complain
                 return Err(refused(&result));
             }
             let left = look(config, &[]).await?;
-            let left = left.iter().filter(|one| ids.contains(&one.id)).count();
+            let left = left.iter().filter(|one| ids.contains(&one.id) && !one.is_sent()).count();
             Ok(format!("tried {}: {} sent, {left} left in the outbox", ids.len(), ids.len() - left))
         }
     }

@@ -14,7 +14,7 @@ use crate::model::status::Micros;
 pub(super) fn queued(state_dir: &Path, now: DateTime<Utc>) -> Answer {
     match queued::items(state_dir) {
         Ok(items) if items.is_empty() => {
-            Answer { out: "the outbox is empty\n".to_owned(), ..Answer::default() }
+            Answer { out: "Mail queue is empty\n".to_owned(), ..Answer::default() }
         }
         Ok(items) => Answer { out: table(&items, now) + "\n", ..Answer::default() },
         Err(failure) => Answer::refused(failure.kind.exit_code(), &failure.to_string()),
@@ -58,6 +58,6 @@ mod tests {
         );
         let dir = tempfile::tempdir().unwrap();
         let answer = queued(&dir.path().join("none"), now);
-        assert_eq!((answer.code, answer.out.as_str()), (0, "the outbox is empty\n"));
+        assert_eq!((answer.code, answer.out.as_str()), (0, "Mail queue is empty\n"));
     }
 }

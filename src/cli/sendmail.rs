@@ -5,9 +5,13 @@
 
 use std::io::Read;
 
-use crate::daemon::spool::{Answer, Spooling, recipients, spool};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::daemon::spool::{Answer, Spooling, recipients, spool_as};
 use crate::model::ids::OutboxId;
-use crate::model::outbox::Submitted;
+use crate::model::outbox::{Address, Dsn, Submitted};
+use crate::rules::senders::sending;
 
 /// What the arguments ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub enum Sendmail {
 struct Parsed {
     sender: Option<String>,
     account: Option<String>,
+    /// `-F`: the sender's name, for a message without From.
+    full_name: Option<String>,
     recipients: Vec<String>,
     from_header: bool,
     /// What `-N`, `-R` and `-V` ask for, as the control header has it.
@@ -63,11 +69,41 @@ pub fn sendmail(how: &Spooling<'_>, args: &[String], input: &mut dyn Read) -> Se
     if let Some(ids) = parsed.flush {
         return Sendmail::Flush(ids);
     }
-    let spooled = submitted(&parsed).and_then(|given| spool(how, &given, &wishes(&parsed), input));
+    let spooled = submitted(&parsed).and_then(|given| {
+        let author = author(how, &parsed, &given);
+        spool_as(how, &given, &wishes(&parsed), author, input)
+    });
     Sendmail::Done(match spooled {
         Ok((_, err)) => Answer { err, ..Answer::default() },
         Err(answer) => answer,
     })
+}
+
+/// The From of a message that has none: the sender of `-f`, else the account of `-a`, else the only one. Of
+/// several none is chosen, since mail could leave from the wrong one.
+fn author(how: &Spooling<'_>, parsed: &Parsed, given: &Submitted) -> Option<String> {
+    let accounts = sending(how.settings);
+    let mut mine = accounts
+        .iter()
+        .filter(|one| parsed.account.as_ref().is_none_or(|name| one.name.as_str() == name));
+    let account = mine.next().filter(|_| mine.next().is_none()).map(|one| one.address.clone());
+    let sender = given.sender.clone().flatten();
+    let address = sender.as_ref().map(Address::as_str).map(str::to_owned).or(account)?;
+    Some(match parsed.full_name.as_deref().and_then(phrase) {
+        Some(name) => format!("{name} <{address}>"),
+        None => address,
+    })
+}
+
+/// A name as a header has it (RFC 5322 §3.2.5, RFC 2047 §2); none when it is too long to be one.
+fn phrase(name: &str) -> Option<String> {
+    let name: String = name.trim().chars().filter(|c| !c.is_control()).collect();
+    let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
+    if name.is_ascii() {
+        let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
+        return fits.then(|| format!("\"{quoted}\""));
+    }
+    fits.then(|| format!("=?UTF-8?B?{}?=", STANDARD.encode(name)))
 }
 
 /// What of the arguments travels as control header fields.
@@ -110,8 +146,15 @@ fn parse(args: &[String]) -> Result<Parsed, String> {
             recipient => parsed.recipients.push(recipient.to_owned()),
         }
     }
+    let reports = parsed.dsn.join("; ");
+    if !parsed.dsn.is_empty() && !Dsn::is_whole(&reports) {
+        return Err(format!("{reports}: not what -N, -R or -V can ask for"));
+    }
     Ok(parsed)
 }
+
+/// What one encoded word can hold (RFC 2047 §2).
+const NAME_BYTES_MAX: usize = 45;
 
 impl Parsed {
     fn long(&mut self, arg: &str, rest: &mut std::slice::Iter<'_, String>) -> Result<(), String> {
@@ -162,7 +205,11 @@ impl Parsed {
                     self.dsn.push(format!("{key}={}", value()?));
                     return Ok(());
                 }
-                'F' | 'B' | 'X' | 'L' | 'h' | 'O' | 'C' | 'p' | 'o' => {
+                'F' => {
+                    self.full_name = Some(value()?);
+                    return Ok(());
+                }
+                'B' | 'X' | 'L' | 'h' | 'O' | 'C' | 'p' | 'o' => {
                     let _ignored = value()?;
                     return Ok(());
                 }

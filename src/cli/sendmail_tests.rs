@@ -183,3 +183,21 @@ fn send_prints_the_id_and_says_when_nobody_will_send_it() {
     assert!(answer.err.contains("daemon is not running"));
     assert_eq!(send(&how, Some(Path::new("/nonexistent")), &mut MAIL.as_bytes()).code, 74);
 }
+
+/// As Postfix does it: `"Full Name" <sender>`.
+#[test]
+fn a_message_without_from_gets_one() {
+    let from = |args: &[&str], mail: &str| {
+        let done = run(args, mail);
+        assert_eq!(done.answer, Sendmail::Done(Answer::default()), "{args:?}");
+        done.files[0].1.lines().next().unwrap().to_owned()
+    };
+    let mail = "To: h@x.org\nSubject: s\n\nb\n";
+    assert_eq!(from(&["-t"], mail), "From: me@example.com", "the only account's");
+    let named = ["-F", "Cron \"D\"", "-f", "me@example.com", "-t"];
+    assert_eq!(from(&named, mail), "From: \"Cron \\\"D\\\"\" <me@example.com>");
+    assert_eq!(from(&["-FZoë", "-t"], mail), "From: =?UTF-8?B?Wm/Dqw==?= <me@example.com>");
+    assert_eq!(from(&["-f", "<>", "-t"], mail), "From: me@example.com");
+    let resent = "Resent-From: me@example.com\nResent-To: a@x.org\nTo: b@x.org\n\nb\n";
+    assert_eq!(from(&["-t"], resent), "Resent-From: me@example.com");
+}

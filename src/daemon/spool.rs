@@ -68,11 +68,32 @@ pub fn spool(
     how: &Spooling<'_>,
     submitted: &Submitted,
     wishes: &[(&str, String)],
+    input: &mut dyn Read,
+) -> Result<(OutboxId, String), Answer> {
+    spool_as(how, submitted, wishes, None, input)
+}
+
+/// As [`spool`]; a message without a From gets `author` for one.
+///
+/// # Errors
+///
+/// The answer that says why it is not spooled.
+pub fn spool_as(
+    how: &Spooling<'_>,
+    submitted: &Submitted,
+    wishes: &[(&str, String)],
+    author: Option<String>,
     mut input: &mut dyn Read,
 ) -> Result<(OutboxId, String), Answer> {
     let mut head = Vec::new();
     let read = Read::by_ref(&mut input).take(HEAD_BYTES).read_to_end(&mut head);
     read.map_err(|err| Answer::refused(74, &format!("read the message: {err}")))?;
+    let header = Header::parse(&head);
+    let missing = header.has_fields() && matches!(header.author(), Ok(None));
+    choose(
+        &mut head,
+        &author.filter(|_| missing).map(|from| ("From", from)).into_iter().collect::<Vec<_>>(),
+    );
     choose(&mut head, wishes);
     check(how, submitted, &Header::parse(&head))?;
     let id = new_id(how.now, how.random);

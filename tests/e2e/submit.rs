@@ -47,6 +47,15 @@ fn send_and_sendmail_queue_and_the_daemon_sends() {
     world.ok(&["send", file.to_str().unwrap()]);
     arrives(&servers, "submit file", 2);
 
+    // As Postfix has it: a message without From gets one.
+    let bare = "To: a@example.net\nSubject: submit bare\n\nb\n";
+    let sent = world.run_with(&["sendmail", "-t", "-F", "Night Shift"], bare);
+    assert_eq!(sent.code, 0, "{sent:?}");
+    arrives(&servers, "submit bare", 1);
+    let copy = servers.postfix.accepted("Subject: submit bare\n").remove(0);
+    assert_eq!(copy.sender, "work@example.org");
+    assert!(copy.message.contains("From: \"Night Shift\" <work@example.org>\n"), "{copy:?}");
+
     let sent = world.run_with(&["sendmail", "-t", "-i"], &letter("submit t"));
     assert_eq!((sent.code, sent.stdout.as_str()), (0, ""), "{sent:?}");
     arrives(&servers, "submit t", 2);

@@ -108,6 +108,11 @@ impl Entry {
     fn waits(&self) -> bool {
         self.phase == "queued"
     }
+
+    /// Whether only its copy for Sent is due.
+    pub(super) fn is_sent(&self) -> bool {
+        matches!(self.phase.as_str(), "accepted" | "sent_copy")
+    }
 }
 
 /// One line per message.
@@ -115,7 +120,11 @@ pub(super) fn table(all: &[Entry], now: DateTime<Utc>) -> String {
     let heads = ["ID", "PHASE", "ACCOUNT", "BYTES", "AGE", "NEXT", "RECIPIENTS", "WHY"];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(all.iter().map(|one| {
-        let open = one.recipients.iter().filter(|(_, state, _)| state != "accepted");
+        let whose = |state: &str| match one.is_sent() {
+            true => state == "accepted",
+            false => !matches!(state, "accepted" | "elsewhere"),
+        };
+        let open = one.recipients.iter().filter(|(_, state, _)| whose(state));
         let mut open: Vec<String> = open.map(|(address, _, _)| safe(address)).collect();
         let more = open.len().saturating_sub(RECIPIENTS_SHOWN);
         open.truncate(RECIPIENTS_SHOWN);
@@ -131,7 +140,7 @@ pub(super) fn table(all: &[Entry], now: DateTime<Utc>) -> String {
             moment(one.queued_at).map_or_else(|| "-".to_owned(), |then| span(then, now)),
             next,
             or_dash(&open.join(", ")),
-            safe(&one.reason_text),
+            if one.is_sent() { meaning(&one.phase).to_owned() } else { safe(&one.reason_text) },
         ]
     }));
     columns(&rows)
@@ -246,6 +255,15 @@ mod tests {
             "ID  PHASE   ACCOUNT  BYTES  AGE    NEXT     RECIPIENTS  WHY\n\
              1a  queued  work     10     1 min  in 30 s  a@x         a@x: 450 later"
         );
+    }
+
+    #[test]
+    fn one_whose_copy_is_due_shows_who_has_it_and_why_it_is_here() {
+        let mut one = entry();
+        one.phase = "accepted".to_owned();
+        one.reason_text.clear();
+        let text = table(&[one], DateTime::from_timestamp(1_700_000_000, 0).unwrap());
+        assert!(text.ends_with("b@x         sent; the copy for the Sent mailbox is due"), "{text}");
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     ) {
         self.copying.remove(account);
         let later = relay::after(self.now(), COPY_PAUSE);
-        let mut settled = Vec::new();
+        let (mut settled, mut waiting) = (Vec::new(), Vec::new());
         for (id, result) in filed {
             match result {
                 Ok(()) => {
@@ -69,10 +69,15 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                     }
                 }
                 Err(failure) => {
-                    warn!(queue_id = %id, %failure, "the copy for Sent waits");
                     self.copies.insert(id, later);
+                    waiting.push(failure);
                 }
             }
+        }
+        // Most often it is one reason for all of them.
+        let copies = waiting.len();
+        if let Some(failure) = waiting.first() {
+            warn!(%account, copies, %failure, "the copies for Sent wait");
         }
         let ids: Vec<OutboxId> = settled.iter().map(|item| item.id.clone()).collect();
         self.save_all(settled).await;
