@@ -8,10 +8,9 @@ use std::io::Read;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::daemon::spool::{Answer, Spooling, recipients, spool_as};
+use crate::daemon::spool::{Answer, Spooling, own_address, recipients, spool_as};
 use crate::model::ids::OutboxId;
 use crate::model::outbox::{Address, Dsn, Submitted};
-use crate::rules::senders::sending;
 
 /// What the arguments ask for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,13 +81,9 @@ pub fn sendmail(how: &Spooling<'_>, args: &[String], input: &mut dyn Read) -> Se
 /// The From of a message that has none: the sender of `-f`, else the account of `-a`, else the only one. Of
 /// several none is chosen, since mail could leave from the wrong one.
 fn author(how: &Spooling<'_>, parsed: &Parsed, given: &Submitted) -> Option<String> {
-    let accounts = sending(how.settings);
-    let mut mine = accounts
-        .iter()
-        .filter(|one| parsed.account.as_ref().is_none_or(|name| one.name.as_str() == name));
-    let account = mine.next().filter(|_| mine.next().is_none()).map(|one| one.address.clone());
     let sender = given.sender.clone().flatten();
-    let address = sender.as_ref().map(Address::as_str).map(str::to_owned).or(account)?;
+    let address = sender.as_ref().map(Address::as_str).map(str::to_owned);
+    let address = address.or_else(|| own_address(how, parsed.account.as_deref()))?;
     Some(match parsed.full_name.as_deref().and_then(phrase) {
         Some(name) => format!("{name} <{address}>"),
         None => address,

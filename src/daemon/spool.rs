@@ -124,6 +124,14 @@ pub fn spool_as(
     Ok((id, note))
 }
 
+/// The address of the account that is named, or of the only one that sends.
+pub fn own_address(how: &Spooling<'_>, account: Option<&str>) -> Option<String> {
+    let all = sending(how.settings).into_iter();
+    let mut fitting = all.filter(|one| account.is_none_or(|name| one.name.as_str() == name));
+    let first = fitting.next()?;
+    fitting.next().is_none().then_some(first.address)
+}
+
 /// Returns the addresses of an argument.
 ///
 /// # Errors
