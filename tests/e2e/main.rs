@@ -41,6 +41,7 @@ mod setup;
 mod shells;
 mod sleep;
 mod smtp_stages;
+mod stopped;
 mod submit;
 mod transfer;
 mod trouble_imap;

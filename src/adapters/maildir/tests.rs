@@ -286,11 +286,14 @@ fn what_only_we_changed_is_known_without_a_look() {
 }
 
 #[cfg(target_os = "linux")]
+type Other<'a> = &'a dyn Fn(&Path, &Landing);
+
+#[cfg(target_os = "linux")]
 #[test]
 fn what_others_change_meanwhile_has_to_be_looked_for() {
     let inbox = MailboxName::inbox();
     let name = |landing: &Landing| format!("{}{}", landing.base, ":2,S");
-    let others: [&dyn Fn(&Path, &Landing); 5] = [
+    let others: [Other<'_>; 5] = [
         &|dir, _| fs::write(dir.join("new/of.another"), "x").unwrap(),
         &|dir, first| fs::remove_file(dir.join("cur").join(name(first))).unwrap(),
         &|dir, first| {

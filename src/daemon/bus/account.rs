@@ -176,7 +176,7 @@ impl Account {
         if targets.is_empty() {
             targets.push(target(None));
         }
-        self.view.sync(targets)
+        self.view.sync(targets, false)
     }
 
     /// Stops this account; 0 seconds: until Resume.

@@ -45,8 +45,9 @@ impl Desk {
         self.commands.try_send(command).map_err(|_| busy())
     }
 
-    /// Begins to sync these targets; none means all accounts that are enabled and receive mail.
-    pub(super) fn sync(&self, targets: Vec<Target>) -> Result<JobId, Error> {
+    /// Begins to sync these targets; none means all accounts that are enabled and receive mail. A dry job only
+    /// tells what it would do.
+    pub(super) fn sync(&self, targets: Vec<Target>, is_dry: bool) -> Result<JobId, Error> {
         let status = self.newest();
         if status.paused {
             return Err(paused("everything"));
@@ -54,7 +55,8 @@ impl Desk {
         let wanted = if targets.is_empty() { all(&status) } else { named(&status, targets)? };
         let open = Arc::clone(&self.open_jobs).try_acquire_owned().map_err(|_| busy())?;
         let places = self.commands.try_reserve_many(wanted.len()).map_err(|_| busy())?;
-        let job = self.jobs.begin(wanted.keys().cloned().collect());
+        let accounts = wanted.keys().cloned().collect();
+        let job = if is_dry { self.jobs.begin_dry(accounts) } else { self.jobs.begin(accounts) };
         for (place, (account, mailboxes)) in places.zip(wanted) {
             place.send(Command::Sync { job, account, mailboxes });
         }
