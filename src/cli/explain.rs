@@ -212,6 +212,7 @@ mod tests {
             Offline,
             Timeout,
             TlsUntrusted,
+            NotEncrypted,
             AuthFailed,
             NeedsLogin,
             KeyringLocked,

@@ -12,7 +12,7 @@ use crate::adapters::imap::ImapConnector;
 use crate::adapters::pop3::Pop3Connector;
 use crate::adapters::secrets;
 use crate::adapters::smtp::SmtpRelay;
-use crate::daemon::paths;
+use crate::daemon::{found, paths};
 use crate::model::account::{Account, Endpoint, PopSettings, Settings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
@@ -68,7 +68,6 @@ async fn one(account: &Account) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if let Some(imap) = &account.imap {
-        let place = imap.endpoint.authority();
         findings.push(finding(
             format!("Maildir {}", account.maildir.display()),
             writable(&account.maildir).err(),
@@ -85,6 +84,7 @@ async fn one(account: &Account) -> Vec<Finding> {
                     }
                     Err(failure) => Some(failure),
                 };
+                let place = found::authority(&imap.endpoint);
                 findings.push(finding(format!("IMAP login at {place}"), login));
             }
         }
@@ -93,7 +93,6 @@ async fn one(account: &Account) -> Vec<Finding> {
         findings.extend(pop3(account, pop).await);
     }
     if let Some(smtp) = &account.smtp {
-        let place = smtp.endpoint.authority();
         match secret(&smtp.endpoint, account).await {
             Err(failure) => findings.push(finding("SMTP password".to_owned(), Some(failure))),
             Ok(()) => {
@@ -101,6 +100,7 @@ async fn one(account: &Account) -> Vec<Finding> {
                 let endpoint = (account.name.clone(), smtp.endpoint.clone());
                 let relay = SmtpRelay::new([endpoint].into());
                 let login = Box::pin(relay.check(&account.name)).await.err();
+                let place = found::authority(&smtp.endpoint);
                 findings.push(finding(format!("SMTP login at {place}"), login));
             }
         }
@@ -128,7 +128,8 @@ async fn pop3(account: &Account, pop: &PopSettings) -> Vec<Finding> {
             Ok(maildrop) => Box::pin(maildrop.quit()).await.err(),
             Err(failure) => Some(failure),
         };
-        findings.push(finding(format!("POP3 login at {}", pop.endpoint.authority()), login));
+        let place = found::authority(&pop.endpoint);
+        findings.push(finding(format!("POP3 login at {place}"), login));
     }
     findings
 }

@@ -18,7 +18,9 @@ use crate::daemon::bus::{Bus, BusContext, OUTBOX_JOB, OutboxCall};
 use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
 use crate::daemon::wake::Turn;
-use crate::daemon::{network, paths, ready, sent, settings, sleep, submit, summary, wake, wiring};
+use crate::daemon::{
+    found, network, paths, ready, sent, settings, sleep, submit, summary, wake, wiring,
+};
 use crate::engine::account::Order;
 use crate::engine::board::{Board, micros_now, trouble};
 use crate::engine::jobs::{Jobs, report_error};
@@ -61,6 +63,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             }
             () = sleep_until(tell_at.unwrap_or_else(Instant::now)), if tell_at.is_some() => {
                 tell_at = None;
+                found::show(&daemon.settings, &daemon.board);
                 ready::status(&daemon.summary());
             }
         }
