@@ -50,6 +50,11 @@ pub(super) fn run(args: &Args) -> Result<u8, Complaint> {
     }
 }
 
+/// Installs and starts it: what `setup` offers.
+pub(super) fn install_here() -> Result<(), Complaint> {
+    install(&parts()?, false).map(drop)
+}
+
 /// What belongs to the service here, made for this very program.
 fn parts() -> Result<Vec<Part>, Complaint> {
     let program = std::env::current_exe()

@@ -23,6 +23,7 @@ mod laptop;
 mod latency;
 mod limits;
 mod moving_in;
+mod newcomer;
 mod notify;
 mod oauth;
 mod on_the_bus;
