@@ -26,6 +26,7 @@ mod moving_in;
 mod newcomer;
 mod notify;
 mod oauth;
+mod oauth_outgoing;
 mod on_the_bus;
 mod outbox;
 mod pop3;
