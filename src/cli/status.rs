@@ -116,10 +116,8 @@ fn of_account(
     if let Some(error) = &account.error {
         lines.push(format!("  {:<width$}   {}", "", of_error(error, now)));
     }
-    // The mechanism alone is no news.
-    let found = account.servers.iter().filter(|one| one.port.is_some() || one.user.is_some());
-    let servers: Vec<String> = found.map(of_server).collect();
-    if !servers.is_empty() {
+    if !account.servers.is_empty() {
+        let servers: Vec<String> = account.servers.iter().map(of_server).collect();
         lines.push(format!("  {:<width$}   found: {}", "", servers.join("; ")));
     }
     lines
@@ -250,8 +248,7 @@ mod tests {
         };
         let servers = json!({"servers": [{"protocol": "imap", "host": "imap.b", "port": 143, "tls": "starttls",
             "user": "me", "auth": "plain"}, {"protocol": "smtp", "host": "smtp.b", "port": 465,
-            "tls": "implicit", "user": null, "auth": null}, {"protocol": "pop3", "host": "pop.b", "port": null,
-            "tls": null, "user": null, "auth": "plain"}]});
+            "tls": "implicit", "user": null, "auth": null}]});
         let progress = json!({"progress": {"mailbox": "INBOX", "done": 412, "total": 9031,
             "bytes_done": 1, "bytes_total": 2}, "held": 30});
         let error = json!({"push": "none", "last_sync": null, "mailboxes": [], "error": {

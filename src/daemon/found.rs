@@ -34,8 +34,11 @@ fn server(protocol: &'static str, endpoint: &Endpoint) -> Option<ServerStatus> {
     let way = memory.way.filter(|_| open.ways.len() > 1);
     let user = memory.user.filter(|user| open.users.len() > 1 && open.users.contains(user));
     let auth = memory.auth.map(Mechanism::as_str).filter(|_| endpoint.auth.len() != 1);
-    let is_known = way.is_some() || user.is_some() || auth.is_some();
-    is_known.then(|| ServerStatus {
+    // What everybody expects is no news: TLS at a port that is written down, the mechanism alone.
+    let is_port_open = open.ways.iter().any(|way| way.port != endpoint.port);
+    let is_unusual = |way| is_port_open || open.ways.first() != Some(&way);
+    let is_news = user.is_some() || way.is_some_and(is_unusual);
+    is_news.then(|| ServerStatus {
         protocol,
         host: endpoint.host.clone(),
         port: way.map(|way| way.port),
