@@ -146,6 +146,7 @@ fn first_status() -> Status {
         last_sync: 20,
         last_success: 19,
         progress: None,
+        servers: Vec::new(),
         mailboxes: BTreeMap::from([(MailboxName::inbox(), inbox)]),
     };
     let outbox = OutboxStatus {

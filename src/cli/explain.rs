@@ -215,6 +215,7 @@ mod tests {
             Offline,
             Timeout,
             TlsUntrusted,
+            NotEncrypted,
             AuthFailed,
             NeedsLogin,
             KeyringLocked,

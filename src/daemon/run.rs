@@ -21,7 +21,9 @@ use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
 use crate::daemon::summary::Lost;
 use crate::daemon::wake::Turn;
-use crate::daemon::{last, network, paths, ready, sent, settings, sleep, summary, wake, wiring};
+use crate::daemon::{
+    found, last, network, paths, ready, sent, settings, sleep, summary, wake, wiring,
+};
 use crate::engine::account::Order;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::Jobs;
@@ -63,6 +65,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             }
             () = sleep_until(tell_at.unwrap_or_else(Instant::now)), if tell_at.is_some() => {
                 tell_at = None;
+                found::show(&daemon.settings, &daemon.board);
                 ready::status(&daemon.summary());
             }
         }

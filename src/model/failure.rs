@@ -41,6 +41,8 @@ pub enum Kind {
     Timeout,
     /// The certificate or the handshake was not acceptable.
     TlsUntrusted,
+    /// There is no encryption to be had at this port, or not in this way.
+    NotEncrypted,
     /// The server refused the login.
     AuthFailed,
     /// There is no usable secret: the command failed, the file is missing.
@@ -77,7 +79,7 @@ impl Kind {
         match self {
             Self::Offline => "Offline",
             Self::Timeout => "Timeout",
-            Self::TlsUntrusted => "TlsUntrusted",
+            Self::TlsUntrusted | Self::NotEncrypted => "TlsUntrusted",
             Self::AuthFailed => "AuthFailed",
             Self::NeedsLogin => "NeedsLogin",
             Self::KeyringLocked => "KeyringLocked",
@@ -98,7 +100,7 @@ impl Kind {
             Self::Offline | Self::Timeout => 69,
             Self::AuthFailed | Self::NeedsLogin | Self::KeyringLocked => 77,
             Self::Throttled | Self::Busy => 75,
-            Self::TlsUntrusted | Self::Refused | Self::Protocol => 76,
+            Self::TlsUntrusted | Self::NotEncrypted | Self::Refused | Self::Protocol => 76,
             Self::LocalIo | Self::StoreMissing => 74,
             Self::Config | Self::NotSupported => 78,
             Self::NotFound => 67,
