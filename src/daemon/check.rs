@@ -187,7 +187,7 @@ pub async fn token(account: &Account) -> Result<SecretString, Failure> {
         Some(source) => secrets::resolve(source, account.name.as_str()).await,
         None => {
             let what = format!("show the token of account {}", account.name);
-            Err(Failure::new(Scope::Account, Remedy::Never, Kind::NotSupported, what)
+            Err(Failure::new(Scope::Account, Remedy::Never, Kind::Config, what)
                 .detail("it logs in with a password")
                 .cure("an account with oauth has a token"))
         }

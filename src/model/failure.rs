@@ -100,9 +100,13 @@ impl Kind {
             Self::Offline | Self::Timeout => 69,
             Self::AuthFailed | Self::NeedsLogin | Self::KeyringLocked => 77,
             Self::Throttled | Self::Busy => 75,
-            Self::TlsUntrusted | Self::NotEncrypted | Self::Refused | Self::Protocol => 76,
+            Self::TlsUntrusted
+            | Self::NotEncrypted
+            | Self::Refused
+            | Self::Protocol
+            | Self::NotSupported => 76,
             Self::LocalIo | Self::StoreMissing => 74,
-            Self::Config | Self::NotSupported => 78,
+            Self::Config => 78,
             Self::NotFound => 67,
             Self::Address | Self::TooBig => 65,
         }

@@ -36,6 +36,8 @@ fn a_running_daemon_rehearses_a_sync_and_changes_nothing() {
         "[daemon]\nbus = \"private\"\n{}{table}push = []\n",
         world.account("work")
     ));
+    // With the mailboxes there, nothing but a poll makes the daemon look.
+    world.sync();
     let daemon = world.daemon();
     daemon.reaches("work", "idle");
     let mut imap = dovecot.client("rehearsed");

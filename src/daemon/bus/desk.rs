@@ -196,9 +196,9 @@ fn check_account(status: &Status, name: &AccountName) -> Result<(), Error> {
     if account.state == AccountState::Paused {
         Err(paused(&format!("account {name}")))
     } else if !account.enabled {
-        Err(Error::NotSupported(format!("account {name} is not enabled in the configuration")))
+        Err(Error::ConfigInvalid(format!("account {name} is not enabled in the configuration")))
     } else if account.protocol == "none" {
-        Err(Error::NotSupported(format!("account {name} only sends; it has nothing to sync")))
+        Err(Error::ConfigInvalid(format!("account {name} only sends; it has nothing to sync")))
     } else {
         Ok(())
     }

@@ -68,7 +68,7 @@ impl Manager {
     /// Syncs accounts or mailboxes ("work", "work/INBOX"); none means all. With the option dry_run (b) nothing is
     /// changed, and the result is what would be.
     /// Answers a job at once; WaitJob waits for it.
-    /// Errors: NoSuchAccount, NotSupported, Paused, Busy.
+    /// Errors: NoSuchAccount, ConfigInvalid, NotSupported, Paused, Busy.
     #[zbus(out_args("job"))]
     fn sync(&self, targets: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
         let is_dry = dry_run(options)?;
