@@ -421,7 +421,12 @@ async fn jobs_are_begun_waited_for_and_told(served: &mut Served, client: &Connec
     let wanted = Command::Sync { job, account: name(), mailboxes: vec![MailboxName::inbox()] };
     assert_eq!(served.command().await, wanted);
 
-    let job = outbox(client).await.flush(&["1.a"]).await.unwrap();
+    let outbox = outbox(client).await;
+    let known = || Ok(vec![Item::claimed(OutboxId("1.a".to_owned()), 9)]);
+    let (refused, _) = tokio::join!(outbox.flush(&["1.x"]), asked(served, known()));
+    assert_eq!(error_name(refused), "NoSuchMessage");
+    let (job, _) = tokio::join!(outbox.flush(&["1.a"]), asked(served, known()));
+    let job = job.unwrap();
     let wanted = Command::Flush { job, ids: vec![OutboxId("1.a".to_owned())] };
     assert_eq!(served.command().await, wanted);
     served.jobs.report(job, &AccountName(OUTBOX_JOB.to_owned()), AccountReport::default());

@@ -182,6 +182,33 @@ impl Failure {
         self
     }
 
+    /// For a login of an account: what a refusal means, and the command that shows whether the mending helped.
+    #[must_use]
+    pub fn of_login(mut self, account: &str) -> Self {
+        let needs_a_person = matches!(
+            self.kind,
+            Kind::Offline
+                | Kind::Timeout
+                | Kind::TlsUntrusted
+                | Kind::NotEncrypted
+                | Kind::AuthFailed
+                | Kind::Config
+        );
+        if !needs_a_person {
+            return self;
+        }
+        if self.kind == Kind::AuthFailed && self.detail.is_none() {
+            self = self.detail("the server does not take this user with this password");
+        }
+        let command = format!("postrider check {account}");
+        self.cure = Some(match self.cure.take() {
+            None => command,
+            Some(cure) if cure.contains("postrider ") => cure,
+            Some(cure) => format!("{cure}; then: {command}"),
+        });
+        self
+    }
+
     /// Narrows or widens what is spoilt.
     #[must_use]
     pub fn scoped(mut self, scope: Scope) -> Self {
