@@ -80,6 +80,7 @@ impl Served {
             outbox: outbox.clone(),
             calls: caller,
             config_path: "/etc/postrider.toml".into(),
+            find_mistake: |_| Some("c.toml:1:1: no table".to_owned()),
             session,
             session_address,
             socket: dir.path().join("run/bus"),
@@ -439,7 +440,7 @@ async fn commands_reach_the_engine(served: &mut Served, client: &Connection) {
     assert_eq!(served.command().await, Command::Pause { account: None, seconds: 60 });
     manager.resume().await.unwrap();
     assert_eq!(served.command().await, Command::Resume { account: None });
-    // There is no such file; who asked is told, and the engine tells everybody.
+    // Who asked is told of a mistake, and the engine tells everybody.
     assert_eq!(error_name(manager.reload().await), "ConfigInvalid");
     assert_eq!(served.command().await, Command::Reload);
     account.pause(0).await.unwrap();

@@ -142,6 +142,7 @@ impl Daemon {
             outbox: events.clone(),
             calls,
             config_path: settings.path.clone(),
+            find_mistake: |file| settings::load(file).err().map(|wrong| wrong.to_string()),
             session: settings.daemon.bus,
             session_address: None,
             socket: paths::socket(),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(super) struct Desk {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) jobs: Jobs,
     pub(super) config_path: String,
+    pub(super) find_mistake: fn(&Path) -> Option<String>,
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) outbox: broadcast::Sender<OutboxEvent>,
     pub(super) calls: mpsc::Sender<OutboxCall>,

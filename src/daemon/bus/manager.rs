@@ -8,7 +8,7 @@ use zbus::object_server::SignalEmitter;
 use super::desk::View;
 use super::error::Error;
 use super::values::{JobValues, Options, dry_run, job_values, some_names};
-use crate::daemon::{document, settings};
+use crate::daemon::document;
 use crate::model::event::{Command, Target};
 use crate::model::status::Micros;
 
@@ -100,10 +100,10 @@ impl Manager {
     async fn reload(&self) -> Result<(), Error> {
         self.0.order(Command::Reload)?;
         let path = PathBuf::from(&self.0.config_path);
-        let read = spawn_blocking(move || settings::load(&path)).await;
-        match read {
-            Ok(Err(wrong)) => Err(Error::ConfigInvalid(wrong.to_string())),
-            Ok(Ok(_)) | Err(_) => Ok(()),
+        let find_mistake = self.0.find_mistake;
+        match spawn_blocking(move || find_mistake(&path)).await {
+            Ok(Some(mistake)) => Err(Error::ConfigInvalid(mistake)),
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 
