@@ -80,6 +80,7 @@ impl Served {
             outbox: outbox.clone(),
             calls: caller,
             config_path: "/etc/postrider.toml".into(),
+            find_mistake: |_| Some("c.toml:1:1: no table".to_owned()),
             session,
             session_address,
             socket: dir.path().join("run/bus"),
@@ -146,6 +147,7 @@ fn first_status() -> Status {
         last_sync: 20,
         last_success: 19,
         progress: None,
+        servers: Vec::new(),
         mailboxes: BTreeMap::from([(MailboxName::inbox(), inbox)]),
     };
     let outbox = OutboxStatus {
@@ -420,7 +422,12 @@ async fn jobs_are_begun_waited_for_and_told(served: &mut Served, client: &Connec
     let wanted = Command::Sync { job, account: name(), mailboxes: vec![MailboxName::inbox()] };
     assert_eq!(served.command().await, wanted);
 
-    let job = outbox(client).await.flush(&["1.a"]).await.unwrap();
+    let outbox = outbox(client).await;
+    let known = || Ok(vec![Item::claimed(OutboxId("1.a".to_owned()), 9)]);
+    let (refused, _) = tokio::join!(outbox.flush(&["1.x"]), asked(served, known()));
+    assert_eq!(error_name(refused), "NoSuchMessage");
+    let (job, _) = tokio::join!(outbox.flush(&["1.a"]), asked(served, known()));
+    let job = job.unwrap();
     let wanted = Command::Flush { job, ids: vec![OutboxId("1.a".to_owned())] };
     assert_eq!(served.command().await, wanted);
     served.jobs.report(job, &AccountName(OUTBOX_JOB.to_owned()), AccountReport::default());
@@ -433,7 +440,7 @@ async fn commands_reach_the_engine(served: &mut Served, client: &Connection) {
     assert_eq!(served.command().await, Command::Pause { account: None, seconds: 60 });
     manager.resume().await.unwrap();
     assert_eq!(served.command().await, Command::Resume { account: None });
-    // There is no such file; who asked is told, and the engine tells everybody.
+    // Who asked is told of a mistake, and the engine tells everybody.
     assert_eq!(error_name(manager.reload().await), "ConfigInvalid");
     assert_eq!(served.command().await, Command::Reload);
     account.pause(0).await.unwrap();

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 
 /// What a module may import beside itself; `x/y` is the module `y` in `x`. The longest matching
 /// first column counts.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("rules", &["model"]),
     ("ports", &["model"]),
     ("adapters", &ADAPTERS_IMPORT),
+    ("adapters/net", &["model", "rules/automatic", "adapters/private_file"]),
     ("engine", &["rules", "ports", "model"]),
     ("daemon", &["engine", "adapters", "rules", "ports", "model"]),
     (
@@ -52,7 +53,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
 ];
 
 /// Of the rules an adapter may know how names and headers are spelt, never what is decided.
-const ADAPTERS_IMPORT: [&str; 13] = [
+const ADAPTERS_IMPORT: [&str; 14] = [
     "ports",
     "model",
     "rules/header",
@@ -62,6 +63,7 @@ const ADAPTERS_IMPORT: [&str; 13] = [
     "adapters/sasl",
     "adapters/secrets",
     "adapters/process",
+    "adapters/private_file",
     "adapters/keyring",
     "adapters/dns",
     "adapters/http",

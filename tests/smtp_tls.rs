@@ -58,6 +58,8 @@ async fn a_message_goes_out_encrypted_and_logged_in() {
                 pin_sha256: None,
                 client_cert: None,
                 timeout: Duration::from_secs(20),
+                open: None,
+                advice: None,
             };
             let mut wrong = endpoint.clone();
             wrong.password = Some(SecretSource::Plain("wrong".to_owned()));

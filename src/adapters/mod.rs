@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod outbox_ledger;
 pub mod pop3;
 pub mod power;
+pub mod private_file;
 pub mod process;
 pub mod sasl;
 pub mod secrets;

@@ -6,6 +6,8 @@
 
 mod der;
 mod line;
+mod memory;
+mod reach;
 mod tls;
 
 use std::fmt;
@@ -24,6 +26,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use self::line::End;
 pub use self::line::Line;
+pub use self::memory::recall;
+pub use self::reach::reach;
 use crate::model::account::{Endpoint, Tls};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 

@@ -42,8 +42,16 @@ impl Daemon {
 
     /// The daemon; that none runs is an error.
     pub(super) async fn get(config: Option<&Path>) -> Result<Self, Complaint> {
-        Self::find(config).await?.ok_or_else(|| {
-            Complaint::plain(75, &format!("no daemon is running\n  to mend it:  {START}"))
+        Self::find(config).await?.ok_or_else(|| match paths::holder(&paths::state_dir()) {
+            // It has no socket.
+            Some(pid) => Complaint::plain(
+                75,
+                &format!(
+                    "the daemon that runs (pid {pid}) cannot be asked\n  \
+                     to mend it:  bus = \"private\" in [daemon], and start it again"
+                ),
+            ),
+            None => Complaint::plain(75, &format!("no daemon is running\n  to mend it:  {START}")),
         })
     }
 

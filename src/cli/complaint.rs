@@ -125,8 +125,6 @@ pub(super) fn unfold(text: &str) -> String {
 /// The exit code that goes with the name of a D-Bus error.
 pub(super) fn exit_code(name: &str) -> u8 {
     match name {
-        // What fits the state of the thing that it is asked of, or its configuration, at no time.
-        "NotSupported" => 78,
         "InvalidAddress" | "NoAccountForSender" | "MessageTooBig" => 65,
         "NoSuchAccount" | "NoSuchMailbox" | "NoSuchMessage" | "NoSuchJob" => 67,
         "Offline" | "Timeout" => 69,
@@ -134,7 +132,7 @@ pub(super) fn exit_code(name: &str) -> u8 {
         "Busy" | "Paused" => 75,
         "NeedsLogin" | "AuthFailed" | "KeyringLocked" => 77,
         "ConfigInvalid" => 78,
-        // TlsUntrusted, Protocol, and what a newer daemon may add.
+        // TlsUntrusted, NotSupported, Protocol, and what a newer daemon may add.
         _ => 76,
     }
 }

@@ -216,6 +216,7 @@ mod tests {
             Offline,
             Timeout,
             TlsUntrusted,
+            NotEncrypted,
             AuthFailed,
             NeedsLogin,
             KeyringLocked,

@@ -27,6 +27,19 @@ enum Reader {
     Himalaya,
 }
 
+/// The mail readers that are known.
+pub(super) fn names() -> Vec<String> {
+    let known = Reader::value_variants().iter().filter_map(Reader::to_possible_value);
+    known.map(|value| value.get_name().to_owned()).collect()
+}
+
+/// Shows what a mail reader has to know: what `setup` offers.
+pub(super) fn show(config: Option<&Path>, name: &str) -> Result<(), Complaint> {
+    let known = || Complaint::plain(64, &format!("{name:?} is none of {}", names().join(", ")));
+    let name = Reader::from_str(name, true).map_err(|_| known())?;
+    run(config, &Args { name }).map(drop)
+}
+
 pub(super) fn run(config: Option<&Path>, args: &Args) -> Result<u8, Complaint> {
     let settings = settings::load(&settings::locate(config))?;
     let accounts: Vec<&Account> = settings.accounts.values().filter(|a| a.enabled).collect();

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::complaint::Complaint;
 use super::print;
 use crate::daemon::settings::{nearest, preset_for, presets};
-use crate::model::account::{Role, Tls};
+use crate::model::account::Role;
+use crate::model::automatic::Way;
 use crate::model::provider::{Preset, PresetAuth, PresetServer, UserForm};
 
 #[derive(Debug, clap::Args)]
@@ -82,20 +83,15 @@ fn as_text(preset: &Preset) -> String {
 }
 
 fn server_text(server: &PresetServer) -> String {
-    let user = match server.user {
-        Some(UserForm::LocalPart) => ", user: what stands before the @",
-        Some(UserForm::Address) => ", user: the address",
-        None => "",
+    let form = |form| match form {
+        UserForm::LocalPart => "what stands before the @",
+        UserForm::Address => "the address",
     };
-    format!("{}:{} ({}{user})", server.host, server.port, tls_name(server.tls))
-}
-
-fn tls_name(tls: Tls) -> &'static str {
-    match tls {
-        Tls::Implicit => "implicit",
-        Tls::StartTls => "starttls",
-        Tls::None => "none",
-    }
+    let user = server.user.map(|user| format!(", user: {}", form(user))).unwrap_or_default();
+    let or = server.or_user.map(|user| format!(", else {}", form(user))).unwrap_or_default();
+    let other = server.other.map(|way| format!(", else {} ({})", way.port, way.tls.as_str()));
+    let other = other.unwrap_or_default();
+    format!("{}:{} ({}{user}{or}){other}", server.host, server.port, server.tls.as_str())
 }
 
 fn auth_name(auth: PresetAuth) -> &'static str {
@@ -108,12 +104,14 @@ fn auth_name(auth: PresetAuth) -> &'static str {
 fn as_json(preset: &Preset) -> Value {
     let server = |server: &Option<PresetServer>| {
         server.as_ref().map(|server| {
-            let user = server.user.map(|form| match form {
+            let form = |form| match form {
                 UserForm::Address => "address",
                 UserForm::LocalPart => "local-part",
-            });
-            json!({"host": server.host, "port": server.port, "tls": tls_name(server.tls),
-                "user": user})
+            };
+            let way = |way: Way| json!({"port": way.port, "tls": way.tls.as_str()});
+            json!({"host": server.host, "port": server.port, "tls": server.tls.as_str(),
+                "user": server.user.map(form), "or_user": server.or_user.map(form),
+                "other": server.other.map(way)})
         })
     };
     let auth: Vec<&str> = preset.auth.iter().map(|auth| auth_name(*auth)).collect();

@@ -22,6 +22,8 @@ fn settings(dir: &Path) -> Settings {
         pin_sha256: None,
         client_cert: None,
         timeout: Duration::from_secs(1),
+        open: None,
+        advice: None,
     };
     let name = AccountName("work".to_owned());
     let account = Account {

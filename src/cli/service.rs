@@ -52,6 +52,11 @@ pub(super) fn run(config: Option<&Path>, args: &Args) -> Result<u8, Complaint> {
     }
 }
 
+/// Installs and starts it: what `setup` offers.
+pub(super) fn install_here(config: Option<&Path>) -> Result<(), Complaint> {
+    install(&parts(config)?, false).map(drop)
+}
+
 /// What belongs to the service here, made for this very program.
 fn parts(config: Option<&Path>) -> Result<Vec<Part>, Complaint> {
     let program = std::env::current_exe()

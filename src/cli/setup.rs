@@ -4,6 +4,7 @@
 //! table is added to the end of the configuration, and what stands there is left as it is.
 
 mod ask;
+mod offer;
 mod secret;
 mod table;
 
@@ -108,12 +109,8 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
         return Ok(worst);
     }
     draft.keep(&file)?;
-    print::out(&format!(
-        "wrote {}\n\nnext: postrider service install   (runs it in the background)\n      \
-         postrider sync {}   (one pass now)\n      postrider mua neomutt   (what a mail reader has to know)",
-        file.display(),
-        table.name
-    ))?;
+    print::out(&format!("wrote {}", file.display()))?;
+    offer::offer(config, &table.name, !args.yes)?;
     Ok(0)
 }
 

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::client::{Daemon, START, told};
 use super::complaint::Complaint;
 use super::print;
-use super::view::{AccountView, ErrorView, OutboxView, StatusView, count, span};
+use super::view::{AccountView, ErrorView, OutboxView, ServerView, StatusView, count, span};
 use crate::model::failure::server_words;
 
 #[derive(Debug, clap::Args)]
@@ -122,7 +122,21 @@ fn of_account(
     if let Some(error) = &account.error {
         lines.push(format!("  {:<width$}   {}", "", of_error(error, now)));
     }
+    if !account.servers.is_empty() {
+        let servers: Vec<String> = account.servers.iter().map(of_server).collect();
+        lines.push(format!("  {:<width$}   found: {}", "", servers.join("; ")));
+    }
     lines
+}
+
+/// What was found to work, in the words that the configuration has for it.
+fn of_server(server: &ServerView) -> String {
+    let port = server.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let tls = server.tls.as_ref().map(|tls| format!(" {tls}")).unwrap_or_default();
+    let auth = server.auth.as_ref().map(|auth| format!(", {auth}")).unwrap_or_default();
+    let user = server.user.as_ref().map(|user| format!(", user {}", server_words(user)));
+    let user = user.unwrap_or_default();
+    format!("{} {}{port}{tls}{auth}{user}", server.protocol, server.host)
 }
 
 fn of_error(error: &ErrorView, now: DateTime<Utc>) -> String {
@@ -248,6 +262,9 @@ mod tests {
             fields.extend(more.as_object().unwrap().clone());
             account
         };
+        let servers = json!({"servers": [{"protocol": "imap", "host": "imap.b", "port": 143, "tls": "starttls",
+            "user": "me", "auth": "plain"}, {"protocol": "smtp", "host": "smtp.b", "port": 465,
+            "tls": "implicit", "user": null, "auth": null}]});
         let progress = json!({"progress": {"mailbox": "INBOX", "done": 412, "total": 9031,
             "bytes_done": 1, "bytes_total": 2}, "held": 30});
         let error = json!({"push": "none", "last_sync": null, "mailboxes": [], "error": {
@@ -258,7 +275,7 @@ mod tests {
                 "version": "0.1.0", "state": "attention", "pid": 7,
                 "since": "2023-11-12T22:13:20.000Z",
                 "accounts": [
-                    account("home", "idle", json!({})),
+                    account("home", "idle", servers),
                     account("uni", "needs-login", error),
                     account("work", "syncing", progress),
                 ],
@@ -266,7 +283,8 @@ mod tests {
                     "next_attempt": "2023-11-14T22:14:20.000Z", "directory": "/o"},
             }),
             "✖ postrider 0.1.0 — attention, 3 accounts, up 2 d\n  \
-             home   ● idle          42 unread   last sync 12 s ago   (IDLE, 1 mailbox)\n  \
+             home   ● idle          42 unread   last sync 12 s ago   (IDLE, 1 mailbox)\n           \
+             found: imap imap.b:143 starttls, plain, user me; smtp smtp.b:465 implicit\n  \
              uni    ✖ needs login   42 unread   never synced   (none, 0 mailboxes)\n           \
              AuthFailed for 12 min, next try in 5 min: \
              log in at x (to mend it: postrider check uni)\n  \

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
+use zbus::Variant;
 
 use super::client::Daemon;
 use super::complaint::{Complaint, exit_code, unfold};
@@ -56,16 +57,15 @@ pub(super) fn show(document: String, json: bool) -> Result<u8, Complaint> {
 }
 
 async fn through_daemon(daemon: &Daemon, args: &Args) -> Result<String, Complaint> {
-    if args.dry_run {
-        let text = "a dry run needs the state directory for itself, and a daemon runs\n  \
-                    to mend it:  stop the daemon for the time: systemctl --user stop postrider";
-        return Err(Complaint::plain(75, text));
-    }
     let (_, status) = daemon.status().await?;
     let names: Vec<&str> = status.accounts.iter().map(|account| account.name.as_str()).collect();
     check_targets(&args.targets, &names)?;
     let targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
-    let job = daemon.manager.sync(&targets, HashMap::new()).await?;
+    let options = match args.dry_run {
+        true => HashMap::from([("dry_run", Variant::from(true))]),
+        false => HashMap::new(),
+    };
+    let job = daemon.manager.sync(&targets, options).await?;
     if args.json || !progress::is_wanted() {
         return daemon.result(job).await;
     }

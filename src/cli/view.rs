@@ -31,6 +31,8 @@ pub(super) struct AccountView {
     pub(super) unread: u32,
     pub(super) held: u32,
     pub(super) progress: Option<ProgressView>,
+    #[serde(default)]
+    pub(super) servers: Vec<ServerView>,
     pub(super) mailboxes: Vec<MailboxView>,
 }
 
@@ -51,6 +53,16 @@ pub(super) struct ProgressView {
     pub(super) total: u64,
     #[serde(default)]
     pub(super) bytes_done: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ServerView {
+    pub(super) protocol: String,
+    pub(super) host: String,
+    pub(super) port: Option<u16>,
+    pub(super) tls: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) auth: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -13,7 +13,7 @@ use crate::adapters::pop3::Pop3Connector;
 use crate::adapters::secrets;
 use crate::adapters::smtp::SmtpRelay;
 use crate::daemon::doctor::server;
-use crate::daemon::paths;
+use crate::daemon::{found, paths};
 use crate::model::account::{Account, Endpoint, PopSettings, Settings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
@@ -87,7 +87,6 @@ async fn one(account: &Account, depth: Depth) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if let Some(imap) = &account.imap {
-        let place = imap.endpoint.authority();
         findings.push(finding(
             format!("Maildir {}", account.maildir.display()),
             writable(&account.maildir).err(),
@@ -108,6 +107,7 @@ async fn one(account: &Account, depth: Depth) -> Vec<Finding> {
                     }
                     Err(failure) => Some(reached(&imap.endpoint, failure, depth).await),
                 };
+                let place = found::authority(&imap.endpoint);
                 findings.push(finding(format!("IMAP login at {place}"), login));
                 findings.append(&mut offers);
             }
@@ -117,7 +117,6 @@ async fn one(account: &Account, depth: Depth) -> Vec<Finding> {
         findings.extend(pop3(account, pop, depth).await);
     }
     if let Some(smtp) = &account.smtp {
-        let place = smtp.endpoint.authority();
         match secret(&smtp.endpoint, account).await {
             Err(failure) => findings.push(finding("SMTP password".to_owned(), Some(failure))),
             Ok(()) => {
@@ -128,6 +127,7 @@ async fn one(account: &Account, depth: Depth) -> Vec<Finding> {
                     Ok(()) => None,
                     Err(failure) => Some(reached(&smtp.endpoint, failure, depth).await),
                 };
+                let place = found::authority(&smtp.endpoint);
                 findings.push(finding(format!("SMTP login at {place}"), login));
             }
         }
@@ -155,7 +155,8 @@ async fn pop3(account: &Account, pop: &PopSettings, depth: Depth) -> Vec<Finding
             Ok(maildrop) => Box::pin(maildrop.quit()).await.err(),
             Err(failure) => Some(reached(&pop.endpoint, failure, depth).await),
         };
-        findings.push(finding(format!("POP3 login at {}", pop.endpoint.authority()), login));
+        let place = found::authority(&pop.endpoint);
+        findings.push(finding(format!("POP3 login at {place}"), login));
     }
     findings
 }
@@ -186,7 +187,7 @@ pub async fn token(account: &Account) -> Result<SecretString, Failure> {
         Some(source) => secrets::resolve(source, account.name.as_str()).await,
         None => {
             let what = format!("show the token of account {}", account.name);
-            Err(Failure::new(Scope::Account, Remedy::Never, Kind::NotSupported, what)
+            Err(Failure::new(Scope::Account, Remedy::Never, Kind::Config, what)
                 .detail("it logs in with a password")
                 .cure("an account with oauth has a token"))
         }

@@ -10,8 +10,8 @@ pub use crate::engine::jobs::JobResult;
 use crate::model::event::AccountReport;
 use crate::model::ids::{AccountName, MailboxName};
 use crate::model::status::{
-    AccountState, AccountStatus, Counters, MailboxStatus, Micros, OutboxStatus, Progress, Status,
-    Trouble,
+    AccountState, AccountStatus, Counters, MailboxStatus, Micros, OutboxStatus, Progress,
+    ServerStatus, Status, Trouble,
 };
 
 /// The version of this program.
@@ -140,7 +140,7 @@ pub fn time(micros: Micros) -> Value {
 fn account(status: &Status, name: &AccountName, account: &AccountStatus) -> Value {
     let mailboxes: Vec<Value> =
         account.mailboxes.iter().map(|(name, m)| mailbox(name, m)).collect();
-    json!({
+    let mut document = json!({
         "name": name.as_str(),
         "address": account.address,
         "protocol": account.protocol,
@@ -154,6 +154,22 @@ fn account(status: &Status, name: &AccountName, account: &AccountStatus) -> Valu
         "held": account.held(),
         "progress": account.progress.as_ref().map(progress),
         "mailboxes": mailboxes,
+    });
+    // Only where something was found out: the other keys are always there.
+    if let (Some(keys), false) = (document.as_object_mut(), account.servers.is_empty()) {
+        keys.insert("servers".to_owned(), account.servers.iter().map(server).collect());
+    }
+    document
+}
+
+fn server(server: &ServerStatus) -> Value {
+    json!({
+        "protocol": server.protocol,
+        "host": server.host,
+        "port": server.port,
+        "tls": server.tls,
+        "user": server.user,
+        "auth": server.auth,
     })
 }
 

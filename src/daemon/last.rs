@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::wiring;
+use crate::engine::board::micros_now;
+use crate::model::account::Settings;
 use crate::model::ids::{AccountName, MailboxName};
 use crate::model::status::{AccountStatus, Micros, Status, Trouble};
 
@@ -33,6 +36,14 @@ struct Ended {
     since: Micros,
 }
 
+/// The status of a daemon that starts: what was wrong then is found out anew.
+pub fn first(settings: &Settings, state_dir: &Path) -> Status {
+    let mut first = wiring::first_status(settings, micros_now());
+    recall(state_dir, &mut first);
+    first.accounts.values_mut().for_each(|account| account.trouble = None);
+    first
+}
+
 /// Adds to a status what is kept of its accounts.
 pub fn recall(state_dir: &Path, status: &mut Status) {
     for (name, account) in &mut status.accounts {
@@ -51,6 +62,11 @@ pub fn recall(state_dir: &Path, status: &mut Status) {
         });
         account.trouble = account.trouble.take().or(ended);
     }
+}
+
+/// Keeps what a status says of all its accounts.
+pub fn keep_all(state_dir: &Path, status: &Status) {
+    status.accounts.iter().for_each(|(name, account)| keep(state_dir, name, account));
 }
 
 /// Keeps what an account's status says. Best effort: the next one is written soon.

@@ -10,7 +10,7 @@ use crate::model::oauth::OAuth;
 /// has a login of its own.
 ///
 /// # Errors
-/// `NotSupported` where there is nothing to sign in to.
+/// `Config` where there is nothing to sign in to.
 pub fn sign_ins(account: &Account) -> Result<Vec<OAuth>, Failure> {
     let mut found: Vec<OAuth> = Vec::new();
     let mut has_command = false;
@@ -25,7 +25,7 @@ pub fn sign_ins(account: &Account) -> Result<Vec<OAuth>, Failure> {
     }
     if found.is_empty() {
         let what = format!("sign in to account {}", account.name);
-        let none = Failure::new(Scope::Account, Remedy::Never, Kind::NotSupported, what);
+        let none = Failure::new(Scope::Account, Remedy::Never, Kind::Config, what);
         return Err(match has_command {
             true => none.detail("its token_command signs in by itself"),
             false => none

@@ -9,6 +9,7 @@ pub mod discover;
 pub mod doctor;
 pub mod document;
 mod fleet;
+mod found;
 pub mod held;
 mod hooks;
 pub mod last;

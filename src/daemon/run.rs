@@ -10,7 +10,7 @@ use std::time::Duration;
 use self::rest::Rest;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +21,9 @@ use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
 use crate::daemon::summary::Lost;
 use crate::daemon::wake::Turn;
-use crate::daemon::{network, paths, ready, sent, settings, sleep, summary, wake, wiring};
+use crate::daemon::{
+    found, last, network, paths, ready, sent, settings, sleep, summary, wake, wiring,
+};
 use crate::engine::account::Order;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::Jobs;
@@ -63,6 +65,7 @@ pub async fn run(settings: Settings) -> Result<(), Failure> {
             }
             () = sleep_until(tell_at.unwrap_or_else(Instant::now)), if tell_at.is_some() => {
                 tell_at = None;
+                found::show(&daemon.settings, &daemon.board);
                 ready::status(&daemon.summary());
             }
         }
@@ -125,7 +128,7 @@ struct Inbox {
 
 impl Daemon {
     async fn start(settings: Settings, state_dir: &Path) -> Result<(Self, Inbox), Failure> {
-        let (board, status) = Board::new(wiring::first_status(&settings, micros_now()));
+        let (board, status) = Board::new(last::first(&settings, state_dir));
         let jobs = Jobs::default();
         let (commands, receiver) = mpsc::channel(COMMANDS_MAX);
         let (calls, called) = mpsc::channel(COMMANDS_MAX);
@@ -139,6 +142,7 @@ impl Daemon {
             outbox: events.clone(),
             calls,
             config_path: settings.path.clone(),
+            find_mistake: |file| settings::load(file).err().map(|wrong| wrong.to_string()),
             session: settings.daemon.bus,
             session_address: None,
             socket: paths::socket(),
@@ -257,6 +261,7 @@ impl Daemon {
     fn beat(&mut self) {
         self.fleet.revive();
         self.mend_outbox();
+        self.keep_last();
         let lost = Lost {
             accounts: self.fleet.lost(ready::patience()),
             outbox: self.outbox.as_ref().is_some_and(|outbox| outbox.is_lost(ready::patience())),
@@ -274,6 +279,12 @@ impl Daemon {
         } else {
             ready::status(&self.summary());
         }
+    }
+
+    /// Keeps how the accounts are, for whoever asks when nothing runs.
+    fn keep_last(&self) {
+        let (state_dir, now) = (self.state_dir.clone(), self.board.now());
+        drop(spawn_blocking(move || last::keep_all(&state_dir, &now)));
     }
 
     /// One line for the service manager.
@@ -296,6 +307,7 @@ impl Daemon {
         if timeout(STOP_MAX, all).await.is_err() {
             tracing::warn!("some work was interrupted; the next start settles it");
         }
+        last::keep_all(&self.state_dir, &self.board.now());
         self.shutdown.cancel();
         // It removes its socket, and says goodbye to whoever still waits.
         drop(timeout(BUS_STOP_MAX, self.bus).await);

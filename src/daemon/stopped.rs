@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::adapters::ledger::SqliteLedger;
 use crate::adapters::outbox::OutboxDir;
-use crate::daemon::{last, paths, queued, wiring};
+use crate::daemon::{found, last, paths, queued, wiring};
 use crate::engine::board::{micros_now, trouble};
 use crate::model::account::{Account, Role, Settings};
 use crate::model::failure::Failure;
@@ -29,11 +29,12 @@ use crate::rules::relay::is_late;
 pub fn status(settings: &Settings, state_dir: &Path) -> Result<Status, Failure> {
     let mut status = Status { starting: false, ..wiring::first_status(settings, 0) };
     for (name, account) in &settings.accounts {
+        let Some(shown) = status.accounts.get_mut(name) else { continue };
+        shown.servers = found::servers(account);
         let path = paths::ledger(state_dir, name);
         if !path.exists() {
             continue;
         }
-        let Some(shown) = status.accounts.get_mut(name) else { continue };
         match of_account(account, &path) {
             Ok(mailboxes) => shown.mailboxes = mailboxes,
             Err(failure) => shown.trouble = Some(trouble(&failure, None, 0)),

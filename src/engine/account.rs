@@ -177,13 +177,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         self.worker.depths.may_be_shallow = false;
         loop {
             if Instant::now() >= self.polling.next || !self.waiting.is_empty() {
-                let jobs = std::mem::take(&mut self.waiting);
-                let (pass, is_full) = self.scheduled(remote, &jobs).await;
-                if is_full {
-                    let interval = self.poll_interval();
-                    self.polling.polled(interval, pass.report.is_quiet() || self.is_told_all());
-                }
-                if let Some(ended) = self.after(pass, &jobs, &mut rechecks) {
+                if let Some(ended) = self.scheduled(remote, &mut rechecks).await {
                     return ended;
                 }
                 continue;
@@ -222,8 +216,44 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
         }
     }
 
-    /// A poll, or a pass that somebody waits for.
+    /// A pass that only tells what it would do.
+    async fn rehearsed(&mut self, remote: &mut C::Remote, targets: &[MailboxName]) -> Pass {
+        self.worker.is_dry = true;
+        let mut pass = self.worker.full_pass(remote, targets).await;
+        self.worker.is_dry = false;
+        pass.recheck.clear();
+        pass
+    }
+
+    /// What is due, and what somebody waits for.
     async fn scheduled(
+        &mut self,
+        remote: &mut C::Remote,
+        rechecks: &mut BTreeMap<MailboxName, Instant>,
+    ) -> Option<Ended> {
+        let jobs = std::mem::take(&mut self.waiting);
+        let (dry, jobs): (Vec<_>, Vec<_>) =
+            jobs.into_iter().partition(|(job, _)| self.drive.jobs.is_dry(*job));
+        for job in dry {
+            let pass = self.rehearsed(remote, &job.1).await;
+            if let Some(ended) = self.after(pass, &[job], rechecks) {
+                self.waiting.extend(jobs);
+                return Some(ended);
+            }
+        }
+        if jobs.is_empty() && Instant::now() < self.polling.next {
+            return None;
+        }
+        let (pass, is_full) = self.asked_for(remote, &jobs).await;
+        if is_full {
+            let interval = self.poll_interval();
+            self.polling.polled(interval, pass.report.is_quiet() || self.is_told_all());
+        }
+        self.after(pass, &jobs, rechecks)
+    }
+
+    /// A poll, or a pass that somebody waits for.
+    async fn asked_for(
         &mut self,
         remote: &mut C::Remote,
         jobs: &[(JobId, Vec<MailboxName>)],

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::engine::compare::Strangers;
 use crate::engine::offload::offload;
 use crate::engine::pass::Worker;
-use crate::model::failure::{Failure, Scope};
+use crate::model::failure::{Failure, Kind, Scope};
 use crate::model::ids::{Base, Uid};
 use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, MailboxRow};
 use crate::ports::local::Local;
@@ -92,7 +92,11 @@ async fn names<R: Remote>(remote: &mut R, uids: &[Uid]) -> Result<Vec<(Uid, Stri
         return Ok(Vec::new());
     }
     match remote.ids(uids).await {
-        Err(failure) if failure.scope != Scope::Account => {
+        // A server that claims to have them and knows no such word is refused by itself, not by the line.
+        Err(failure)
+            if failure.scope != Scope::Account
+                || (failure.kind == Kind::Protocol && failure.server_said.is_some()) =>
+        {
             tracing::debug!(%failure, "the server tells no names of messages");
             Ok(Vec::new())
         }

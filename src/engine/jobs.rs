@@ -31,6 +31,8 @@ struct Job {
     missing: Vec<AccountName>,
     result: JobResult,
     since: Instant,
+    /// Whether it only tells what would be done.
+    is_dry: bool,
 }
 
 /// All jobs of this daemon; the results of the newest ones are kept.
@@ -60,13 +62,27 @@ impl Jobs {
 
     /// Begins a job that is done when each of the accounts has reported.
     pub fn begin(&self, accounts: Vec<AccountName>) -> JobId {
+        self.begin_as(accounts, false)
+    }
+
+    /// [`Jobs::begin`] for one that changes nothing, and reports what it would change.
+    pub fn begin_dry(&self, accounts: Vec<AccountName>) -> JobId {
+        self.begin_as(accounts, true)
+    }
+
+    /// Whether a job is to change nothing.
+    pub fn is_dry(&self, id: JobId) -> bool {
+        self.state().1.get(&id).is_some_and(|job| job.is_dry)
+    }
+
+    fn begin_as(&self, accounts: Vec<AccountName>, is_dry: bool) -> JobId {
         let mut state = self.state();
         let (last, jobs) = &mut *state;
         *last = last.wrapping_add(1).max(1);
         let id = *last;
         jobs.insert(
             id,
-            Job { missing: accounts, result: JobResult::default(), since: Instant::now() },
+            Job { missing: accounts, result: JobResult::default(), since: Instant::now(), is_dry },
         );
         while jobs.len() > JOBS_MAX {
             jobs.pop_first();

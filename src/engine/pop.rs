@@ -96,6 +96,19 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
             let report = self.worker.refuse_targets(&names);
             self.drive.jobs.report(job, &self.worker.account.name, report);
         }
+        let (dry, right): (Vec<_>, Vec<_>) =
+            right.into_iter().partition(|job| self.drive.jobs.is_dry(*job));
+        if !dry.is_empty() {
+            self.worker.is_dry = true;
+            let pass = self.worker.pass(&[]).await;
+            self.worker.is_dry = false;
+            for job in dry {
+                self.drive.jobs.report(job, &self.worker.account.name, pass.report.clone());
+            }
+            if right.is_empty() {
+                return self.passed(pass.failure);
+            }
+        }
         let pass = self.worker.pass(&[]).await;
         for job in right {
             self.drive.jobs.report(job, &self.worker.account.name, pass.report.clone());
@@ -106,7 +119,12 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
             let watch = watcher.state();
             self.worker.board.account(&self.worker.account.name, |a| a.watch = watch);
         }
-        match pass.failure {
+        self.passed(pass.failure)
+    }
+
+    /// How to wait for the next pass after one that ended like this.
+    fn passed(&mut self, failure: Option<Failure>) -> (Waiting, Option<Instant>) {
+        match failure {
             None => (Waiting::Idle, Some(self.succeeded())),
             Some(failure) => (Waiting::Failed, self.failed(&failure)),
         }

@@ -41,6 +41,8 @@ pub enum Kind {
     Timeout,
     /// The certificate or the handshake was not acceptable.
     TlsUntrusted,
+    /// There is no encryption to be had at this port, or not in this way.
+    NotEncrypted,
     /// The server refused the login.
     AuthFailed,
     /// There is no usable secret: the command failed, the file is missing.
@@ -77,7 +79,7 @@ impl Kind {
         match self {
             Self::Offline => "Offline",
             Self::Timeout => "Timeout",
-            Self::TlsUntrusted => "TlsUntrusted",
+            Self::TlsUntrusted | Self::NotEncrypted => "TlsUntrusted",
             Self::AuthFailed => "AuthFailed",
             Self::NeedsLogin => "NeedsLogin",
             Self::KeyringLocked => "KeyringLocked",
@@ -98,9 +100,13 @@ impl Kind {
             Self::Offline | Self::Timeout => 69,
             Self::AuthFailed | Self::NeedsLogin | Self::KeyringLocked => 77,
             Self::Throttled | Self::Busy => 75,
-            Self::TlsUntrusted | Self::Refused | Self::Protocol => 76,
+            Self::TlsUntrusted
+            | Self::NotEncrypted
+            | Self::Refused
+            | Self::Protocol
+            | Self::NotSupported => 76,
             Self::LocalIo | Self::StoreMissing => 74,
-            Self::Config | Self::NotSupported => 78,
+            Self::Config => 78,
             Self::NotFound => 67,
             Self::Address | Self::TooBig => 65,
         }
@@ -173,6 +179,33 @@ impl Failure {
     #[must_use]
     pub fn cure(mut self, cure: impl Into<String>) -> Self {
         self.cure = Some(cure.into());
+        self
+    }
+
+    /// For a login of an account: what a refusal means, and the command that shows whether the mending helped.
+    #[must_use]
+    pub fn of_login(mut self, account: &str) -> Self {
+        let needs_a_person = matches!(
+            self.kind,
+            Kind::Offline
+                | Kind::Timeout
+                | Kind::TlsUntrusted
+                | Kind::NotEncrypted
+                | Kind::AuthFailed
+                | Kind::Config
+        );
+        if !needs_a_person {
+            return self;
+        }
+        if self.kind == Kind::AuthFailed && self.detail.is_none() {
+            self = self.detail("the server does not take this user with this password");
+        }
+        let command = format!("postrider check {account}");
+        self.cure = Some(match self.cure.take() {
+            None => command,
+            Some(cure) if cure.contains("postrider ") => cure,
+            Some(cure) => format!("{cure}; then: {command}"),
+        });
         self
     }
 

@@ -2,7 +2,9 @@
 
 pub mod account;
 pub mod address;
+pub mod automatic;
 pub mod dsn;
+pub mod endpoint;
 pub mod event;
 pub mod failure;
 pub mod flags;

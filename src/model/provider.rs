@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::account::{Role, Tls};
+use crate::model::automatic::Way;
 
 /// A preset: `config/providers.toml` has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,12 +30,23 @@ pub struct Preset {
     pub setup_url: Option<String>,
     /// What a newcomer has to know.
     pub hint: Option<String>,
+    /// Why Thunderbird's database says something else of its servers, where it does.
+    pub differs: Option<String>,
     /// Incoming by IMAP.
     pub imap: Option<PresetServer>,
     /// Incoming by POP3.
     pub pop3: Option<PresetServer>,
     /// Outgoing.
     pub smtp: Option<PresetServer>,
+}
+
+impl Preset {
+    /// What is to be known of its passwords, and where they are made.
+    pub fn advice(&self) -> Option<String> {
+        let hint = self.hint.as_ref()?;
+        let page = self.setup_url.as_ref().map(|url| format!(" ({url})")).unwrap_or_default();
+        Some(format!("{}: {hint}{page}", self.title))
+    }
 }
 
 /// What to log in with.
@@ -57,6 +69,10 @@ pub struct PresetServer {
     pub tls: Tls,
     /// What it takes as the user's name; none: what the account says, else the address.
     pub user: Option<UserForm>,
+    /// What it may take instead, where it refuses that.
+    pub or_user: Option<UserForm>,
+    /// How else it can be reached, where that fails.
+    pub other: Option<Way>,
     /// How far apart it wants logins to be, whatever it says itself; nothing: no wish is known.
     pub login_gap: Duration,
 }
@@ -64,7 +80,13 @@ pub struct PresetServer {
 impl PresetServer {
     /// A server that was found, of which nothing more is known.
     pub fn new(host: String, port: u16, tls: Tls, user: Option<UserForm>) -> Self {
-        Self { host, port, tls, user, login_gap: Duration::ZERO }
+        let (or_user, other) = (None, None);
+        Self { host, port, tls, user, or_user, other, login_gap: Duration::ZERO }
+    }
+
+    /// How to reach it, the way to prefer first.
+    pub fn ways(&self) -> impl Iterator<Item = Way> {
+        [Way { port: self.port, tls: self.tls }].into_iter().chain(self.other)
     }
 }
 

@@ -204,6 +204,23 @@ pub struct Progress {
     pub bytes_total: u64,
 }
 
+/// What was found to work at a server; none where configuration or preset decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// `imap`, `pop3` or `smtp`.
+    pub protocol: &'static str,
+    /// Its name.
+    pub host: String,
+    /// The port.
+    pub port: Option<u16>,
+    /// The encryption.
+    pub tls: Option<&'static str>,
+    /// The user's name that it let in.
+    pub user: Option<String>,
+    /// The mechanism by which the login went.
+    pub auth: Option<&'static str>,
+}
+
 /// One account.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AccountStatus {
@@ -229,6 +246,8 @@ pub struct AccountStatus {
     pub last_success: Micros,
     /// The pass that runs.
     pub progress: Option<Progress>,
+    /// What was found to work at its servers.
+    pub servers: Vec<ServerStatus>,
     /// The mailboxes by name.
     pub mailboxes: BTreeMap<MailboxName, MailboxStatus>,
 }

@@ -1,6 +1,7 @@
 //! Floor 1: decisions. Total, deterministic, without clock, I/O or async; time is an argument.
 
 pub mod addresses;
+pub mod automatic;
 pub mod envelope;
 pub mod guard;
 pub mod header;

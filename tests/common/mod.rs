@@ -235,6 +235,8 @@ pub(crate) fn account(maildir: &Path, port: u16) -> Account {
         pin_sha256: None,
         client_cert: None,
         timeout: Duration::from_secs(10),
+        open: None,
+        advice: None,
     };
     let push = vec![MailboxName::inbox()];
     let imap = ImapSettings { endpoint, path_prefix: None, push, max_connections: 3 };

@@ -1,9 +1,7 @@
 //! From an address of a domain that no preset knows to an account that works, by each way in which servers
 //! can be found; name server and web servers are on this machine.
 
-use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Stdio;
 
 use base64::Engine as _;
 use postrider_mailserver::dns::{DnsServer, Zone};
@@ -12,7 +10,8 @@ use postrider_mailserver::{Tls, TlsMode};
 use sha2::{Digest, Sha256};
 
 use crate::fixture::certs::Certs;
-use crate::fixture::process::{eventually, program};
+use crate::fixture::person::Person;
+use crate::fixture::process::eventually;
 use crate::fixture::shared::{self, Servers};
 use crate::fixture::world::Ran;
 use crate::fixture::{PASSWORD, SOON, World, mail, maildir};
@@ -215,51 +214,6 @@ fn presets_by_exchanger_pacc_and_usual_names_are_told_and_nothing_is_found_witho
     assert!(ran.stderr.contains("--imap HOST"), "{ran:?}");
 }
 
-/// A person at a terminal: `script` gives the program one.
-struct Person<'a> {
-    world: &'a World,
-    script: std::process::Child,
-    shown: std::sync::Arc<std::sync::Mutex<String>>,
-}
-
-impl<'a> Person<'a> {
-    fn runs(world: &'a World, args: &str, environment: &[(&str, &str)]) -> Self {
-        let mut command = std::process::Command::new(program("script", "bsdutils"));
-        world.surround(&mut command);
-        let line = format!("stty -echo; exec {} {args}", crate::fixture::world::BINARY);
-        command.args(["-qec", &line, "/dev/null"]).envs(environment.iter().copied());
-        command.env("SHELL", "/bin/sh").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut script = command.stderr(Stdio::null()).spawn().unwrap();
-        let shown = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
-        let (mut output, all) = (script.stdout.take().unwrap(), std::sync::Arc::clone(&shown));
-        std::thread::spawn(move || {
-            let mut part = [0; 1024];
-            while let Ok(n @ 1..) = output.read(&mut part) {
-                all.lock().unwrap().push_str(&String::from_utf8_lossy(&part[..n]));
-            }
-        });
-        Self { world, script, shown }
-    }
-
-    fn reads(&self, text: &str) {
-        eventually(&format!("{text:?} is shown"), SOON, || {
-            let shown = self.shown.lock().unwrap();
-            shown.contains(text).then_some(())
-        });
-    }
-
-    fn types(&mut self, line: &str) {
-        writeln!(self.script.stdin.as_mut().unwrap(), "{line}").unwrap();
-    }
-
-    fn ends(mut self) -> String {
-        assert!(self.script.wait().unwrap().success(), "{}", self.shown.lock().unwrap());
-        let shown = self.shown.lock().unwrap().clone();
-        self.world.said.borrow_mut().push_str(&shown);
-        shown
-    }
-}
-
 #[test]
 fn at_a_terminal_a_newcomer_types_a_password_that_goes_to_the_keyring_and_agrees() {
     let place = Place::with(World::with_bus());
@@ -286,7 +240,11 @@ fn at_a_terminal_a_newcomer_types_a_password_that_goes_to_the_keyring_and_agrees
     person.reads("Test the logins and write it? [Y/n]");
     assert!(!place.world.config_file().exists(), "nothing is written before the person agrees");
     person.types("");
-    let shown = person.ends();
+    person.reads("Install the service, which runs it in the background? [Y/n]");
+    person.types("n");
+    person.reads("Show what a mail reader has to know (neomutt, mutt,");
+    person.types("");
+    let shown = person.ends_with(0);
     assert!(shown.contains("✓ corp: IMAP login") && shown.contains("next: postrider"), "{shown}");
     let text = std::fs::read_to_string(place.world.config_file()).unwrap();
     assert!(text.contains("password = { keyring = true }"), "{text}");
@@ -300,7 +258,7 @@ fn at_a_terminal_a_newcomer_types_a_password_that_goes_to_the_keyring_and_agrees
     person.types("echo x");
     person.reads("Test the logins");
     person.types("n");
-    assert!(person.ends().contains("nothing was written"));
+    assert!(person.ends_with(0).contains("nothing was written"));
     assert_eq!(std::fs::read_to_string(place.world.config_file()).unwrap(), text);
 }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::string_slice, clippy::print_stdout, reason = "a test may stop, and may speak")]
 
+mod automatic;
 mod bad_drops;
 mod bare_server;
 mod beside;
@@ -25,8 +26,10 @@ mod laptop;
 mod latency;
 mod limits;
 mod moving_in;
+mod newcomer;
 mod notify;
 mod oauth;
+mod oauth_outgoing;
 mod on_the_bus;
 mod opensmtpd;
 mod outbox;
@@ -41,6 +44,7 @@ mod setup;
 mod shells;
 mod sleep;
 mod smtp_stages;
+mod stopped;
 mod submit;
 mod transfer;
 mod trouble_imap;

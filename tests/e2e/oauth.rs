@@ -84,14 +84,14 @@ impl Signed {
 }
 
 /// `postrider login`, while it waits.
-struct Login<'a> {
+pub(crate) struct Login<'a> {
     world: &'a World,
     child: Child,
     said: String,
 }
 
 impl<'a> Login<'a> {
-    fn start(world: &'a World, args: &[&str]) -> Self {
+    pub(crate) fn start(world: &'a World, args: &[&str]) -> Self {
         let mut command = tied(Path::new(BINARY));
         world.surround(&mut command);
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -100,7 +100,7 @@ impl<'a> Login<'a> {
     }
 
     /// The address to be opened.
-    fn url(&mut self) -> String {
+    pub(crate) fn url(&mut self) -> String {
         let mut lines = BufReader::new(self.child.stdout.as_mut().unwrap());
         loop {
             let mut line = String::new();
@@ -118,7 +118,7 @@ impl<'a> Login<'a> {
         writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    fn ends_with(mut self, code: i32) -> String {
+    pub(crate) fn ends_with(mut self, code: i32) -> String {
         drop(self.child.stdin.take());
         let done = self.child.wait_with_output().unwrap();
         self.said.push_str(&String::from_utf8_lossy(&done.stdout));
@@ -130,7 +130,7 @@ impl<'a> Login<'a> {
 }
 
 /// Opens an address and follows where it leads; the text of the last page with its headers.
-fn fetch(url: &str) -> String {
+pub(crate) fn fetch(url: &str) -> String {
     let mut curl = Command::new(program("curl", "curl"));
     let done = curl.args(["-sSiL", "--max-time", "20", url]).output().unwrap();
     String::from_utf8_lossy(&done.stdout).into_owned()

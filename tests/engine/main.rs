@@ -268,6 +268,21 @@ async fn helping_connections_may_die_and_every_message_comes_once() {
     assert_eq!(std::fs::read_dir(tmp).unwrap().count(), 0);
 }
 
+/// The names of messages are a help: whoever claims to have them, and does not, is synced all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_claims_to_name_messages_and_cannot_is_synced_without() {
+    let mut config = Config::default();
+    config.capabilities = config.capabilities.claiming("X-GM-EXT-1");
+    let world = World::new(config, |_| {});
+    let inbox = world.server.mailbox("INBOX");
+    inbox.append(&mail(1), &["\\Seen"], None);
+    let counters = world.sync_ok().await;
+    assert_eq!(counters[&MailboxName::inbox()].downloaded, 1);
+    let asked = world.server.commands().iter().any(|c| c.line.contains("X-GM-MSGID"));
+    assert!(asked, "it was asked");
+    world.assert_quiet().await;
+}
+
 fn mailbox(name: &str) -> MailboxName {
     MailboxName(name.into())
 }

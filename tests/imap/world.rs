@@ -40,6 +40,8 @@ pub(crate) fn connector(server: &MailServer) -> ImapConnector {
         pin_sha256: None,
         client_cert: None,
         timeout: Duration::from_secs(10),
+        open: None,
+        advice: None,
     };
     let push = vec![MailboxName::inbox()];
     let settings = ImapSettings { endpoint, path_prefix: None, push, max_connections: 3 };

@@ -45,6 +45,8 @@ pub(crate) fn settings(server: &MailServer, leave: Leave) -> PopSettings {
         pin_sha256: None,
         client_cert: None,
         timeout: Duration::from_secs(5),
+        open: None,
+        advice: None,
     };
     PopSettings { endpoint, leave, mailbox: MailboxName::inbox(), login_gap: Duration::ZERO }
 }

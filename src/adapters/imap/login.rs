@@ -11,11 +11,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::deflate::{Deflate, Duplex};
 use super::words::{
-    Tagged, capability_code, leaves_the_machine, personal_prefix, slowed_down, tagged,
+    Tagged, capability_code, is_passing, leaves_the_machine, mechanisms, personal_prefix,
+    slowed_down, tagged,
 };
 use crate::adapters::net::{self, Line, Stream, is_loopback_host};
-use crate::adapters::sasl;
-use crate::adapters::secrets;
+use crate::adapters::{sasl, secrets};
 use crate::model::account::{Endpoint, Mechanism, Tls};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
@@ -50,12 +50,10 @@ pub(super) async fn log_in(
     line: &Line,
     wishes: Wishes,
 ) -> Result<LoggedIn, Failure> {
-    let log_in = |secret| async move {
-        let deadline = Instant::now() + endpoint.timeout;
-        let stream = net::dial(endpoint, "IMAP").await?.on(line);
-        let buffer = Vec::new();
-        let dialogue = Dialogue { stream, buffer, endpoint, account, deadline, tag: 0, wishes };
-        dialogue.run(secret).await
+    let greet = |endpoint| Box::pin(Dialogue::begin(endpoint, account, line, wishes));
+    let log_in = |secret: Option<SecretString>| async move {
+        let run = |dialogue| Box::pin(Dialogue::run(dialogue, secret.clone()));
+        net::reach(endpoint, "IMAP", greet, run).await
     };
     secrets::log_in(endpoint.password.as_ref(), account, log_in).await
 }
@@ -63,40 +61,63 @@ pub(super) async fn log_in(
 struct Dialogue<'a> {
     stream: Stream,
     buffer: Vec<u8>,
-    endpoint: &'a Endpoint,
+    endpoint: Endpoint,
     account: &'a str,
     deadline: Instant,
     tag: u32,
     wishes: Wishes,
+    /// The first line, and whether no login is wanted.
+    greeting: (String, bool),
 }
 
-impl Dialogue<'_> {
-    async fn run(mut self, secret: Option<SecretString>) -> Result<LoggedIn, Failure> {
-        let greeting = self.line("greeting").await?;
-        let is_preauth = self.check_greeting(&greeting)?;
-        if self.endpoint.tls == Tls::StartTls {
-            self = self.start_tls().await?;
-        }
-        let mut told = None;
+impl<'a> Dialogue<'a> {
+    /// Connects and encrypts: what comes before anything is said about the user.
+    async fn begin(
+        endpoint: Endpoint,
+        account: &'a str,
+        line: &Line,
+        wishes: Wishes,
+    ) -> Result<Self, Failure> {
+        let deadline = Instant::now() + endpoint.timeout;
+        let stream = net::dial(&endpoint, "IMAP").await?.on(line);
+        let (buffer, greeting) = (Vec::new(), (String::new(), false));
+        let mut this =
+            Self { stream, buffer, endpoint, account, deadline, tag: 0, wishes, greeting };
+        let greeting = this.line("greeting").await?;
+        let is_preauth = this.check_greeting(&greeting)?;
+        this.greeting = (greeting, is_preauth);
+        if this.endpoint.tls == Tls::StartTls { this.start_tls().await } else { Ok(this) }
+    }
+
+    /// Logs in, and agrees on the rest.
+    async fn run(
+        mut self,
+        secret: Option<SecretString>,
+    ) -> Result<(LoggedIn, Option<Mechanism>), Failure> {
+        let (greeting, is_preauth) = std::mem::take(&mut self.greeting);
+        let (mut told, mut mechanism) = (None, None);
         if !is_preauth {
             // What was said in cleartext before TLS counts for nothing.
             let capabilities = match capability_code(&greeting) {
                 Some(told) if self.endpoint.tls != Tls::StartTls => told,
                 _ => self.capability().await?,
             };
-            match secret {
-                Some(secret) => told = self.authenticate(&capabilities, secret).await?,
-                None => {
-                    return Err(self
-                        .failure("LOGIN", Kind::NeedsLogin, Remedy::Never)
-                        .cure(format!("set \"password\" of account {}", self.account)));
-                }
-            }
+            let Some(secret) = secret else {
+                let failure = self.failure("LOGIN", Kind::NeedsLogin, Remedy::Never);
+                return Err(failure.cure(format!("set \"password\" of account {}", self.account)));
+            };
+            let (capabilities, used) = self.authenticate(&capabilities, secret).await?;
+            (told, mechanism) = (capabilities, Some(used));
         }
         let capabilities = match told {
             Some(told) => told,
             None => self.capability().await?,
         };
+        Ok((self.settle(capabilities).await?, mechanism))
+    }
+
+    /// Asks for the namespace, and compresses where that pays.
+    async fn settle(mut self, capabilities: BTreeSet<String>) -> Result<LoggedIn, Failure> {
         let mut namespace = None;
         if capabilities.contains("NAMESPACE") && self.wishes.namespace {
             let end = self.command("NAMESPACE", "NAMESPACE", |line| {
@@ -146,7 +167,7 @@ impl Dialogue<'_> {
         let end = self.command("STARTTLS", "STARTTLS", |_| {}).await?;
         if !end.is_ok {
             return Err(self
-                .failure("STARTTLS", Kind::TlsUntrusted, Remedy::Later)
+                .failure("STARTTLS", Kind::NotEncrypted, Remedy::Later)
                 .said(&end.text)
                 .detail("the server refuses to encrypt; no password was sent")
                 .cure("use tls = \"implicit\" if the server has port 993"));
@@ -156,8 +177,9 @@ impl Dialogue<'_> {
                 .failure("STARTTLS", Kind::TlsUntrusted, Remedy::Later)
                 .detail("data followed the answer in cleartext: somebody is injecting it"));
         }
-        let stream = timeout_at(self.deadline, self.stream.start_tls(self.endpoint, "IMAP")).await;
-        let stream = stream.map_err(|_| timed_out(self.endpoint, "STARTTLS"))??;
+        let upgraded = self.stream.start_tls(&self.endpoint, "IMAP");
+        let stream = timeout_at(self.deadline, upgraded).await;
+        let stream = stream.map_err(|_| timed_out(&self.endpoint, "STARTTLS"))??;
         Ok(Self { stream, ..self })
     }
 
@@ -181,24 +203,24 @@ impl Dialogue<'_> {
         &mut self,
         capabilities: &BTreeSet<String>,
         secret: SecretString,
-    ) -> Result<Option<BTreeSet<String>>, Failure> {
+    ) -> Result<(Option<BTreeSet<String>>, Mechanism), Failure> {
         if !self.stream.is_encrypted() && !is_loopback_host(&self.endpoint.host) {
             return Err(self
                 .failure("LOGIN", Kind::TlsUntrusted, Remedy::Never)
                 .detail("no password is sent over a line that is not encrypted"));
         }
-        let offered: Vec<Mechanism> = capabilities
-            .iter()
-            .filter_map(|c| c.strip_prefix("AUTH="))
-            .filter_map(sasl::mechanism)
-            .collect();
-        let end = match sasl::choose(&self.endpoint.auth, &offered) {
+        let chosen = sasl::choose(&self.endpoint.auth, &mechanisms(capabilities));
+        let end = match chosen {
             Some(mechanism) => {
                 let has_ir = capabilities.contains("SASL-IR");
                 let mut exchange = sasl::Exchange::new(mechanism, &self.endpoint.user, secret);
                 let end = self.sasl(&mut exchange, has_ir).await?;
                 if end.is_ok && !exchange.is_server_proved() {
-                    return Err(self.unproved());
+                    // RFC 5802 §3: the server let us in without showing that it knows the password.
+                    return Err(self
+                        .failure("AUTHENTICATE", Kind::TlsUntrusted, Remedy::Later)
+                        .detail("the server did not prove that it knows the password, so it may be another one")
+                        .cure("try another network; else ask the provider"));
                 }
                 end
             }
@@ -214,36 +236,20 @@ impl Dialogue<'_> {
                     .cure("check \"auth\" of the account's [imap] table"));
             }
         };
-        if end.is_ok { Ok(capability_code(&end.text)) } else { Err(self.refused(&end.text)) }
+        if !end.is_ok {
+            return Err(self.refused(&end.text));
+        }
+        // The LOGIN command shows the password, as the mechanism of that name does.
+        Ok((capability_code(&end.text), chosen.unwrap_or(Mechanism::Login)))
     }
 
     fn may_login(&self) -> bool {
         self.endpoint.auth.is_empty() || self.endpoint.auth.contains(&Mechanism::Login)
     }
 
-    /// The server let us in without showing that it knows the password itself (RFC 5802 §3).
-    fn unproved(&self) -> Failure {
-        self.failure("AUTHENTICATE", Kind::TlsUntrusted, Remedy::Later)
-            .detail("the server did not prove that it knows the password, so it may be another one")
-            .cure("try another network; else ask the provider")
-    }
-
     /// Sorts the ways in which a login is refused: only some of them are about the password.
     fn refused(&self, text: &str) -> Failure {
-        let upper = text.to_ascii_uppercase();
-        let is_passing = [
-            "[UNAVAILABLE]",
-            "[INUSE]",
-            "[LIMIT]",
-            "[SERVERBUG]",
-            "[THROTTLED]",
-            "[OVERQUOTA]",
-            "TOO MANY",
-            "SUGGESTED BACKOFF TIME",
-        ]
-        .iter()
-        .any(|w| upper.contains(w));
-        if is_passing {
+        if is_passing(text) {
             return self.failure("LOGIN", Kind::Throttled, slowed_down(text)).said(text);
         }
         self.failure("LOGIN", Kind::AuthFailed, Remedy::Later).said(text).cure(format!(
@@ -332,7 +338,7 @@ impl Dialogue<'_> {
         match timeout_at(self.deadline, write).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => Err(self.failure("write", Kind::Offline, Remedy::Later).detail(e)),
-            Err(_) => Err(timed_out(self.endpoint, "write")),
+            Err(_) => Err(timed_out(&self.endpoint, "write")),
         }
     }
 
@@ -361,7 +367,7 @@ impl Dialogue<'_> {
                 Ok(Err(e)) => {
                     return Err(self.failure(phase, Kind::Offline, Remedy::Later).detail(e));
                 }
-                Err(_) => return Err(timed_out(self.endpoint, phase)),
+                Err(_) => return Err(timed_out(&self.endpoint, phase)),
             };
             self.buffer.extend_from_slice(chunk.get(..n).unwrap_or_default());
         }
@@ -373,7 +379,7 @@ impl Dialogue<'_> {
             _ => "connect",
         };
         Failure::new(Scope::Account, remedy, kind, what).at(net::place(
-            self.endpoint,
+            &self.endpoint,
             "IMAP",
             phase,
         ))

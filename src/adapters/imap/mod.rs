@@ -107,7 +107,9 @@ impl Connector for ImapConnector {
         let endpoint = &self.settings.endpoint;
         let fixed = self.settings.path_prefix.clone();
         let wishes = login::Wishes { namespace: fixed.is_none(), is_far: self.is_far };
-        let mut logged_in = login::log_in(endpoint, &self.account, &self.line, wishes).await?;
+        let mut logged_in = login::log_in(endpoint, &self.account, &self.line, wishes)
+            .await
+            .map_err(|failure| failure.of_login(&self.account))?;
         let prefix = fixed.or_else(|| logged_in.namespace.take());
         let (capabilities, is_near) = (logged_in.capabilities.clone(), logged_in.is_near);
         let place = net::place(endpoint, "IMAP", "session");

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::adapters::sasl;
+use crate::model::account::Mechanism;
 use crate::model::failure::Remedy;
 
 /// The tagged end of a command.
@@ -25,6 +27,28 @@ pub(super) fn capability_code(line: &str) -> Option<BTreeSet<String>> {
     let (_, rest) = line.split_once("[CAPABILITY ")?;
     let (words, _) = rest.split_once(']')?;
     Some(words.split_whitespace().map(str::to_ascii_uppercase).collect())
+}
+
+/// The mechanisms that the capabilities name.
+pub(super) fn mechanisms(capabilities: &BTreeSet<String>) -> Vec<Mechanism> {
+    let named = capabilities.iter().filter_map(|one| one.strip_prefix("AUTH="));
+    named.filter_map(sasl::mechanism).collect()
+}
+
+/// Whether a login that is refused in these words may be welcome later.
+pub(super) fn is_passing(text: &str) -> bool {
+    const PASSING: [&str; 8] = [
+        "[UNAVAILABLE]",
+        "[INUSE]",
+        "[LIMIT]",
+        "[SERVERBUG]",
+        "[THROTTLED]",
+        "[OVERQUOTA]",
+        "TOO MANY",
+        "SUGGESTED BACKOFF TIME",
+    ];
+    let upper = text.to_ascii_uppercase();
+    PASSING.iter().any(|word| upper.contains(word))
 }
 
 /// The first personal prefix of a NAMESPACE line: `* NAMESPACE (("INBOX." ".")) NIL NIL`.

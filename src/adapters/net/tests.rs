@@ -17,6 +17,8 @@ fn endpoint(host: &str, port: u16, tls: Tls) -> Endpoint {
         pin_sha256: None,
         client_cert: None,
         timeout: Duration::from_secs(10),
+        open: None,
+        advice: None,
     }
 }
 

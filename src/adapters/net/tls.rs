@@ -160,12 +160,24 @@ fn classify(err: &native_tls::Error, endpoint: &Endpoint, protocol: &str) -> Fai
         text.push_str(&inner.to_string());
         cause = inner.source();
     }
-    untrusted(endpoint, protocol, &text).cure(cure(&text.to_lowercase(), endpoint))
+    let lower = text.to_lowercase();
+    let mut failure = untrusted(endpoint, protocol, &text).cure(cure(&lower, endpoint));
+    if speaks_no_tls(&lower) {
+        failure.kind = Kind::NotEncrypted;
+    }
+    failure
+}
+
+/// Whether what came was no TLS at all.
+fn speaks_no_tls(text: &str) -> bool {
+    ["wrong version number", "packet length too long", "record overflow", "http request"]
+        .iter()
+        .any(|word| text.contains(word))
 }
 
 fn cure(text: &str, endpoint: &Endpoint) -> String {
     let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if has(&["wrong version number", "packet length too long", "record overflow", "http request"]) {
+    if speaks_no_tls(text) {
         let other = if endpoint.tls == Tls::Implicit { "starttls" } else { "implicit" };
         format!("the server speaks plain text on a TLS port: set tls = \"{other}\", or the port")
     } else if has(&["not yet valid"]) {

@@ -1,8 +1,8 @@
 //! Where the tokens of an account are kept, and the lock of whoever renews them. Floor 3.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
-use crate::adapters::keyring;
+use crate::adapters::{keyring, private_file};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::oauth::{OAuth, TokenStore};
 
@@ -41,7 +41,7 @@ pub(super) async fn load(oauth: &OAuth, account: &str) -> Result<Option<Tokens>,
         }
         None => {
             let file = oauth.store.file.clone();
-            blocking(oauth, "read the tokens", move || read(&file)).await?
+            blocking(oauth, "read the tokens", move || private_file::read(&file)).await?
         }
     };
     let Some(text) = text.map(Zeroizing::<String>::new) else { return Ok(None) };
@@ -78,7 +78,7 @@ impl Lock {
     pub(super) async fn take(oauth: &OAuth) -> Result<Self, Failure> {
         let path = oauth.store.file.with_extension("lock");
         let file = blocking(oauth, "lock the tokens", move || {
-            make_dirs(&path)?;
+            private_file::make_dirs(&path)?;
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
         })
@@ -114,44 +114,11 @@ fn failed(store: &TokenStore, what: &str, err: &io::Error) -> Failure {
     Failure::local_io(what, err).at(store.file.display().to_string())
 }
 
-fn read(file: &Path) -> io::Result<Option<String>> {
-    let opened = match File::open(file) {
-        Ok(opened) => opened,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(err) => return Err(err),
-    };
-    let mode = opened.metadata()?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        let what = format!("others may read it (mode {mode:03o}): run chmod 600 on it");
-        return Err(io::Error::other(what));
-    }
-    let mut text = String::with_capacity(FILE_BYTES_MAX);
-    io::Read::read_to_string(&mut io::Read::take(opened, FILE_BYTES_MAX as u64), &mut text)?;
-    Ok(Some(text))
-}
-
-/// Whole and durable under its name, or not at all.
 fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    make_dirs(file)?;
-    let new = file.with_extension("new");
-    match std::fs::remove_file(&new) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-        Ok(()) | Err(_) => {}
-    }
-    let mut options = OpenOptions::new();
-    let mut draft = options.write(true).create_new(true).mode(0o600).open(&new)?;
-    draft.write_all(bytes)?;
-    draft.sync_all()?;
-    std::fs::rename(&new, file)?;
-    file.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-}
-
-fn make_dirs(file: &Path) -> io::Result<()> {
-    let make = |dir| DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    file.parent().map_or(Ok(()), make)
+    // Whoever writes has the lock, so the draft is nobody else's.
+    private_file::write(file, &file.with_extension("new"), bytes)
 }
 
 /// Twice what a request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
-const FILE_BYTES_MAX: usize = 256 * 1024;

@@ -4,7 +4,7 @@
 
 use md5::{Digest as _, Md5};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::code::{Code, Offers};
@@ -21,45 +21,62 @@ pub(super) async fn log_in(
     line: &Line,
 ) -> Result<(Wire, Offers), Failure> {
     // The secret comes first, because a password command may ask a person, and no server waits for that.
-    let log_in = |secret| within(endpoint, account, line, secret);
+    let greet = |endpoint| Box::pin(greeted(endpoint, line));
+    let log_in = |secret: Option<SecretString>| async move {
+        let Some(secret) = secret else {
+            let failure =
+                Failure::new(Scope::Account, Remedy::Never, Kind::NeedsLogin, "find the password")
+                    .at(net::place(endpoint, PROTOCOL, "login"));
+            return Err(failure.cure(format!("set \"password\" of account {account}")));
+        };
+        let log_in = |greeted| Box::pin(authenticated(greeted, account, secret.clone()));
+        net::reach(endpoint, PROTOCOL, greet, log_in).await
+    };
     secrets::log_in(endpoint.password.as_ref(), account, log_in).await
 }
 
-async fn within(
-    endpoint: &Endpoint,
+/// A session that is encrypted, and nobody's yet.
+struct Greeted {
+    wire: Wire,
+    greeting: Status,
+    deadline: Instant,
+}
+
+async fn greeted(endpoint: Endpoint, line: &Line) -> Result<Greeted, Failure> {
+    let deadline = Instant::now() + endpoint.timeout;
+    match timeout_at(deadline, greet(&endpoint, line)).await {
+        Ok(done) => done.map(|(wire, greeting)| Greeted { wire, greeting, deadline }),
+        Err(_) => Err(late(&endpoint)),
+    }
+}
+
+async fn authenticated(
+    greeted: Greeted,
     account: &str,
-    line: &Line,
-    secret: Option<SecretString>,
-) -> Result<(Wire, Offers), Failure> {
-    let Some(secret) = secret else {
-        let failure =
-            Failure::new(Scope::Account, Remedy::Never, Kind::NeedsLogin, "find the password")
-                .at(net::place(endpoint, PROTOCOL, "login"));
-        return Err(failure.cure(format!("set \"password\" of account {account}")));
-    };
-    match timeout(endpoint.timeout, dialogue(endpoint, account, line, secret)).await {
+    secret: SecretString,
+) -> Result<((Wire, Offers), Option<Mechanism>), Failure> {
+    let Greeted { wire, greeting, deadline } = greeted;
+    let endpoint = wire.endpoint().clone();
+    match timeout_at(deadline, authenticate(wire, &greeting, account, &secret)).await {
         Ok(done) => done,
-        Err(_) => {
-            let late =
-                Failure::new(Scope::Account, Remedy::Later, Kind::Timeout, "connect to the server")
-                    .at(net::place(endpoint, PROTOCOL, "login"))
-                    .detail(format_args!("not ready within {} s", endpoint.timeout.as_secs()));
-            Err(match endpoint.tls {
-                Tls::Implicit => late,
-                Tls::StartTls | Tls::None => {
-                    late.cure("a port that waits for TLS is silent: check tls and port")
-                }
-            })
+        Err(_) => Err(late(&endpoint)),
+    }
+}
+
+fn late(endpoint: &Endpoint) -> Failure {
+    let late = Failure::new(Scope::Account, Remedy::Later, Kind::Timeout, "connect to the server")
+        .at(net::place(endpoint, PROTOCOL, "login"))
+        .detail(format_args!("not ready within {} s", endpoint.timeout.as_secs()));
+    match endpoint.tls {
+        Tls::Implicit => late,
+        Tls::StartTls | Tls::None => {
+            late.cure("a port that waits for TLS is silent: check tls and port")
         }
     }
 }
 
-async fn dialogue(
-    endpoint: &Endpoint,
-    account: &str,
-    line: &Line,
-    secret: SecretString,
-) -> Result<(Wire, Offers), Failure> {
+/// Connects and encrypts: what comes before anything is said about the user.
+async fn greet(endpoint: &Endpoint, line: &Line) -> Result<(Wire, Status), Failure> {
     let stream = net::dial(endpoint, PROTOCOL).await?.on(line);
     let mut wire = Wire::new(stream, endpoint.clone());
     let greeting = wire.status("greeting").await?;
@@ -69,26 +86,35 @@ async fn dialogue(
     if endpoint.tls == Tls::StartTls {
         wire = start_tls(wire).await?;
     }
+    Ok((wire, greeting))
+}
+
+async fn authenticate(
+    mut wire: Wire,
+    greeting: &Status,
+    account: &str,
+    secret: &SecretString,
+) -> Result<((Wire, Offers), Option<Mechanism>), Failure> {
     let offers = capa(&mut wire).await?;
     if offers.utf8 {
         // Without it a server may rewrite what it has (RFC 6856 §2.1). A refusal changes nothing for us.
         wire.command("UTF8", "UTF8").await?;
     }
-    let way = Way { account, greeting: &greeting, offers: &offers };
-    way.authenticate(&mut wire, &secret).await?;
+    let way = Way { account, greeting, offers: &offers };
+    let mechanism = way.authenticate(&mut wire, secret).await?;
     // Some servers tell more to whom they know.
     let mut after = capa(&mut wire).await?;
     if !after.is_known {
         after = offers;
     }
-    Ok((wire, after))
+    Ok(((wire, after), Some(mechanism)))
 }
 
 async fn start_tls(mut wire: Wire) -> Result<Wire, Failure> {
     let answer = wire.command("STLS", "STLS").await?;
     if !answer.is_ok {
         return Err(wire
-            .failure("STLS", Kind::TlsUntrusted, "start TLS")
+            .failure("STLS", Kind::NotEncrypted, "start TLS")
             .said(&answer.text)
             .detail("the server refuses to encrypt; no password was sent")
             .cure("use tls = \"implicit\" if the server has port 995"));
@@ -122,7 +148,12 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    async fn authenticate(&self, wire: &mut Wire, secret: &SecretString) -> Result<(), Failure> {
+    /// Answers by which mechanism it went.
+    async fn authenticate(
+        &self,
+        wire: &mut Wire,
+        secret: &SecretString,
+    ) -> Result<Mechanism, Failure> {
         let endpoint = wire.endpoint().clone();
         if !wire.is_encrypted() && !is_loopback_host(&endpoint.host) {
             let mut refused = wire.failure("login", Kind::TlsUntrusted, "log in");
@@ -131,20 +162,21 @@ impl Way<'_> {
         }
         let user = endpoint.user.as_str();
         let may_plain = endpoint.auth.is_empty() || endpoint.auth.contains(&Mechanism::Login);
-        let answer = match sasl::choose(&endpoint.auth, &self.offers.mechanisms) {
-            Some(mechanism) => self.sasl(wire, mechanism, user, secret).await?,
+        // USER and PASS show the password, as LOGIN does; APOP does not, as CRAM-MD5.
+        let (answer, mechanism) = match sasl::choose(&endpoint.auth, &self.offers.mechanisms) {
+            Some(mechanism) => (self.sasl(wire, mechanism, user, secret).await?, mechanism),
             None if may_plain && self.may_user(user, secret) => {
-                self.user(wire, user, secret).await?
+                (self.user(wire, user, secret).await?, Mechanism::Login)
             }
             None if may_plain || endpoint.auth.contains(&Mechanism::CramMd5) => {
                 match timestamp(self.greeting) {
-                    Some(stamp) => apop(wire, &stamp, user, secret).await?,
+                    Some(stamp) => (apop(wire, &stamp, user, secret).await?, Mechanism::CramMd5),
                     None => return Err(no_way(wire)),
                 }
             }
             None => return Err(no_way(wire)),
         };
-        if answer.is_ok { Ok(()) } else { Err(self.refused(wire, &answer)) }
+        if answer.is_ok { Ok(mechanism) } else { Err(self.refused(wire, &answer)) }
     }
 
     /// USER and PASS are what a server has that says nothing; names beyond ASCII need its word.

@@ -49,8 +49,9 @@ impl PopConnector for Pop3Connector {
     type Drop = Pop3Drop;
 
     async fn connect(&self) -> Result<Pop3Drop, Failure> {
-        let (wire, offers) =
-            login::log_in(&self.settings.endpoint, &self.account, &self.line).await?;
+        let (wire, offers) = login::log_in(&self.settings.endpoint, &self.account, &self.line)
+            .await
+            .map_err(|failure| failure.of_login(&self.account))?;
         Ok(Pop3Drop { wire, offers })
     }
 }

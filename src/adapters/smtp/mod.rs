@@ -79,7 +79,8 @@ impl SmtpRelay {
     }
 
     async fn open(&self, account: &AccountName) -> Result<Session, Failure> {
-        Box::pin(session::open(self.endpoint(account)?, account)).await
+        let opened = Box::pin(session::open(self.endpoint(account)?, account)).await;
+        opened.map_err(|failure| failure.of_login(account.as_str()))
     }
 
     /// The session that was kept, if there is one.

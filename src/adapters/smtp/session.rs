@@ -65,17 +65,17 @@ impl Limits {
 pub(super) async fn open(endpoint: &Endpoint, account: &AccountName) -> Result<Session, Failure> {
     // The secret comes first, because a password command may ask a person, and no server waits for that.
     let source = endpoint.password.as_ref().filter(|_| !endpoint.user.is_empty());
-    let greet = |password| Box::pin(greet(endpoint, account, password));
-    secrets::log_in(source, account.as_str(), greet).await
+    let log_in = |password: Option<SecretString>| async move {
+        let log_in = |session| Box::pin(logged_in(session, account, password.clone()));
+        net::reach(endpoint, PROTOCOL, |endpoint| Box::pin(greet(endpoint)), log_in).await
+    };
+    secrets::log_in(source, account.as_str(), log_in).await
 }
 
-async fn greet(
-    endpoint: &Endpoint,
-    account: &AccountName,
-    password: Option<SecretString>,
-) -> Result<Session, Failure> {
-    let limits = Limits::of(endpoint);
-    let stream = net::dial(endpoint, PROTOCOL).await?;
+/// Connects and encrypts: what comes before anything is said about the user.
+async fn greet(endpoint: Endpoint) -> Result<Session, Failure> {
+    let limits = Limits::of(&endpoint);
+    let stream = net::dial(&endpoint, PROTOCOL).await?;
     let mut wire = Wire::new(stream, endpoint.clone());
     let greeting = wire.reply("greeting", limits.command).await?.reply;
     if greeting.code != 220 {
@@ -85,12 +85,19 @@ async fn greet(
     if endpoint.tls == Tls::StartTls {
         (wire, offers) = start_tls(wire, &offers, &limits).await?;
     }
-    let mut session =
-        Session { wire, offers, limits, usable: true, transactions: 0, is_used: false };
-    if let Some(password) = password {
-        login(&mut session, password, account).await?;
-    }
-    Ok(session)
+    Ok(Session { wire, offers, limits, usable: true, transactions: 0, is_used: false })
+}
+
+async fn logged_in(
+    mut session: Session,
+    account: &AccountName,
+    password: Option<SecretString>,
+) -> Result<(Session, Option<Mechanism>), Failure> {
+    let mechanism = match password {
+        Some(password) => Some(login(&mut session, password, account).await?),
+        None => None,
+    };
+    Ok((session, mechanism))
 }
 
 impl Session {
@@ -156,14 +163,14 @@ async fn start_tls(
 ) -> Result<(Wire, Offers), Failure> {
     if !offers.starttls {
         return Err(wire
-            .failure("STARTTLS", Kind::TlsUntrusted, "start TLS")
+            .failure("STARTTLS", Kind::NotEncrypted, "start TLS")
             .detail("the server does not offer STARTTLS, or someone in between removed it")
             .cure("set tls = \"implicit\" and port = 465 if the server has it; else try another network"));
     }
     let answer = wire.command("STARTTLS", "STARTTLS", limits.command).await?.reply;
     if answer.code != 220 {
         let mut failure = refused(&wire, "STARTTLS", "start TLS", &answer);
-        failure.kind = Kind::TlsUntrusted;
+        failure.kind = Kind::NotEncrypted;
         return Err(failure);
     }
     let mut wire = wire.start_tls().await?;
@@ -176,7 +183,7 @@ async fn login(
     session: &mut Session,
     password: SecretString,
     account: &AccountName,
-) -> Result<(), Failure> {
+) -> Result<Mechanism, Failure> {
     let (wire, limit) = (&mut session.wire, session.limits.command);
     if !wire.is_encrypted() && wire.endpoint().tls != Tls::None {
         return Err(wire.failure("AUTH", Kind::TlsUntrusted, "log in without encryption"));
@@ -210,7 +217,7 @@ async fn login(
             .detail("the server did not prove that it knows the password, so it may be another one")
             .cure("try another network; else ask the provider"));
     }
-    if reply.code == 235 { Ok(()) } else { Err(login_refused(wire, &reply, account)) }
+    if reply.code == 235 { Ok(mechanism) } else { Err(login_refused(wire, &reply, account)) }
 }
 
 fn login_refused(wire: &Wire, reply: &Reply, account: &AccountName) -> Failure {

@@ -153,7 +153,7 @@ impl Account {
     }
 
     /// Syncs mailboxes; none means all. The option fetch (au) names UIDs to bring in spite of a limit, of exactly one
-    /// mailbox. Errors: NotSupported, Paused, Busy.
+    /// mailbox. Errors: ConfigInvalid, NotSupported, Paused, Busy.
     #[zbus(out_args("job"))]
     fn sync(&self, mailboxes: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
         let wanted = wanted_uids(options)?;
@@ -176,7 +176,7 @@ impl Account {
         if targets.is_empty() {
             targets.push(target(None));
         }
-        self.view.sync(targets)
+        self.view.sync(targets, false)
     }
 
     /// Stops this account; 0 seconds: until Resume.

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(super) struct Desk {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) jobs: Jobs,
     pub(super) config_path: String,
+    pub(super) find_mistake: fn(&Path) -> Option<String>,
     pub(super) notices: broadcast::Sender<Notice>,
     pub(super) outbox: broadcast::Sender<OutboxEvent>,
     pub(super) calls: mpsc::Sender<OutboxCall>,
@@ -45,8 +47,9 @@ impl Desk {
         self.commands.try_send(command).map_err(|_| busy())
     }
 
-    /// Begins to sync these targets; none means all accounts that are enabled and receive mail.
-    pub(super) fn sync(&self, targets: Vec<Target>) -> Result<JobId, Error> {
+    /// Begins to sync these targets; none means all accounts that are enabled and receive mail. A dry job only
+    /// tells what it would do.
+    pub(super) fn sync(&self, targets: Vec<Target>, is_dry: bool) -> Result<JobId, Error> {
         let status = self.newest();
         if status.paused {
             return Err(paused("everything"));
@@ -54,7 +57,8 @@ impl Desk {
         let wanted = if targets.is_empty() { all(&status) } else { named(&status, targets)? };
         let open = Arc::clone(&self.open_jobs).try_acquire_owned().map_err(|_| busy())?;
         let places = self.commands.try_reserve_many(wanted.len()).map_err(|_| busy())?;
-        let job = self.jobs.begin(wanted.keys().cloned().collect());
+        let accounts = wanted.keys().cloned().collect();
+        let job = if is_dry { self.jobs.begin_dry(accounts) } else { self.jobs.begin(accounts) };
         for (place, (account, mailboxes)) in places.zip(wanted) {
             place.send(Command::Sync { job, account, mailboxes });
         }
@@ -194,9 +198,9 @@ fn check_account(status: &Status, name: &AccountName) -> Result<(), Error> {
     if account.state == AccountState::Paused {
         Err(paused(&format!("account {name}")))
     } else if !account.enabled {
-        Err(Error::NotSupported(format!("account {name} is not enabled in the configuration")))
+        Err(Error::ConfigInvalid(format!("account {name} is not enabled in the configuration")))
     } else if account.protocol == "none" {
-        Err(Error::NotSupported(format!("account {name} only sends; it has nothing to sync")))
+        Err(Error::ConfigInvalid(format!("account {name} only sends; it has nothing to sync")))
     } else {
         Ok(())
     }

@@ -7,8 +7,8 @@ use zbus::object_server::SignalEmitter;
 
 use super::desk::View;
 use super::error::Error;
-use super::values::{JobValues, Options, job_values, no_options, some_names};
-use crate::daemon::{document, settings};
+use super::values::{JobValues, Options, dry_run, job_values, some_names};
+use crate::daemon::document;
 use crate::model::event::{Command, Target};
 use crate::model::status::Micros;
 
@@ -65,14 +65,15 @@ impl Manager {
         document::last_sync(&self.0.now())
     }
 
-    /// Syncs accounts or mailboxes ("work", "work/INBOX"); none means all. No option is known yet.
+    /// Syncs accounts or mailboxes ("work", "work/INBOX"); none means all. With the option dry_run (b) nothing is
+    /// changed, and the result is what would be.
     /// Answers a job at once; WaitJob waits for it.
-    /// Errors: NoSuchAccount, NotSupported, Paused, Busy.
+    /// Errors: NoSuchAccount, ConfigInvalid, NotSupported, Paused, Busy.
     #[zbus(out_args("job"))]
     fn sync(&self, targets: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
-        no_options(options)?;
+        let is_dry = dry_run(options)?;
         let targets = some_names(targets)?;
-        self.0.sync(targets.iter().map(|text| Target::parse(text)).collect())
+        self.0.sync(targets.iter().map(|text| Target::parse(text)).collect(), is_dry)
     }
 
     /// Waits for a job, and answers "ok" (b), "elapsed_ms" (t) and "json" (s), the sync document.
@@ -99,10 +100,10 @@ impl Manager {
     async fn reload(&self) -> Result<(), Error> {
         self.0.order(Command::Reload)?;
         let path = PathBuf::from(&self.0.config_path);
-        let read = spawn_blocking(move || settings::load(&path)).await;
-        match read {
-            Ok(Err(wrong)) => Err(Error::ConfigInvalid(wrong.to_string())),
-            Ok(Ok(_)) | Err(_) => Ok(()),
+        let find_mistake = self.0.find_mistake;
+        match spawn_blocking(move || find_mistake(&path)).await {
+            Ok(Some(mistake)) => Err(Error::ConfigInvalid(mistake)),
+            Ok(None) | Err(_) => Ok(()),
         }
     }
 

@@ -73,6 +73,8 @@ pub struct BusContext {
     pub calls: mpsc::Sender<OutboxCall>,
     /// The configuration file.
     pub config_path: PathBuf,
+    /// Says what is wrong with the configuration file, if anything is.
+    pub find_mistake: fn(&Path) -> Option<String>,
     /// Which bus.
     pub session: BusChoice,
     /// The address of the session bus; none means that of the environment.
@@ -108,6 +110,7 @@ impl Bus {
             commands: context.commands,
             jobs: context.jobs,
             config_path: context.config_path.display().to_string(),
+            find_mistake: context.find_mistake,
             notices: context.notices,
             outbox: context.outbox,
             calls: context.calls,

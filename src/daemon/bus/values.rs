@@ -145,6 +145,16 @@ pub(super) fn wanted_uids(mut options: Options<'_>) -> Result<Option<Vec<Uid>>, 
     Ok(Some(uids.into_iter().filter_map(Uid::new).collect()))
 }
 
+/// Whether the option `dry_run` (`b`) is given, and no other option.
+pub(super) fn dry_run(mut options: Options<'_>) -> Result<bool, Error> {
+    let wanted = options.remove("dry_run");
+    no_options(options)?;
+    wanted.map_or(Ok(false), |wanted| {
+        bool::try_from(wanted)
+            .map_err(|_| Error::NotSupported("dry_run is true or false (b)".to_owned()))
+    })
+}
+
 /// Refuses every option: one that is not understood must not be taken for done.
 pub(super) fn no_options(options: Options<'_>) -> Result<(), Error> {
     match options.into_keys().min() {

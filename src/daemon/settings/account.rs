@@ -34,8 +34,15 @@ pub(super) fn account<'a>(
     let issuer = preset.and_then(|preset| preset.oauth.as_deref());
     let holder = Holder { kind: "account", address: &address, issuer };
     let (password, has_password) = secret::login(&table, around, holder);
-    let user = address.clone();
-    let login = Login { address: address.clone(), user, password, has_password };
+    let advice = preset.and_then(Preset::advice);
+    let login = Login {
+        account: name,
+        address: address.clone(),
+        user: None,
+        advice,
+        password,
+        has_password,
+    };
     let known = |of: fn(&Preset) -> &Option<PresetServer>| preset.and_then(|p| of(p).as_ref());
     // With a preset, an address and a password are enough.
     let is_bare = ["imap", "pop3", "smtp"].iter().all(|key| table.named().all(|(k, _)| k != *key));
@@ -47,7 +54,7 @@ pub(super) fn account<'a>(
     let pop_preset = known(|p| &p.pop3);
     let pop_server = pop_table.as_ref().map(|t| server(t, Protocol::Pop, pop_preset, around));
     let own = imap_server.as_ref().or(pop_server.as_ref());
-    let login = Login { user: sending_user(&login, own), ..login };
+    let login = Login { user: sending_user(own), ..login };
     let imap = imap_table.zip(imap_server).map(|(t, s)| imap(t, &s, &login, &table.spot));
     let pop3 = pop_table.zip(pop_server).map(|(t, s)| pop(t, &s, &login, imap.is_some(), &table));
     let has_imap = imap.is_some();
@@ -83,10 +90,10 @@ pub(super) fn account<'a>(
 }
 
 /// The login of the outgoing server is that of the incoming one, where they do not differ.
-fn sending_user(login: &Login, incoming: Option<&Server<'_>>) -> String {
+fn sending_user(incoming: Option<&Server<'_>>) -> Option<String> {
     let own = incoming.and_then(|server| server.user.as_deref()).filter(|user| !user.is_empty());
     // What Gmail takes before the name of a POP3 user says which messages to list.
-    own.map_or_else(|| login.user.clone(), |own| own.trim_start_matches("recent:").to_owned())
+    own.map(|own| own.trim_start_matches("recent:").to_owned())
 }
 
 fn maildir<'a>(name: &str, table: &Table<'a>, around: &Surroundings) -> (PathBuf, Spot<'a>) {
@@ -131,7 +138,12 @@ fn leave_out(
     SyncPolicy { leave_out: leave_out.unwrap_or_default(), ..policy }
 }
 
-fn imap(table: Table<'_>, server: &Server<'_>, login: &Login, account: &Spot<'_>) -> ImapSettings {
+fn imap(
+    table: Table<'_>,
+    server: &Server<'_>,
+    login: &Login<'_>,
+    account: &Spot<'_>,
+) -> ImapSettings {
     let push = table.take("push").and_then(|v| v.texts());
     let push = push.map(|names| names.iter().filter_map(|(_, v)| v.parsed(mailbox)).collect());
     let prefix = table.take("path_prefix").and_then(|v| v.text().map(str::to_owned));
@@ -148,7 +160,7 @@ fn imap(table: Table<'_>, server: &Server<'_>, login: &Login, account: &Spot<'_>
 /// What an account's outgoing server is made from.
 struct Outgoing<'a, 'b> {
     shared: &'b Shared<'a>,
-    login: &'b Login,
+    login: &'b Login<'b>,
     preset: Option<&'static Preset>,
     /// Without it the server's own copy never comes here.
     has_imap: bool,

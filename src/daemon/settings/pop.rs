@@ -13,7 +13,7 @@ use crate::model::ids::MailboxName;
 pub(super) fn pop(
     table: Table<'_>,
     server: &Server<'_>,
-    login: &Login,
+    login: &Login<'_>,
     has_imap: bool,
     account: &Table<'_>,
 ) -> PopSettings {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::model::account::{Role, Tls};
+use crate::model::automatic::Way;
 use crate::model::oauth::Issuer;
 use crate::model::provider::{Preset, PresetAuth, PresetServer, UserForm};
 
@@ -73,6 +74,7 @@ struct Raw {
     max_connections: Option<u32>,
     setup_url: Option<String>,
     hint: Option<String>,
+    differs: Option<String>,
     imap: Option<RawServer>,
     pop3: Option<RawServer>,
     smtp: Option<RawServer>,
@@ -105,8 +107,24 @@ struct RawServer {
     host: String,
     port: Option<u16>,
     tls: Option<RawTls>,
-    user: Option<RawUser>,
+    user: Option<RawUsers>,
+    other: Option<RawWay>,
     login_gap_minutes: Option<u32>,
+}
+
+/// One form of the user's name, or the one to try first and the other.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawUsers {
+    One(RawUser),
+    Two([RawUser; 2]),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawWay {
+    port: u16,
+    tls: RawTls,
 }
 
 #[derive(Deserialize)]
@@ -167,6 +185,7 @@ fn preset(name: String, raw: Raw) -> Preset {
         max_connections: raw.max_connections,
         setup_url: raw.setup_url,
         hint: raw.hint,
+        differs: raw.differs,
         imap: raw.imap.map(|s| server(s, 993)),
         pop3: raw.pop3.map(|s| server(s, 995)),
         smtp: raw.smtp.map(|s| server(s, 465)),
@@ -174,17 +193,26 @@ fn preset(name: String, raw: Raw) -> Preset {
 }
 
 fn server(raw: RawServer, port: u16) -> PresetServer {
+    let tls = |raw: &RawTls| match raw {
+        RawTls::Starttls => Tls::StartTls,
+        RawTls::Implicit => Tls::Implicit,
+    };
+    let form = |user| match user {
+        RawUser::Address => UserForm::Address,
+        RawUser::LocalPart => UserForm::LocalPart,
+    };
+    let (user, or_user) = match raw.user {
+        None => (None, None),
+        Some(RawUsers::One(user)) => (Some(form(user)), None),
+        Some(RawUsers::Two([first, other])) => (Some(form(first)), Some(form(other))),
+    };
     PresetServer {
         host: raw.host,
         port: raw.port.unwrap_or(port),
-        tls: match raw.tls {
-            Some(RawTls::Starttls) => Tls::StartTls,
-            Some(RawTls::Implicit) | None => Tls::Implicit,
-        },
-        user: raw.user.map(|user| match user {
-            RawUser::Address => UserForm::Address,
-            RawUser::LocalPart => UserForm::LocalPart,
-        }),
+        tls: raw.tls.as_ref().map_or(Tls::Implicit, tls),
+        user,
+        or_user,
+        other: raw.other.map(|way| Way { port: way.port, tls: tls(&way.tls) }),
         login_gap: Duration::from_secs(u64::from(raw.login_gap_minutes.unwrap_or(0)) * 60),
     }
 }
@@ -214,12 +242,15 @@ mod tests {
             }
             let servers = [&preset.imap, &preset.pop3, &preset.smtp];
             for server in servers.into_iter().flatten() {
-                let is_known = match server.tls {
-                    Tls::Implicit => matches!(server.port, 993 | 995 | 465),
-                    Tls::StartTls => matches!(server.port, 587 | 1143 | 1025),
-                    Tls::None => false,
-                };
-                assert!(is_known, "{}: {server:?}", preset.name);
+                for way in server.ways() {
+                    let is_known = match way.tls {
+                        Tls::Implicit => matches!(way.port, 993 | 995 | 465),
+                        Tls::StartTls => matches!(way.port, 587 | 1143 | 1025),
+                        Tls::None => false,
+                    };
+                    assert!(is_known, "{}: {server:?}", preset.name);
+                }
+                assert!(server.or_user.is_none() || server.or_user != server.user);
             }
         }
     }

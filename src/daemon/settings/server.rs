@@ -8,6 +8,7 @@ use super::oauth::Holder;
 use super::raw::{Spot, Table, Value, nearest, quoted};
 use super::{secret, values};
 use crate::model::account::{Endpoint, Mechanism, SecretSource, SentCopy, Tls};
+use crate::model::automatic::{Open, Way};
 use crate::model::provider::{PresetServer, UserForm};
 
 /// Which protocol a table is for.
@@ -18,13 +19,23 @@ pub(super) enum Protocol {
     Smtp,
 }
 
+impl Protocol {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Imap => "imap",
+            Self::Pop => "pop3",
+            Self::Smtp => "smtp",
+        }
+    }
+}
+
 /// A server before the account's login is filled in.
 #[derive(Debug)]
 pub(super) struct Server<'a> {
     spot: Spot<'a>,
     host: String,
-    port: u16,
-    tls: Tls,
+    /// How it may be reached; the first is to be preferred.
+    ways: Vec<Way>,
     /// The login of this server, when it has one of its own.
     pub(super) user: Option<String>,
     password: Option<SecretSource>,
@@ -35,8 +46,10 @@ pub(super) struct Server<'a> {
     pin_sha256: Option<[u8; 32]>,
     client_cert: Option<PathBuf>,
     timeout: Duration,
-    /// What the preset says of the user's name.
-    form: Option<UserForm>,
+    /// What the preset says of the user's name: the form to try first, and the other one.
+    forms: Vec<UserForm>,
+    /// Where it is remembered what works, by the kind of server.
+    memory: PathBuf,
     /// How far apart logins have to be, as far as the preset knows.
     pub(super) login_gap: Duration,
     /// Whether the preset is about this server.
@@ -47,9 +60,14 @@ pub(super) struct Server<'a> {
 
 /// The login of an account.
 #[derive(Debug)]
-pub(super) struct Login {
+pub(super) struct Login<'l> {
+    /// The account's name.
+    pub(super) account: &'l str,
     pub(super) address: String,
-    pub(super) user: String,
+    /// The user's name where a server has none of its own; none: the address, or a part of it.
+    pub(super) user: Option<String>,
+    /// What is known of the passwords that the preset's servers take.
+    pub(super) advice: Option<String>,
     pub(super) password: Option<SecretSource>,
     /// Whether the account says `password` at all, even if it is not usable.
     pub(super) has_password: bool,
@@ -66,13 +84,13 @@ pub(super) fn server<'a>(
     let (host, preset) = host(table, preset);
     let port = table.take("port").and_then(|v| v.integer(1, 65_535));
     let port = port.and_then(|port| u16::try_from(port).ok());
-    let tls = encryption(table, &host, port, preset);
-    let preset_port = preset.filter(|known| known.tls == tls).map(|known| known.port);
+    let tls = encryption(table, &host);
+    let ways = ways(protocol, port, tls, preset);
+    let is_cleartext = tls == Some(Tls::None);
     let mut server = Server {
         spot: table.spot.clone(),
         host,
-        port: port.or(preset_port).unwrap_or_else(|| default_port(protocol, tls)),
-        tls,
+        ways,
         user: table.take("user").and_then(|v| v.parsed(user)),
         password: None,
         has_password: false,
@@ -82,7 +100,9 @@ pub(super) fn server<'a>(
         client_cert: None,
         timeout: timeout(table),
         is_preset: preset.is_some(),
-        form: preset.and_then(|known| known.user),
+        forms: preset
+            .map_or_else(Vec::new, |known| known.user.into_iter().chain(known.or_user).collect()),
+        memory: around.state_dir.join("servers").join(protocol.as_str()),
         login_gap: preset.map_or(Duration::ZERO, |known| known.login_gap),
         sent_copy: SentCopy::Auto,
     };
@@ -92,7 +112,7 @@ pub(super) fn server<'a>(
         Protocol::Imap => server.client_cert = table.take("client_cert").and_then(path),
         Protocol::Smtp => smtp_keys(&mut server, table, around),
     }
-    if tls == Tls::None && server.needs_tls() {
+    if is_cleartext && server.needs_tls() {
         table.spot.below("tls").problem("\"none\" leaves ca_file, pin_sha256, client_cert idle");
     }
     server
@@ -133,9 +153,13 @@ impl Server<'_> {
     /// The complete endpoint: what this table leaves out comes from the account.
     ///
     /// `user = ""` means no login, which only a server on this machine can mean seriously.
-    pub(super) fn endpoint(&self, protocol: Protocol, login: &Login, spot: &Spot<'_>) -> Endpoint {
-        let known = || self.form.map(|form| form.of(&login.address));
-        let mut user = self.user.clone().or_else(known).unwrap_or_else(|| login.user.clone());
+    pub(super) fn endpoint(
+        &self,
+        protocol: Protocol,
+        login: &Login<'_>,
+        spot: &Spot<'_>,
+    ) -> Endpoint {
+        let mut users = self.users(login);
         let has_password = self.has_password || login.has_password;
         let mut password = self.password.clone().or_else(|| login.password.clone());
         let may_skip_login = protocol == Protocol::Smtp && values::is_loopback(&self.host);
@@ -148,23 +172,55 @@ impl Server<'_> {
             }
         } else if !has_password {
             if may_skip_login && self.user.is_none() {
-                user.clear();
+                users = vec![String::new()];
             } else {
                 spot.below("password").problem("is missing: { command = [...] } is the best form");
             }
         }
         let auth = self.mechanisms(password.as_ref());
+        if password.as_ref().is_none_or(SecretSource::is_token) {
+            // A token names its user itself.
+            users.truncate(1);
+        }
+        let has_mechanism = !self.auth.is_empty() || password.is_none();
+        let is_decided = self.ways.len() < 2 && users.len() < 2 && has_mechanism;
+        let memory = self.memory.join(format!("{}.json", login.account));
+        let way = self.ways.first().copied().unwrap_or(Way { port: 0, tls: Tls::Implicit });
         Endpoint {
             host: self.host.clone(),
-            port: self.port,
-            tls: self.tls,
-            user,
+            port: way.port,
+            tls: way.tls,
+            user: users.first().cloned().unwrap_or_default(),
             password,
             auth,
             ca_file: self.ca_file.clone(),
             pin_sha256: self.pin_sha256,
             client_cert: self.client_cert.clone(),
             timeout: self.timeout,
+            open: (!is_decided).then(|| Box::new(Open { ways: self.ways.clone(), users, memory })),
+            advice: login.advice.clone().filter(|_| self.is_preset),
+        }
+    }
+
+    /// The user's names that may be tried: one that is written down, or what the preset knows, or what is
+    /// usual.
+    fn users(&self, login: &Login<'_>) -> Vec<String> {
+        let usual = [UserForm::Address, UserForm::LocalPart];
+        let forms = match (self.forms.as_slice(), self.is_preset) {
+            // Of the presets only those say it whose servers do not take the address.
+            ([], true) => usual.get(..1).unwrap_or_default(),
+            ([], false) => &usual,
+            (known, _) => known,
+        };
+        let inherited = || login.user.clone().filter(|_| self.forms.is_empty());
+        match self.user.clone().or_else(inherited) {
+            Some(user) => vec![user],
+            None => {
+                let mut users: Vec<String> =
+                    forms.iter().map(|form| form.of(&login.address)).collect();
+                users.dedup();
+                users
+            }
         }
     }
 }
@@ -188,13 +244,8 @@ fn host<'p>(
     }
 }
 
-/// `tls`, or what the port implies, or the preset says; cleartext only where nobody listens in.
-fn encryption(
-    table: &Table<'_>,
-    host: &str,
-    port: Option<u16>,
-    preset: Option<&PresetServer>,
-) -> Tls {
+/// `tls`; cleartext only where nobody listens in.
+fn encryption(table: &Table<'_>, host: &str) -> Option<Tls> {
     let value = table.take("tls");
     let choices = [("implicit", Tls::Implicit), ("starttls", Tls::StartTls), ("none", Tls::None)];
     let tls = value.as_ref().and_then(|v| v.choice(&choices));
@@ -205,11 +256,33 @@ fn encryption(
         let what = format!("\"none\" is only for loopback hosts, and {} is none", quoted(host));
         value.spot.problem(format!("{what}: use \"implicit\" or \"starttls\""));
     }
-    tls.unwrap_or_else(|| match port {
-        Some(25 | 110 | 143 | 587) => Tls::StartTls,
-        Some(_) => Tls::Implicit,
-        None => preset.map_or(Tls::Implicit, |known| known.tls),
-    })
+    tls
+}
+
+/// How the server may be reached: as `port` and `tls` say, else as the preset says, else in the usual ways,
+/// TLS from the first byte before STARTTLS (RFC 8314 §3).
+fn ways(
+    protocol: Protocol,
+    port: Option<u16>,
+    tls: Option<Tls>,
+    preset: Option<&PresetServer>,
+) -> Vec<Way> {
+    let encrypted = [Tls::Implicit, Tls::StartTls];
+    let usual = |tls| Way { port: default_port(protocol, tls), tls };
+    match (port, tls) {
+        (Some(port), Some(tls)) => vec![Way { port, tls }],
+        (Some(port @ (25 | 110 | 143 | 587)), None) => vec![Way { port, tls: Tls::StartTls }],
+        (Some(port @ (465 | 993 | 995)), None) => vec![Way { port, tls: Tls::Implicit }],
+        (Some(port), None) => encrypted.map(|tls| Way { port, tls }).into(),
+        (None, Some(tls)) => {
+            let known = preset.and_then(|known| known.ways().find(|way| way.tls == tls));
+            vec![known.unwrap_or_else(|| usual(tls))]
+        }
+        (None, None) => match preset {
+            Some(known) => known.ways().collect(),
+            None => encrypted.map(usual).into(),
+        },
+    }
 }
 
 fn default_port(protocol: Protocol, tls: Tls) -> u16 {
@@ -244,28 +317,19 @@ fn mechanisms(value: &Value<'_>) -> Option<Vec<Mechanism>> {
     }
     let mut mechanisms = Vec::new();
     for (name, item) in names {
-        match name.to_ascii_lowercase().as_str() {
-            "plain" => mechanisms.push(Mechanism::Plain),
-            "login" => mechanisms.push(Mechanism::Login),
-            "cram-md5" => mechanisms.push(Mechanism::CramMd5),
-            "scram-sha-256" => mechanisms.push(Mechanism::ScramSha256),
-            "oauthbearer" => mechanisms.push(Mechanism::OAuthBearer),
-            "xoauth2" => mechanisms.push(Mechanism::XOAuth2),
-            later if MECHANISMS_LATER.contains(&later) => {
-                item.spot.problem(format!("{} is not supported yet", quoted(later)));
-            }
-            other => {
-                let known = MECHANISMS.into_iter().chain(MECHANISMS_LATER);
-                let what = format!("{} is not a login mechanism", quoted(other));
-                item.spot.suggest(what, nearest(other, known));
-            }
+        let name = name.to_ascii_lowercase();
+        if let Some(mechanism) = Mechanism::from_name(&name) {
+            mechanisms.push(mechanism);
+        } else if MECHANISMS_LATER.contains(&name.as_str()) {
+            item.spot.problem(format!("{} is not supported yet", quoted(&name)));
+        } else {
+            let known = Mechanism::ALL.map(Mechanism::as_str).into_iter().chain(MECHANISMS_LATER);
+            let what = format!("{} is not a login mechanism", quoted(&name));
+            item.spot.suggest(what, nearest(&name, known));
         }
     }
     Some(mechanisms)
 }
-
-const MECHANISMS: [&str; 6] =
-    ["plain", "login", "cram-md5", "scram-sha-256", "oauthbearer", "xoauth2"];
 
 const MECHANISMS_LATER: [&str; 2] = ["external", "scram-sha-1"];
 

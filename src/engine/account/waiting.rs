@@ -143,7 +143,7 @@ pub(in crate::engine) fn far_away() -> Instant {
 pub(in crate::engine) fn state_of(failure: &Failure) -> AccountState {
     match failure.kind {
         Kind::Offline | Kind::Timeout => AccountState::Offline,
-        Kind::TlsUntrusted => AccountState::CertProblem,
+        Kind::TlsUntrusted | Kind::NotEncrypted => AccountState::CertProblem,
         Kind::AuthFailed | Kind::NeedsLogin => AccountState::NeedsLogin,
         Kind::KeyringLocked => AccountState::KeyringLocked,
         Kind::StoreMissing => AccountState::StoreMissing,

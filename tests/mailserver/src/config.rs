@@ -1,6 +1,7 @@
 //! What a server offers: users, capabilities, names, limits.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 /// One IMAP capability. Switched off, it is neither advertised nor honoured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,15 +27,18 @@ pub enum Capability {
     Compress,
     AuthPlain,
     AuthLogin,
+    /// The token is compared as a password is.
+    AuthXOAuth2,
     /// LOGIN is refused; AUTHENTICATE still works.
     LoginDisabled,
 }
 
 impl Capability {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::SaslIr,
         Self::AuthPlain,
         Self::AuthLogin,
+        Self::AuthXOAuth2,
         Self::LoginDisabled,
         Self::LiteralPlus,
         Self::LiteralMinus,
@@ -79,6 +83,7 @@ impl Capability {
             Self::Compress => "COMPRESS=DEFLATE",
             Self::AuthPlain => "AUTH=PLAIN",
             Self::AuthLogin => "AUTH=LOGIN",
+            Self::AuthXOAuth2 => "AUTH=XOAUTH2",
             Self::LoginDisabled => "LOGINDISABLED",
         }
     }
@@ -92,12 +97,13 @@ pub struct Capabilities {
 }
 
 impl Default for Capabilities {
-    /// Everything but LITERAL-, LOGINDISABLED and NOTIFY.
+    /// Everything but LITERAL-, LOGINDISABLED, NOTIFY and tokens.
     fn default() -> Self {
         let on = BTreeSet::from(Capability::ALL);
         Self { on, claimed: Vec::new() }
             .without(Capability::LiteralMinus)
             .without(Capability::LoginDisabled)
+            .without(Capability::AuthXOAuth2)
             .without(Capability::Notify)
     }
 }
@@ -157,6 +163,7 @@ pub enum SmtpExtension {
     Dsn,
     AuthPlain,
     AuthLogin,
+    AuthXOAuth2,
 }
 
 /// The set of SMTP extensions of a server.
@@ -316,6 +323,8 @@ pub struct Config {
     pub smtp_auth_required: bool,
     /// TLS for all servers; `None` is plain TCP.
     pub tls: Option<Tls>,
+    /// The address that all servers listen at.
+    pub address: Ipv4Addr,
     /// Loopback port of the IMAP server, 0 for any.
     pub imap_port: u16,
     /// Loopback port of the SMTP server, 0 for any.
@@ -342,6 +351,7 @@ impl Default for Config {
             smtp_bytes_max: 64 * 1024 * 1024,
             smtp_auth_required: true,
             tls: None,
+            address: Ipv4Addr::LOCALHOST,
             imap_port: 0,
             smtp_port: 0,
             pop3_port: 0,

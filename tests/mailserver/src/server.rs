@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,9 +36,9 @@ impl MailServer {
     /// # Errors
     /// A port that is taken, or no thread to be had.
     pub fn start(config: Config) -> io::Result<Self> {
-        let imap_listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.imap_port))?;
-        let smtp_listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.smtp_port))?;
-        let pop3_listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, config.pop3_port))?;
+        let imap_listener = std::net::TcpListener::bind((config.address, config.imap_port))?;
+        let smtp_listener = std::net::TcpListener::bind((config.address, config.smtp_port))?;
+        let pop3_listener = std::net::TcpListener::bind((config.address, config.pop3_port))?;
         let pop3_addr = pop3_listener.local_addr()?;
         pop3_listener.set_nonblocking(true)?;
         let imap_addr = imap_listener.local_addr()?;

@@ -59,7 +59,7 @@ fn a_registration_is_completed_by_the_preset_or_says_what_is_missing() {
     for (oauth, wanted) in [
         (
             "{ client_id = 'x' }",
-            "1: account.work.oauth.issuer: is missing: one of aol, fastmail, google",
+            "1: account.work.oauth.issuer: is missing: one of aol, comcast, fastmail, google",
         ),
         (
             "{ issuer = 'google' }",
@@ -161,4 +161,47 @@ fn a_preset_fills_in_what_is_left_out_and_an_explicit_value_wins() {
         let error = error_of(&text, true);
         assert!(error.lines().any(|line| line.starts_with(wanted)), "{error}");
     }
+}
+
+#[test]
+fn what_is_left_open_is_what_neither_the_file_nor_a_preset_decides() {
+    let endpoint = |address: &str, imap: &str| {
+        let text = format!(
+            "[account.a]\naddress = '{address}'\npassword = {{ command = ['x'] }}\n[account.a.imap]\n{imap}"
+        );
+        good(&text).accounts.into_values().next().unwrap().imap.unwrap().endpoint
+    };
+    let open = |address: &str, imap: &str| {
+        let open = endpoint(address, imap).open.unwrap();
+        assert!(open.memory.ends_with("postrider/servers/imap/a.json"), "{open:?}");
+        let ways = open.ways.iter().map(|way| format!("{} {}", way.port, way.tls.as_str()));
+        (ways.collect::<Vec<_>>().join(", "), open.users.join(", "))
+    };
+    let check = |address: &str, imap: &str, ways: &str, users: &str| {
+        assert_eq!(open(address, imap), (ways.to_owned(), users.to_owned()), "{imap}");
+    };
+    let both = "993 implicit, 143 starttls";
+    check("me@a.b", "host = 'h'\n", both, "me@a.b, me");
+    check("me@a.b", "host = 'h'\nport = 2993\n", "2993 implicit, 2993 starttls", "me@a.b, me");
+    for (given, way) in [
+        ("port = 143\n", "143 starttls"),
+        ("port = 993\n", "993 implicit"),
+        ("tls = 'starttls'\n", "143 starttls"),
+        ("port = 1\ntls = 'starttls'\n", "1 starttls"),
+    ] {
+        check("me@a.b", &format!("host = 'h'\nuser = 'u'\n{given}"), way, "u");
+    }
+    check("me@icloud.com", "", "993 implicit", "me, me@icloud.com");
+    check("me@icloud.com", "user = 'me'\n", "993 implicit", "me");
+    check("me@gmail.com", "", "993 implicit", "me@gmail.com");
+    check("me@gmail.com", "host = 'h'\n", both, "me@gmail.com, me");
+    check("me@127.0.0.1", "host = '127.0.0.1'\ntls = 'none'\nuser = 'u'\n", "143 none", "u");
+    let decided = "host = 'h'\nport = 993\nuser = 'u'\nauth = ['plain']\n";
+    assert_eq!(endpoint("me@a.b", decided).open, None);
+    assert_eq!(endpoint("me@a.b", decided).advice, None);
+    let advice = endpoint("me@icloud.com", "").advice.unwrap();
+    assert!(advice.starts_with("iCloud Mail: the password is an app-specific one"), "{advice}");
+    let token = "[account.a]\naddress = 'me@a.b'\noauth = { token_command = ['x'] }\n[account.a.imap]\nhost = 'h'\n";
+    let token = good(token).accounts.into_values().next().unwrap().imap.unwrap().endpoint;
+    assert_eq!(token.open.unwrap().users, ["me@a.b"], "a token names its user itself");
 }

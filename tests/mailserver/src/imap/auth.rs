@@ -50,6 +50,12 @@ impl Session {
                 };
                 sasl::plain(&message)
             }
+            AuthMechanism::XOAuth2 if self.has(Capability::AuthXOAuth2) => {
+                let Some(message) = self.answer("+ \r\n", initial).await? else {
+                    return Ok(Done::bad("cancelled"));
+                };
+                sasl::xoauth2(message)
+            }
             AuthMechanism::Login if self.has(Capability::AuthLogin) => {
                 let user = self.answer("+ VXNlcm5hbWU6\r\n", initial).await?;
                 let Some(user) = user else {

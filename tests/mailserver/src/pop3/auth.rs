@@ -50,10 +50,7 @@ impl Session {
                 user.and_then(text).zip(password.and_then(text))
             }
             "XOAUTH2" if self.has(Pop3Extension::AuthXOAuth2) => {
-                let message = self.answer("+ ", initial).await?.and_then(text).unwrap_or_default();
-                let part = |key: &str| message.split('\x01').find_map(|p| p.strip_prefix(key));
-                let found = part("user=").zip(part("auth=Bearer "));
-                found.map(|(user, token)| (user.to_owned(), token.to_owned()))
+                self.answer("+ ", initial).await?.and_then(sasl::xoauth2)
             }
             "OAUTHBEARER" if self.has(Pop3Extension::AuthOAuthBearer) => {
                 let message = self.answer("+ ", initial).await?.and_then(text).unwrap_or_default();

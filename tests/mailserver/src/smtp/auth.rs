@@ -21,6 +21,9 @@ impl Session {
                 let message = self.answer("334 ", initial).await?;
                 message.and_then(|message| sasl::plain(&message))
             }
+            "XOAUTH2" if self.has(SmtpExtension::AuthXOAuth2) => {
+                self.answer("334 ", initial).await?.and_then(sasl::xoauth2)
+            }
             "LOGIN" if self.has(SmtpExtension::AuthLogin) => {
                 let user = self.answer("334 VXNlcm5hbWU6", initial).await?;
                 let password = match user {

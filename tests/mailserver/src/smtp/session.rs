@@ -182,7 +182,8 @@ impl Session {
         }
         let plain = self.has(SmtpExtension::AuthPlain).then_some("PLAIN");
         let login = self.has(SmtpExtension::AuthLogin).then_some("LOGIN");
-        let mechanisms: Vec<&str> = plain.into_iter().chain(login).collect();
+        let token = self.has(SmtpExtension::AuthXOAuth2).then_some("XOAUTH2");
+        let mechanisms: Vec<&str> = plain.into_iter().chain(login).chain(token).collect();
         if !mechanisms.is_empty() {
             lines.push(format!("AUTH {}", mechanisms.join(" ")));
         }
