@@ -109,7 +109,8 @@ fn commands_that_need_no_daemon_answer_a_newcomer() {
         oauth = { token_command = ['echo', 'abc.def'] }\n[account.t.imap]\nhost = 'h'\n";
     world.configure(&format!("{}smtp = {{ host = '127.0.0.1' }}\n{token}", world.account("work")));
     assert_eq!(world.ok(&["token", "show", "t"]).stdout, "abc.def\n");
-    assert_eq!(world.run(&["token", "show", "work"]).code, 76);
+    // The configuration gives it a password.
+    assert_eq!(world.run(&["token", "show", "work"]).code, 78);
     for reader in ["neomutt", "mutt", "aerc", "mu4e", "notmuch", "gnus", "himalaya"] {
         let snippet = world.ok(&["mua", reader]).stdout;
         assert!(snippet.contains("Mail/work") || snippet.contains("/Mail"), "{reader}: {snippet}");
