@@ -11,20 +11,7 @@ use crate::model::outbox::Address;
 use crate::ports::outbox::OutboxLedger;
 
 fn settings(dir: &Path) -> Settings {
-    let endpoint = Endpoint {
-        host: "localhost".to_owned(),
-        port: 25,
-        tls: Tls::None,
-        user: String::new(),
-        password: None,
-        auth: Vec::new(),
-        ca_file: None,
-        pin_sha256: None,
-        client_cert: None,
-        timeout: Duration::from_secs(1),
-        open: None,
-        advice: None,
-    };
+    let endpoint = Endpoint::bare("localhost".to_owned(), 25, Tls::None, Duration::from_secs(1));
     let name = AccountName("work".to_owned());
     let account = Account {
         name: name.clone(),

@@ -235,6 +235,9 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         self.defers_removals = false;
         self.remove_deferred(&mut pass).await;
         self.advance(&mut pass).await;
+        if self.is_dry {
+            return pass;
+        }
         let (is_ok, now) = (pass.failure.is_none(), micros_now());
         self.board.account(&self.account.name, |a| {
             a.last_sync = now;

@@ -42,6 +42,7 @@ fn a_running_daemon_rehearses_a_sync_and_changes_nothing() {
     daemon.reaches("work", "idle");
     let mut imap = dovecot.client("rehearsed");
     imap.append("INBOX", "", 1_700_000_000, &mail::numbered(1));
+    let last = daemon.account("work")["last_sync"].clone();
     let ran = world.ok(&["sync", "--dry-run", "--json"]);
     let inbox = ran.json()["accounts"][0]["mailboxes"]
         .as_array()
@@ -52,6 +53,7 @@ fn a_running_daemon_rehearses_a_sync_and_changes_nothing() {
         .unwrap();
     assert_eq!(inbox["downloaded"], 1, "{ran:?}");
     assert_eq!(count(&world.mailbox("INBOX")), 0, "nothing was done");
+    assert_eq!(daemon.account("work")["last_sync"], last, "it was no sync");
     world.sync();
     assert_eq!(count(&world.mailbox("INBOX")), 1);
     daemon.stop();

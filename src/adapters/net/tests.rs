@@ -6,20 +6,7 @@ use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn endpoint(host: &str, port: u16, tls: Tls) -> Endpoint {
-    Endpoint {
-        host: host.to_owned(),
-        port,
-        tls,
-        user: String::new(),
-        password: None,
-        auth: Vec::new(),
-        ca_file: None,
-        pin_sha256: None,
-        client_cert: None,
-        timeout: Duration::from_secs(10),
-        open: None,
-        advice: None,
-    }
+    Endpoint::bare(host.to_owned(), port, tls, Duration::from_secs(10))
 }
 
 struct Peer {

@@ -111,20 +111,7 @@ impl DotGate for Gate {
 }
 
 pub(super) fn endpoint(port: u16) -> Endpoint {
-    Endpoint {
-        host: "127.0.0.1".to_owned(),
-        port,
-        tls: Tls::None,
-        user: String::new(),
-        password: None,
-        auth: Vec::new(),
-        ca_file: None,
-        pin_sha256: None,
-        client_cert: None,
-        timeout: Duration::from_secs(10),
-        open: None,
-        advice: None,
-    }
+    Endpoint::bare("127.0.0.1".to_owned(), port, Tls::None, Duration::from_secs(10))
 }
 
 pub(super) fn address(text: &str) -> Address {

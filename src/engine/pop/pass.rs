@@ -108,11 +108,13 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             Ok(()) => self.work(&mut counters).await,
             Err(failure) => Err(failure),
         };
-        let (is_ok, now) = (result.is_ok(), micros_now());
+        let (is_ok, is_dry, now) = (result.is_ok(), self.is_dry, micros_now());
         self.board.account(&self.account.name, |a| {
             a.progress = None;
-            a.last_sync = now;
-            a.last_success = if is_ok { now } else { a.last_success };
+            if !is_dry {
+                a.last_sync = now;
+                a.last_success = if is_ok { now } else { a.last_success };
+            }
         });
         if (Counters { skipped: 0, held: 0, ..counters }) != Counters::default() {
             tracing::info!(
