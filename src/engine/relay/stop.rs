@@ -13,13 +13,12 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     /// the server knows what became of it. Copies for Sent are left to the next start.
     pub(super) async fn wind_up(&mut self) {
         let begin = Instant::now();
-        if timeout_at(begin + ATTEMPT_PATIENCE, self.drain(|_| false)).await.is_ok() {
+        if self.drain(begin + ATTEMPT_PATIENCE, |_| false).await {
             return;
         }
         // Whoever has not sent the dot by now does not send it at all.
         self.wire.close();
-        let settled = self.drain(|relay| relay.wire.on_it() == 0);
-        if timeout_at(begin + DOT_PATIENCE, settled).await.is_err() {
+        if !self.drain(begin + DOT_PATIENCE, |relay| relay.wire.on_it() == 0).await {
             warn!(
                 messages = self.wire.on_it(),
                 "stopped before the server said whether it has a message; the next start settles it"
@@ -35,17 +34,20 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
     }
 
-    /// Waits for the tasks until none is left, or it is enough.
-    async fn drain(&mut self, is_enough: impl Fn(&Self) -> bool) {
+    /// Waits for the tasks until none is left, or it is enough; false when the time is over. What a task came
+    /// back with is written down to its end: an acceptance that is not would be a doubt later.
+    async fn drain(&mut self, until: Instant, is_enough: impl Fn(&Self) -> bool) -> bool {
         self.start_finish();
         while !is_enough(self) {
-            match self.tasks.join_next().await {
-                Some(Ok(ended)) => self.ended(ended).await,
-                Some(Err(_)) => {}
-                None => return,
+            match timeout_at(until, self.tasks.join_next()).await {
+                Ok(Some(Ok(ended))) => self.ended(ended).await,
+                Ok(Some(Err(_))) => {}
+                Ok(None) => return true,
+                Err(_) => return false,
             }
             self.start_finish();
         }
+        true
     }
 }
 
