@@ -45,6 +45,7 @@ const ARROWS: [(&str, &[&str]); 9] = [
             "daemon/login",
             "daemon/skipped",
             "daemon/verify",
+            "daemon/errand",
             "daemon/spool",
             "daemon/queued",
             "daemon/stopped",

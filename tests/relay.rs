@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::type_complexity)]
 
+#[path = "relay/changed.rs"]
+mod changed;
 #[path = "relay/parted.rs"]
 mod parted;
 #[path = "relay/steering.rs"]
@@ -50,31 +52,58 @@ impl Submit for Server {
             seen.len()
         };
         self.senders.lock().unwrap().push(job.envelope.sender.clone());
+        let verdicts = verdicts(&job.envelope.recipients, tries);
         let trouble = |kind| Failure::new(Scope::Account, Remedy::Later, kind, "send");
         let first = job.envelope.recipients[0].local_part().to_owned();
         match first.as_str() {
             "hang" => std::future::pending::<()>().await,
             "slow" => {
-                gate.open().await.map_err(|failure| Broken { failure, after_dot: false })?;
+                gate.open(&verdicts).await.map_err(|failure| Broken {
+                    failure,
+                    after_dot: false,
+                    in_mail: false,
+                })?;
                 tokio::time::sleep(Duration::from_millis(1500)).await;
             }
-            "offline" => return Err(Broken { failure: trouble(Kind::Offline), after_dot: false }),
+            "cut" => {
+                let failure = trouble(Kind::Offline);
+                return Err(Broken { failure, after_dot: false, in_mail: true });
+            }
+            "offline" => {
+                return Err(Broken {
+                    failure: trouble(Kind::Offline),
+                    after_dot: false,
+                    in_mail: false,
+                });
+            }
             _ => {}
         }
-        let before = |failure| Broken { failure, after_dot: false };
-        gate.open().await.map_err(before)?;
+        let before = |failure| Broken { failure, after_dot: false, in_mail: false };
+        gate.open(&verdicts).await.map_err(before)?;
         if first == "doubt" && tries == 1 {
-            return Err(Broken { failure: trouble(Kind::Timeout), after_dot: true });
+            return Err(Broken { failure: trouble(Kind::Timeout), after_dot: true, in_mail: true });
         }
-        let verdict = |to: &Address| match to.local_part() {
+        Ok(Outcome { verdicts })
+    }
+}
+
+/// What it says to each recipient at this attempt.
+fn verdicts(recipients: &[Address], tries: usize) -> Vec<(Address, Verdict)> {
+    let mut taken = 0;
+    let verdict = |to: &Address| {
+        let verdict = match to.local_part().split('.').next().unwrap_or_default() {
             "no" => Verdict::Refused(Reply::new(550, None, "no")),
             "later" => Verdict::Deferred(Reply::new(450, None, "later")),
             "soon" if tries == 1 => Verdict::Deferred(Reply::new(450, None, "later")),
+            "crowd" if taken >= 2 => {
+                Verdict::Deferred(Reply::new(452, Some([4, 5, 3]), "Too many recipients"))
+            }
             _ => Verdict::Accepted(Reply::new(250, None, "queued as X")),
         };
-        let all = job.envelope.recipients.iter();
-        Ok(Outcome { verdicts: all.map(|to| (to.clone(), verdict(to))).collect() })
-    }
+        taken += usize::from(matches!(verdict, Verdict::Accepted(_)));
+        (to.clone(), verdict)
+    };
+    recipients.iter().map(verdict).collect()
 }
 
 struct World {
@@ -105,6 +134,7 @@ fn setup() -> RelaySetup {
     };
     RelaySetup {
         accounts: vec![sending("work"), sending("home")],
+        resting: Vec::new(),
         sent_copy: BTreeMap::from([(name("work"), SentCopy::Auto)]),
         sent_wait: Duration::from_millis(50),
         policy: RelayPolicy {

@@ -20,7 +20,7 @@ use postrider_mailserver::{Config, MailServer, TlsMode};
 struct Open;
 
 impl DotGate for Open {
-    async fn open(&self) -> Result<(), Failure> {
+    async fn open(&self, _: &[(Address, Verdict)]) -> Result<(), Failure> {
         Ok(())
     }
 }

@@ -14,19 +14,20 @@ use crate::model::outbox::{Address, Submitted};
 /// When the other side cannot be read or written.
 pub(super) fn converse<'a>(
     how: &dyn Fn() -> Spooling<'a>,
+    wishes: &[(&'static str, String)],
     input: &mut dyn BufRead,
     output: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut dialogue = Dialogue { how, transaction: None };
+    let mut dialogue = Dialogue { how, wishes, transaction: None };
     say(output, "220 localhost ESMTP postrider")?;
     loop {
-        let line = match line(input)? {
+        let (line, ends_in_crlf) = match line(input)? {
             Line::End => return Ok(()),
             Line::TooLong => {
                 say(output, "500 5.5.2 line too long")?;
                 continue;
             }
-            Line::Text(line) => line,
+            Line::Text(line, ends_in_crlf) => (line, ends_in_crlf),
         };
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let answer = match verb.to_ascii_uppercase().as_str() {
@@ -42,8 +43,12 @@ pub(super) fn converse<'a>(
             }
             "MAIL" => dialogue.mail(rest),
             "RCPT" => dialogue.rcpt(rest),
-            "DATA" => dialogue.data(input, output)?,
+            "DATA" => dialogue.data(ends_in_crlf, input, output)?,
             "NOOP" => "250 2.0.0 ok".to_owned(),
+            "HELP" => {
+                "214 2.0.0 MAIL, RCPT, DATA, RSET, NOOP, QUIT; see postrider-sendmail(1)".to_owned()
+            }
+            "EXPN" => "502 5.5.1 no lists are kept here".to_owned(),
             "VRFY" => "252 2.5.0 send some mail, I will try".to_owned(),
             "QUIT" => return say(output, "221 2.0.0 bye"),
             _ => "500 5.5.2 unknown command".to_owned(),
@@ -62,6 +67,7 @@ struct Transaction {
 
 struct Dialogue<'d, 'a> {
     how: &'d dyn Fn() -> Spooling<'a>,
+    wishes: &'d [(&'static str, String)],
     transaction: Option<Transaction>,
 }
 
@@ -118,7 +124,12 @@ impl Dialogue<'_, '_> {
         "250 2.1.5 ok".to_owned()
     }
 
-    fn data(&mut self, input: &mut dyn BufRead, output: &mut dyn Write) -> io::Result<String> {
+    fn data(
+        &mut self,
+        ends_in_crlf: bool,
+        input: &mut dyn BufRead,
+        output: &mut dyn Write,
+    ) -> io::Result<String> {
         match &self.transaction {
             None => return Ok("503 5.5.1 MAIL first".to_owned()),
             Some(transaction) if transaction.recipients.is_empty() => {
@@ -128,15 +139,15 @@ impl Dialogue<'_, '_> {
         }
         let Some(transaction) = self.transaction.take() else { return Ok(String::new()) };
         say(output, "354 end with a dot")?;
-        let mut body = Body { input, line: Vec::new(), at: 0, is_over: false };
+        let mut body = Body::new(input, ends_in_crlf);
         let given = Submitted {
             sender: Some(transaction.sender),
             recipients: transaction.recipients,
             from_header: false,
         };
         let dsn = format!("{}{}", transaction.ret, transaction.notify);
-        let wishes: Vec<_> =
-            (!dsn.is_empty()).then_some(("X-Postrider-DSN", dsn)).into_iter().collect();
+        let mut wishes = self.wishes.to_vec();
+        wishes.extend((!dsn.is_empty()).then_some(("X-Postrider-DSN", dsn)));
         let spooled = spool(&(self.how)(), &given, &wishes, &mut body);
         // What was refused early still comes, up to its dot.
         if !body.is_over {
@@ -161,11 +172,22 @@ fn refusal(answer: &Answer) -> String {
 
 /// The lines up to the lone dot, without the dots that hid their first one, with LF line ends. An input that
 /// ends before the dot is an error, so that half a message is never queued.
+///
+/// Whoever ends his commands with CRLF doubles dots behind CRLF only: a dot behind a bare LF is text.
 struct Body<'a> {
     input: &'a mut dyn BufRead,
     line: Vec<u8>,
     at: usize,
     is_over: bool,
+    ends_in_crlf: bool,
+    /// Whether what follows begins a line, as the other side counts them.
+    begins: bool,
+}
+
+impl<'a> Body<'a> {
+    fn new(input: &'a mut dyn BufRead, ends_in_crlf: bool) -> Self {
+        Self { input, line: Vec::new(), at: 0, is_over: false, ends_in_crlf, begins: true }
+    }
 }
 
 impl Read for Body<'_> {
@@ -174,7 +196,6 @@ impl Read for Body<'_> {
             if self.is_over {
                 return Ok(0);
             }
-            let is_rest = !self.line.is_empty() && !self.line.ends_with(b"\n");
             self.line.clear();
             self.at = 0;
             let limited = &mut Read::take(&mut *self.input, LINE_BYTES_MAX);
@@ -182,15 +203,17 @@ impl Read for Body<'_> {
                 self.is_over = true;
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
-            if !is_rest {
-                if matches!(self.line.as_slice(), b".\r\n" | b".\n") {
+            let has_crlf = self.line.ends_with(b"\r\n");
+            if self.begins {
+                if self.line == b".\r\n" || self.line == b".\n" && !self.ends_in_crlf {
                     self.is_over = true;
                     self.line.clear();
                     return Ok(0);
                 }
                 self.at = usize::from(self.line.starts_with(b"."));
             }
-            if self.line.ends_with(b"\r\n") {
+            self.begins = if self.ends_in_crlf { has_crlf } else { self.line.ends_with(b"\n") };
+            if has_crlf {
                 self.line.truncate(self.line.len().saturating_sub(2));
                 self.line.push(b'\n');
             }
@@ -203,7 +226,8 @@ impl Read for Body<'_> {
 }
 
 enum Line {
-    Text(String),
+    /// The command, and whether CRLF ended it.
+    Text(String, bool),
     TooLong,
     End,
 }
@@ -216,7 +240,8 @@ fn line(input: &mut dyn BufRead) -> io::Result<Line> {
         return Ok(Line::End);
     }
     if bytes.ends_with(b"\n") {
-        return Ok(Line::Text(String::from_utf8_lossy(&bytes).trim_end().to_owned()));
+        let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+        return Ok(Line::Text(text, bytes.ends_with(b"\r\n")));
     }
     let mut rest = Vec::new();
     while !rest.ends_with(b"\n") {
@@ -261,8 +286,12 @@ mod tests {
     use super::*;
 
     fn body(text: &str) -> (io::Result<Vec<u8>>, String) {
+        body_of(text, true)
+    }
+
+    fn body_of(text: &str, ends_in_crlf: bool) -> (io::Result<Vec<u8>>, String) {
         let mut input = text.as_bytes();
-        let mut body = Body { input: &mut input, line: Vec::new(), at: 0, is_over: false };
+        let mut body = Body::new(&mut input, ends_in_crlf);
         let mut out = Vec::new();
         let read =
             body.read_to_end(&mut out).and_then(|_| io::copy(&mut body, &mut out)).map(|_| out);
@@ -275,6 +304,15 @@ mod tests {
         assert_eq!((read.unwrap().as_slice(), rest.as_str()), (&b"a\n.b\nc\n\n"[..], "QUIT\r\n"));
         assert!(body("a\r\nb\r\n").0.is_err(), "an end without a dot is no message");
         assert_eq!(body(".\r\nx").0.unwrap(), b"");
+    }
+
+    #[test]
+    fn a_dot_behind_a_bare_lf_ends_nothing_where_lines_end_in_crlf() {
+        let (read, rest) = body("a\n.\r\nMAIL\n.\n..b\r\n.\r\nQUIT\r\n");
+        let text = "a\n.\nMAIL\n.\n..b\n";
+        assert_eq!((read.unwrap().as_slice(), rest.as_str()), (text.as_bytes(), "QUIT\r\n"));
+        let (read, rest) = body_of("a\n..b\n.\nQUIT\n", false);
+        assert_eq!((read.unwrap().as_slice(), rest.as_str()), (&b"a\n.b\n"[..], "QUIT\n"));
     }
 
     #[test]

@@ -42,17 +42,25 @@ impl Daemon {
 
     /// The daemon; that none runs is an error.
     pub(super) async fn get(config: Option<&Path>) -> Result<Self, Complaint> {
-        Self::find(config).await?.ok_or_else(|| match paths::holder(&paths::state_dir()) {
+        Self::of_this_state(config).await?.ok_or_else(|| {
+            Complaint::plain(75, &format!("no daemon is running\n  to mend it:  {START}"))
+        })
+    }
+
+    /// The daemon, if one runs; one that cannot be asked is an error.
+    pub(super) async fn of_this_state(config: Option<&Path>) -> Result<Option<Self>, Complaint> {
+        let found = Self::find(config).await?;
+        match paths::holder(&paths::state_dir()).filter(|_| found.is_none()) {
             // It has no socket.
-            Some(pid) => Complaint::plain(
+            Some(pid) => Err(Complaint::plain(
                 75,
                 &format!(
                     "the daemon that runs (pid {pid}) cannot be asked\n  \
                      to mend it:  bus = \"private\" in [daemon], and start it again"
                 ),
-            ),
-            None => Complaint::plain(75, &format!("no daemon is running\n  to mend it:  {START}")),
-        })
+            )),
+            None => Ok(found),
+        }
     }
 
     /// Its outbox.

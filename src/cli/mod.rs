@@ -200,12 +200,34 @@ async fn dispatch(args: Args, entry: &Entry) -> Result<u8, Complaint> {
 fn as_command(mut args: Vec<OsString>) -> Vec<OsString> {
     let name = args.first().map(Path::new).and_then(Path::file_name).and_then(OsStr::to_str);
     let inserted: &[&str] = match name {
-        Some("sendmail" | "postrider-sendmail") => &["sendmail"],
-        Some("mailq") => &["sendmail", "-bp"],
+        Some("sendmail" | "postrider-sendmail") => &["sendmail", "--"],
+        Some("mailq") => &["sendmail", "--", "-bp"],
         Some(_) | None => &[],
     };
+    if inserted.is_empty() {
+        // What follows is sendmail's, a first "--" too, behind which there are only recipients.
+        if let Some(at) =
+            command_at(&args).filter(|at| args.get(*at).is_some_and(|a| a == "sendmail"))
+        {
+            args.insert(at + 1, "--".into());
+        }
+        return args;
+    }
     args.splice(args.len().min(1)..args.len().min(1), inserted.iter().map(OsString::from));
     args
+}
+
+/// Where the word of the command is.
+fn command_at(args: &[OsString]) -> Option<usize> {
+    let mut rest = args.iter().enumerate().skip(1);
+    while let Some((at, arg)) = rest.next() {
+        if arg == "--config" {
+            rest.next();
+        } else if !arg.to_string_lossy().starts_with('-') {
+            return Some(at);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -220,8 +242,9 @@ mod tests {
             let args = args.iter().map(OsString::from).collect();
             assert_eq!(as_command(args), wanted);
         };
-        check(&["/usr/sbin/sendmail", "-t"], &["/usr/sbin/sendmail", "sendmail", "-t"]);
-        check(&["mailq"], &["mailq", "sendmail", "-bp"]);
+        check(&["/usr/sbin/sendmail", "-t"], &["/usr/sbin/sendmail", "sendmail", "--", "-t"]);
+        check(&["mailq"], &["mailq", "sendmail", "--", "-bp"]);
+        check(&["p", "--config", "sendmail", "run"], &["p", "--config", "sendmail", "run"]);
         check(&["postrider", "run"], &["postrider", "run"]);
         check(&[], &[]);
     }
@@ -234,5 +257,13 @@ mod tests {
         assert_eq!(parsed.config, None);
         let Command::Sendmail(args) = parsed.command else { panic!("{parsed:?}") };
         assert_eq!(args.args, ["-oi", "-f", "a@b", "-t", "--", "--config", "c@d", "--help"]);
+        for args in
+            [&["x/sendmail", "--", "-t"][..], &["p", "--config", "c", "sendmail", "--", "-t"]]
+        {
+            let args = args.iter().map(OsString::from).collect();
+            let parsed = Args::try_parse_from(as_command(args)).unwrap();
+            let Command::Sendmail(args) = parsed.command else { panic!("{parsed:?}") };
+            assert_eq!(args.args, ["--", "-t"], "what begins with -- is a recipient");
+        }
     }
 }

@@ -3,18 +3,19 @@
 
 mod edit;
 mod entry;
+pub(super) mod hand;
 
 use std::path::Path;
-use std::time::Duration;
 
 use chrono::Utc;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use self::entry::{Entry, show, table};
+use self::hand::Hand;
 use super::client::{Daemon, START};
 use super::complaint::Complaint;
 use super::{completions, print};
+use crate::daemon::errand::{self, Errand};
 use crate::daemon::{paths, queued, settings, stopped};
 use crate::model::failure::server_words;
 
@@ -89,13 +90,13 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
             })
         }
         Some(steer) => {
-            let done = Box::pin(obey(config, steer)).await?;
+            let (done, code) = Box::pin(obey(config, steer)).await?;
             if args.json {
-                as_table(&look(config, &[]).await?)
+                as_table(&look(config, &[]).await?)?;
             } else {
                 print::out(&done)?;
-                Ok(0)
             }
+            Ok(code)
         }
     }
 }
@@ -108,7 +109,8 @@ async fn look(config: Option<&Path>, ids: &[String]) -> Result<Vec<Entry>, Compl
             listed.iter().map(Entry::of_bus).collect()
         }
         None => {
-            tell_what_waits(config)?;
+            let more = take_in(config).await?.map(|more| format!("; {more}")).unwrap_or_default();
+            print::trouble(&format!("no service is running{more}; to start it: {START}"));
             queued::items(&paths::state_dir())?.iter().map(Entry::of_item).collect()
         }
     };
@@ -118,15 +120,17 @@ async fn look(config: Option<&Path>, ids: &[String]) -> Result<Vec<Entry>, Compl
     Ok(all.into_iter().filter(|one| ids.is_empty() || ids.contains(&one.id)).collect())
 }
 
-/// The ledger does not know what lies in the directory until a daemon takes it in.
-fn tell_what_waits(config: Option<&Path>) -> Result<(), Complaint> {
-    let dropped = stopped::dropped(&settings::load(&settings::locate(config))?)?;
-    let waiting = match dropped {
-        0 => String::new(),
-        n => format!("; {n} more wait in the directory for it"),
-    };
-    print::trouble(&format!("no service is running{waiting}; to start it: {START}"));
-    Ok(())
+/// Takes in what lies in the directory, which the ledger does not know; where somebody else is at it, that is
+/// what it answers.
+pub(super) async fn take_in(config: Option<&Path>) -> Result<Option<String>, Complaint> {
+    let settings = settings::load(&settings::locate(config))?;
+    Ok(match stopped::dropped(&settings)? {
+        0 => None,
+        n => match errand::run(&settings, Errand::Look).await {
+            Ok(_) => None,
+            Err(_) => Some(format!("{n} more wait in the directory")),
+        },
+    })
 }
 
 fn unknown_message(id: &str) -> Complaint {
@@ -153,80 +157,33 @@ fn print_all(
     Ok(0)
 }
 
-/// Asks again for a moment while a message is on its way: most attempts are short, and then it waits again.
-async fn patiently<F: Future<Output = zbus::Result<()>>>(ask: impl Fn() -> F) -> zbus::Result<()> {
-    for _ in 0..ON_ITS_WAY_TRIES {
-        match ask().await {
-            Err(err) if err.to_string().contains("it is on its way") => sleep(TRY_APART).await,
-            done => return done,
-        }
-    }
-    ask().await
-}
-
 /// Does what is asked, and says what was done.
-async fn obey(config: Option<&Path>, action: &Action) -> Result<String, Complaint> {
-    let daemon = Daemon::get(config).await?;
-    let outbox = daemon.outbox().await?;
-    let texts = |ids: &[String]| ids.join(" ");
-    fn refs(ids: &[String]) -> Vec<&str> {
-        ids.iter().map(String::as_str).collect()
-    }
-    match action {
-        Action::List { .. } | Action::Show { .. } => Ok(String::new()),
+async fn obey(config: Option<&Path>, action: &Action) -> Result<(String, u8), Complaint> {
+    let hand = Hand::find(config).await?;
+    let text = match action {
+        Action::List { .. } | Action::Show { .. } => String::new(),
         Action::Hold(Ids { ids }) => {
-            let ours = refs(ids);
-            patiently(|| outbox.hold(&ours)).await?;
-            Ok(format!("held {}; to send: postrider outbox release ID", texts(ids)))
+            hand.hold(ids).await?;
+            format!("held {0}; to send: postrider outbox release {0}", ids.join(" "))
         }
         Action::Release(Ids { ids }) => {
-            outbox.release(&refs(ids)).await?;
-            Ok(format!("released {}", texts(ids)))
+            hand.release(ids).await?;
+            format!("released {}", ids.join(" "))
         }
         Action::Cancel(Ids { ids }) => {
-            let ours = refs(ids);
-            patiently(|| outbox.cancel(&ours)).await?;
-            Ok(format!("cancelled {}", texts(ids)))
+            hand.cancel(ids).await?;
+            format!("cancelled {}", ids.join(" "))
         }
-        Action::Edit { id } => edit::edit(config, &outbox, id).await,
+        Action::Edit { id } => edit::edit(config, &hand, id).await?,
         Action::Resolve { id, decision } => {
-            outbox.resolve(id, decision).await?;
-            Ok(format!("resolved {id}: {decision}"))
+            hand.resolve(id, decision).await?;
+            format!("resolved {id}: {decision}")
         }
         Action::Retry { ids } => {
-            let ids = if ids.is_empty() { waiting(config).await? } else { ids.clone() };
-            if ids.is_empty() {
-                return Ok("nothing waits to be tried again".to_owned());
-            }
-            let job = outbox.flush(&refs(&ids)).await?;
-            let result = daemon.manager.wait_job(job).await?;
-            let ok = result.get("ok").and_then(|ok| bool::try_from(&**ok).ok());
-            if ok == Some(false) {
-                return Err(refused(&result));
-            }
-            let left = look(config, &[]).await?;
-            let left = left.iter().filter(|one| ids.contains(&one.id) && !one.is_sent()).count();
-            Ok(format!("tried {}: {} sent, {left} left in the outbox", ids.len(), ids.len() - left))
+            let (text, code) = hand.retry(config, ids).await?;
+            let nothing = || "nothing waits to be tried again".to_owned();
+            return Ok((if text.is_empty() { nothing() } else { text }, code));
         }
-    }
+    };
+    Ok((text, 0))
 }
-
-/// What can be tried again.
-async fn waiting(config: Option<&Path>) -> Result<Vec<String>, Complaint> {
-    let all = look(config, &[]).await?;
-    let some = all.into_iter().filter(|one| matches!(one.phase.as_str(), "queued" | "failed"));
-    Ok(some.map(|one| one.id).collect())
-}
-
-/// What the result of the job says.
-fn refused(result: &std::collections::HashMap<String, zbus::OwnedVariant>) -> Complaint {
-    let json = result.get("json").and_then(|json| <&str>::try_from(&**json).ok());
-    let document: Value = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
-    let error = document.pointer("/accounts/0/error");
-    let word = |key| error.and_then(|error| error.get(key)).and_then(Value::as_str);
-    let text = server_words(word("text").unwrap_or("the outbox did not answer"));
-    Complaint::plain(word("code").map_or(75, super::complaint::exit_code), &text)
-}
-
-const ON_ITS_WAY_TRIES: u32 = 20;
-const TRY_APART: Duration = Duration::from_millis(100);

@@ -19,8 +19,8 @@ pub enum Sendmail {
     Done(Answer),
     /// Show the queue (`-bp`, `mailq`).
     List,
-    /// Speak SMTP on stdin and stdout (`-bs`).
-    Dialogue,
+    /// Speak SMTP on stdin and stdout (`-bs`); each message gets these control fields.
+    Dialogue(Vec<(&'static str, String)>),
     /// Try queued messages now (`-q`); none named means all.
     Flush(Vec<OutboxId>),
 }
@@ -58,7 +58,7 @@ pub fn sendmail(how: &Spooling<'_>, args: &[String], input: &mut dyn Read) -> Se
     match &parsed.mode {
         Mode::List => return Sendmail::List,
         Mode::Aliases => return Sendmail::Done(Answer::default()),
-        Mode::Dialogue => return Sendmail::Dialogue,
+        Mode::Dialogue => return Sendmail::Dialogue(wishes(&parsed)),
         Mode::Unsupported(mode) => {
             let why = format!("-b{mode} is not supported: give the message on stdin, or use -bs");
             return Sendmail::Done(Answer::refused(64, &why));
@@ -67,6 +67,16 @@ pub fn sendmail(how: &Spooling<'_>, args: &[String], input: &mut dyn Read) -> Se
     }
     if let Some(ids) = parsed.flush {
         return Sendmail::Flush(ids);
+    }
+    if let Some(name) = parsed.account.as_ref().filter(|name| !sends(how, name)) {
+        return Sendmail::Done(Answer::refused(
+            67,
+            &format!("-a {name:?}: no account of this name sends"),
+        ));
+    }
+    if parsed.recipients.is_empty() && !parsed.from_header {
+        let why = "no recipients: name them, or take those of the header with -t";
+        return Sendmail::Done(Answer::refused(64, why));
     }
     let spooled = submitted(&parsed).and_then(|given| {
         let author = author(how, &parsed, &given);
@@ -99,6 +109,10 @@ fn phrase(name: &str) -> Option<String> {
         return fits.then(|| format!("\"{quoted}\""));
     }
     fits.then(|| format!("=?UTF-8?B?{}?=", STANDARD.encode(name)))
+}
+
+fn sends(how: &Spooling<'_>, account: &str) -> bool {
+    how.settings.accounts.values().any(|one| one.name.as_str() == account && one.smtp.is_some())
 }
 
 /// What of the arguments travels as control header fields.

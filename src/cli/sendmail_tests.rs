@@ -127,11 +127,14 @@ fn every_known_caller_is_understood() {
 
 #[test]
 fn refusals_leave_nothing_and_have_their_codes() {
-    let cases: [(&[&str], &str, u8); 8] = [
+    let cases: [(&[&str], &str, u8); 11] = [
         (&["root"], MAIL, 67),
         (&["-t"], "From: me@example.com\nTo: root\n\n", 67),
         (&["-f", "root", "a@x.org"], MAIL, 67),
-        (&[], MAIL, 65),
+        (&[], MAIL, 64),
+        (&["a@x.org"], "From: me@example.com\n\na\0b", 65),
+        (&["-a", "nope", "a@x.org"], MAIL, 67),
+        (&["-f", "me example", "a@x.org"], MAIL, 65),
         (&["-t"], "From: me@example.com\n\n", 65),
         (&["a@x.org"], "", 65),
         (&["a@x.org"], "From: other@example.com\n\n", 67),
@@ -148,11 +151,21 @@ fn refusals_leave_nothing_and_have_their_codes() {
 #[test]
 fn queue_commands_are_passed_on_and_an_account_can_be_chosen() {
     assert_eq!(run(&["-bp"], "").answer, Sendmail::List);
-    assert_eq!(run(&["-bs"], "").answer, Sendmail::Dialogue);
+    assert_eq!(run(&["-bs"], "").answer, Sendmail::Dialogue(Vec::new()));
     assert_eq!(run(&["-qIabc"], "").answer, Sendmail::Flush(vec![OutboxId("abc".to_owned())]));
     assert_eq!(run(&["-q"], "").answer, Sendmail::Flush(Vec::new()));
     let done = run(&["-a", "work", "a@x.org"], "From x\nFrom: other@example.com\n\nb");
     assert_eq!(done.files[0].1, "X-Postrider-Account: work\nFrom: other@example.com\n\nb");
+}
+
+#[test]
+fn text_alone_gets_a_header_and_a_first_double_dash_ends_the_options() {
+    let done = run(&["a@x.org"], "hello\n");
+    assert_eq!(done.files[0].1, "From: me@example.com\n\nhello\n");
+    let done = run(&["a@x.org"], "\nhello\n");
+    assert_eq!(done.files[0].1, "From: me@example.com\n\nhello\n");
+    let Sendmail::Done(answer) = run(&["--", "-t"], MAIL).answer else { panic!() };
+    assert!(answer.code == 67 && answer.err.contains("-t"), "{}", answer.err);
 }
 
 #[test]

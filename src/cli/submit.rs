@@ -9,6 +9,8 @@ use chrono::Utc;
 use super::bs::converse;
 use super::client::Daemon;
 use super::complaint::Complaint;
+use super::outbox::hand::Hand;
+use super::outbox::take_in;
 use super::print;
 use super::queue::queued;
 use super::send::send as queue;
@@ -48,20 +50,24 @@ pub(super) async fn sendmail(config: Option<&Path>, args: &SendmailArgs) -> Resu
     let asked = obey(&how, &texts, &mut std::io::stdin().lock());
     match asked {
         Sendmail::Done(answer) => say(&answer),
-        Sendmail::Dialogue => {
+        Sendmail::Dialogue(wishes) => {
             let how = || spooling(&settings, &state_dir);
             let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
-            match converse(&how, &mut input, &mut output) {
+            match converse(&how, &wishes, &mut input, &mut output) {
                 Ok(()) => Ok(0),
                 Err(err) => Err(Complaint::plain(74, &format!("speak SMTP: {err}"))),
             }
         }
-        Sendmail::List => say(&queued(&state_dir, Utc::now())),
+        Sendmail::List => {
+            if Daemon::find(config).await?.is_none()
+                && let Some(more) = take_in(config).await?
+            {
+                print::trouble(&format!("postrider: {more}"));
+            }
+            say(&queued(&state_dir, Utc::now()))
+        }
         Sendmail::Flush(ids) => {
-            let daemon = Daemon::get(config).await?;
-            let ids: Vec<&str> = ids.iter().map(|id| id.0.as_str()).collect();
-            daemon.outbox().await?.flush(&ids).await?;
-            Ok(0)
+            Box::pin(async { Hand::find(config).await?.flush(&ids).await }).await
         }
     }
 }

@@ -153,6 +153,16 @@ fn table(view: &SyncView) -> String {
             rows.push(vec![name, "nothing to do".to_owned()]);
         }
     }
+    if let Some(outbox) = &view.outbox {
+        let counts =
+            [(outbox.sent, "sent"), (outbox.failed, "refused for good"), (outbox.left, "wait")];
+        let words = counts.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"));
+        let words = words.collect::<Vec<_>>().join(", ");
+        let why = outbox.why.as_ref().map(|why| format!(": {}", server_words(why)));
+        if !words.is_empty() {
+            rows.push(vec!["outbox".to_owned(), words + &why.unwrap_or_default()]);
+        }
+    }
     print::columns(&rows)
 }
 
@@ -167,6 +177,10 @@ fn done(mailbox: &Map<String, Value>) -> String {
 /// Shows what failed; answers the worst exit code.
 fn tell_errors(view: &SyncView) -> u8 {
     let mut worst = 0;
+    if let Some(error) = view.outbox.as_ref().and_then(|outbox| outbox.error.as_ref()) {
+        print::trouble(&format!("error: outbox: {}", unfold(&error.text)));
+        worst = exit_code(&error.code);
+    }
     for account in &view.accounts {
         if let Some(error) = &account.error {
             let (name, text) = (server_words(&account.name), unfold(&error.text));

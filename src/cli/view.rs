@@ -103,6 +103,17 @@ pub(super) struct OutboxView {
 #[derive(Debug, Deserialize)]
 pub(super) struct SyncView {
     pub(super) accounts: Vec<ReportView>,
+    /// Only of a pass without a daemon, when something was in the outbox.
+    pub(super) outbox: Option<SendingsView>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SendingsView {
+    pub(super) sent: usize,
+    pub(super) failed: usize,
+    pub(super) left: usize,
+    pub(super) why: Option<String>,
+    pub(super) error: Option<ReportErrorView>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,7 +7,9 @@ use chrono::{DateTime, SecondsFormat};
 use serde_json::{Value, json};
 
 pub use crate::engine::jobs::JobResult;
+use crate::engine::jobs::{Sendings, report_error};
 use crate::model::event::AccountReport;
+use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, MailboxName};
 use crate::model::status::{
     AccountState, AccountStatus, Counters, MailboxStatus, Micros, OutboxStatus, Progress,
@@ -62,10 +64,30 @@ pub fn stopped(of_ledgers: &Status) -> Value {
 pub fn sync(result: &JobResult) -> Value {
     let accounts: Vec<Value> =
         result.accounts.iter().map(|(name, r)| report(name.as_str(), r)).collect();
-    json!({
+    let mut document = json!({
         "ok": result.is_ok(),
         "elapsed_ms": elapsed_ms(result),
         "accounts": accounts,
+    });
+    // Only a pass without a daemon has it, and only when something was in the outbox.
+    if let (Some(outbox), Some(all)) = (&result.outbox, document.as_object_mut()) {
+        all.insert("outbox".to_owned(), sendings(outbox));
+    }
+    document
+}
+
+fn sendings(outbox: &Result<Sendings, Failure>) -> Value {
+    let (all, error) = match outbox {
+        Ok(all) => (all.clone(), None),
+        Err(failure) => (Sendings::default(), Some(report_error(failure))),
+    };
+    let why = all.left.iter().find_map(|item| item.reason.as_ref()).map(|why| why.text.clone());
+    json!({
+        "sent": all.sent,
+        "failed": all.failed,
+        "left": all.left.len(),
+        "why": why,
+        "error": error.map(|error| json!({"code": error.code, "text": error.text})),
     })
 }
 

@@ -8,6 +8,7 @@ mod chronicle;
 pub mod discover;
 pub mod doctor;
 pub mod document;
+pub mod errand;
 mod fleet;
 mod found;
 pub mod held;

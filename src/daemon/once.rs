@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::adapters::net::Line;
 use crate::daemon::hooks::{self, Arrivals};
-use crate::daemon::{last, paths, wiring};
+use crate::daemon::{errand, last, paths, wiring};
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::{JobResult, report_error};
 use crate::model::account::Settings;
@@ -33,6 +33,8 @@ pub async fn sync_once(
 ) -> Result<JobResult, Failure> {
     let state_dir = paths::state_dir();
     let _lock = paths::StateLock::take(&state_dir)?;
+    // Whoever names what he wants does not want the rest.
+    let sends = targets.is_empty() && !dry_run;
     let wanted = wanted(&settings, targets)?;
     let begin = Instant::now();
     let (board, status) = Board::new(wiring::first_status(&settings, micros_now()));
@@ -79,6 +81,9 @@ pub async fn sync_once(
         }
     }
     let arrivals = finish(passes, notices, &mut result).await;
+    if sends {
+        result.outbox = errand::send_due(&settings, &state_dir, &board, status.clone()).await;
+    }
     result.elapsed = begin.elapsed();
     if !dry_run {
         keep(&state_dir, &status.borrow(), &result);

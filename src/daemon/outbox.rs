@@ -1,6 +1,7 @@
 //! Wires the outbox: directory, ledger, SMTP, Sent Maildirs. Floor 5.
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::adapters::outbox::OutboxDir;
 use crate::adapters::outbox::sent::{SentMaildir, SentMaildirs};
 use crate::adapters::outbox::watch::OutboxWatch;
 use crate::adapters::outbox_ledger::SqliteOutbox;
+use crate::adapters::private_file;
 use crate::adapters::smtp::SmtpRelay;
 use crate::daemon::answered::mark_originals;
 use crate::daemon::pulse::{Pulse, felt};
@@ -19,7 +21,7 @@ use crate::daemon::wiring::maildir;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::relay::{Ask, Relay, RelayLinks, RelaySetup, Request};
 use crate::model::account::{Account, Role, Settings};
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::MailboxName;
 use crate::model::outbox::{Item, OutboxEvent};
 use crate::model::status::{OutboxStatus, Status};
@@ -35,11 +37,13 @@ pub(super) struct OutboxTask {
     rests: Arc<AtomicBool>,
     /// Carry its status, and where the Sent mailboxes are.
     helpers: Vec<JoinHandle<()>>,
+    /// Marks what was answered.
+    answers: JoinHandle<()>,
     _watch: Option<OutboxWatch>,
 }
 
 impl OutboxTask {
-    /// Starts the outbox.
+    /// Starts the outbox; a paused one sends nothing until it is told to.
     ///
     /// # Errors
     /// The directory or the ledger cannot be used.
@@ -49,7 +53,9 @@ impl OutboxTask {
         board: &Board,
         status: watch::Receiver<Arc<Status>>,
         events: broadcast::Sender<OutboxEvent>,
+        paused: bool,
     ) -> Result<Self, Failure> {
+        check_place(&settings.outbox.dir, state_dir)?;
         let dir = OutboxDir::open(&settings.outbox.dir)?;
         let ledger = Arc::new(SqliteOutbox::open(state_dir)?);
         let wake = Arc::new(Notify::new());
@@ -80,18 +86,19 @@ impl OutboxTask {
         };
         let sent = SentMaildirs::default();
         let accounts: Vec<Account> = sending(settings).cloned().collect();
+        let answers = tokio::spawn(answers);
         let helpers = vec![
             tokio::spawn(show(changes, board.clone())),
-            tokio::spawn(answers),
             tokio::spawn(find_sent(accounts, status, sent.clone(), Arc::clone(&wake))),
         ];
         let endpoints = sending(settings)
             .filter_map(|a| a.smtp.as_ref().map(|s| (a.name.clone(), s.endpoint.clone())));
         let setup = RelaySetup::new(settings, micros_now, || fastrand::u32(..));
         let ports = (dir, ledger, SmtpRelay::new(endpoints.collect()), sent);
-        let relay = Relay::new(ports, setup, links);
+        let mut relay = Relay::new(ports, setup, links);
+        relay.set_paused(paused);
         let join = tokio::spawn(felt(Arc::clone(&pulse), relay.run()));
-        Ok(Self { requests, stop, join, pulse, rests, helpers, _watch: watching })
+        Ok(Self { requests, stop, join, pulse, rests, helpers, answers, _watch: watching })
     }
 
     /// Whether it ended by itself, which only a mistake of ours does.
@@ -121,10 +128,50 @@ impl OutboxTask {
     pub(super) async fn stop(self) {
         self.stop.send_replace(true);
         drop(self.join.await);
-        for helper in self.helpers {
+        for helper in self.helpers.into_iter().chain([self.answers]) {
             helper.abort();
         }
     }
+
+    /// Stops, where this was all that spoke of what happens: the originals of what was sent are marked to the end.
+    pub(super) async fn finish(self) {
+        self.stop.send_replace(true);
+        drop(self.join.await);
+        for helper in self.helpers {
+            helper.abort();
+        }
+        drop(self.answers.await);
+    }
+}
+
+/// Keeps where the outbox is. Where it was somewhere else before and mail still waits there, that is an error: its rows
+/// would be forgotten, and nobody would send it.
+fn check_place(dir: &Path, state_dir: &Path) -> Result<(), Failure> {
+    let note = state_dir.join("outbox-directory");
+    let failed = |err: std::io::Error| Failure::local_io("note where the outbox is", &err);
+    let before = private_file::read(&note).map_err(failed)?;
+    let here = dir.as_os_str().as_bytes();
+    if before.as_deref().map(str::as_bytes) == Some(here) {
+        return Ok(());
+    }
+    if let Some(before) = before.map(PathBuf::from)
+        && let n = ["new", "cur"].map(|name| n_files(&before.join(name))).iter().sum::<usize>()
+        && n > 0
+    {
+        let (old, new) = (before.display(), dir.display());
+        return Err(Failure::new(Scope::Daemon, Remedy::Never, Kind::Config, "use another outbox")
+            .at(new.to_string())
+            .detail(format!("{n} files wait in the one before, {old}"))
+            .cure(format!(
+                "move what is in its new/ and cur/ to {new}, or set dir = \"{old}\" in [outbox]"
+            )));
+    }
+    private_file::make_dirs(&note).map_err(failed)?;
+    private_file::write(&note, &note.with_extension("new"), here).map_err(failed)
+}
+
+fn n_files(dir: &Path) -> usize {
+    std::fs::read_dir(dir).map_or(0, Iterator::count)
 }
 
 /// The accounts that send.
@@ -164,8 +211,7 @@ async fn find_sent(
 }
 
 fn sent_place(account: &Account, status: &Status) -> Option<SentMaildir> {
-    let place =
-        |path: std::path::PathBuf| SentMaildir { path, info_separator: account.info_separator };
+    let place = |path: PathBuf| SentMaildir { path, info_separator: account.info_separator };
     if account.imap.is_none() {
         // No server files a copy: it stays here.
         let name = account.roles.get(&Role::Sent).cloned();

@@ -18,7 +18,7 @@ use crate::ports::outbox::OutboxLedger;
 use crate::rules::addresses::addresses;
 use crate::rules::envelope::{Header, Unsendable};
 use crate::rules::relay::new_id;
-use crate::rules::senders::{account_for, sending};
+use crate::rules::senders::{account_for, resting, sending};
 
 /// Where and when a message is spooled.
 #[derive(Debug, Clone, Copy)]
@@ -88,16 +88,12 @@ pub fn spool_as(
     let mut head = Vec::new();
     let read = Read::by_ref(&mut input).take(HEAD_BYTES).read_to_end(&mut head);
     read.map_err(|err| Answer::refused(74, &format!("read the message: {err}")))?;
-    let header = Header::parse(&head);
-    let missing = header.has_fields() && matches!(header.author(), Ok(None));
-    choose(
-        &mut head,
-        &author.filter(|_| missing).map(|from| ("From", from)).into_iter().collect::<Vec<_>>(),
-    );
+    complete(&mut head, author);
     choose(&mut head, wishes);
     check(how, submitted, &Header::parse(&head))?;
     let id = new_id(how.now, how.random);
-    let store = || -> Result<(), Failure> {
+    let mut content = Clean { input: Cursor::new(head).chain(input), has_nul: false };
+    let mut store = || -> Result<(), Failure> {
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -107,10 +103,15 @@ pub fn spool_as(
         let ledger = SqliteOutbox::open(how.state_dir)?;
         // The row keeps the id as well: without it the daemon would give the file one of its own.
         let mut record = || ledger.submit(&id, submitted, how.now);
-        let mut content = Cursor::new(head).chain(input);
         spool.drop_message(&id, &mut content, &mut record).map(drop)
     };
     store().map_err(|failure| {
+        if content.has_nul {
+            return Answer::refused(
+                65,
+                "a NUL byte is in the message, which no mail server has to take: encode it",
+            );
+        }
         let denied = failure.detail.as_ref().is_some_and(|text| text.contains("ermission denied"));
         Answer::refused(if denied { 77 } else { failure.kind.exit_code() }, &failure.to_string())
     })?;
@@ -118,10 +119,43 @@ pub fn spool_as(
         String::new()
     } else {
         format!(
-            "postrider: queued as {id}; the daemon is not running: start it with `postrider run`\n"
+            "postrider: queued as {id}; the daemon is not running: `postrider run` sends it, and \
+             `postrider sync` does\n"
         )
     };
     Ok((id, note))
+}
+
+/// Gives a message `author` for its From where it has none, and a header where it is nothing but text.
+fn complete(head: &mut Vec<u8>, author: Option<String>) {
+    let header = Header::parse(head);
+    let Some(author) = author.filter(|_| !head.is_empty()) else { return };
+    if header.has_fields() {
+        if matches!(header.author(), Ok(None)) {
+            choose(head, &[("From", author)]);
+        }
+    } else {
+        let begins_empty = head.starts_with(b"\n") || head.starts_with(b"\r\n");
+        let end = if begins_empty { "" } else { "\n" };
+        head.splice(0..0, format!("From: {author}\n{end}").into_bytes());
+    }
+}
+
+/// Stops at a NUL byte.
+struct Clean<R> {
+    input: R,
+    has_nul: bool,
+}
+
+impl<R: Read> Read for Clean<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.input.read(buffer)?;
+        if memchr::memchr(0, buffer.get(..n).unwrap_or_default()).is_some() {
+            self.has_nul = true;
+            return Err(std::io::Error::other("a NUL byte"));
+        }
+        Ok(n)
+    }
 }
 
 /// The address of the account that is named, or of the only one that sends.
@@ -140,7 +174,7 @@ pub fn own_address(how: &Spooling<'_>, account: Option<&str>) -> Option<String> 
 pub fn recipients(text: &str) -> Result<Vec<Address>, Answer> {
     let all = addresses(text).into_iter().map(|found| {
         found.map_err(|bad| {
-            if bad.contains('@') {
+            if bad.contains('@') || bad.contains(char::is_whitespace) {
                 Answer::refused(65, &format!("address {bad:?} cannot be used: correct it"))
             } else {
                 Answer::refused(67, &local_name(&bad))
@@ -176,7 +210,8 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
         Answer { name: error_name, ..Answer::refused(code, &why) }
     };
     if !header.has_fields() {
-        return Err(refuse(&Unsendable::NoHeader));
+        let why = "the message has no header: begin with From: and To: lines and an empty one";
+        return Err(Answer { name: Unsendable::NoHeader.error_name(), ..Answer::refused(65, why) });
     }
     let wishes = header.wishes();
     let envelope = header.envelope(Some(submitted), &wishes).map_err(|why| refuse(&why))?;
@@ -193,6 +228,11 @@ fn check(how: &Spooling<'_>, submitted: &Submitted, header: &Header) -> Result<(
     if let Some(name) = wishes.account {
         let all = accounts.iter().map(|one| one.name.to_string()).collect();
         return Err(refuse(&Unsendable::NoSuchAccount(name.0, all)));
+    }
+    let rests = author.as_ref().and_then(|from| account_for(from, &resting(how.settings)).cloned());
+    if let Some(name) = rests {
+        let why = format!("account {name} is not enabled: set enabled = true in [account.{name}]");
+        return Err(Answer { name: "NoAccountForSender", ..Answer::refused(67, &why) });
     }
     let from = author.map_or_else(|| "<>".to_owned(), |from| from.as_str().to_owned());
     Err(refuse(&Unsendable::NoAccount(from)))

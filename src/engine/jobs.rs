@@ -9,6 +9,7 @@ use tokio::sync::{Notify, broadcast};
 use crate::model::event::{AccountReport, JobId, ReportError};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
+use crate::model::outbox::Item;
 
 /// What came of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -17,6 +18,19 @@ pub struct JobResult {
     pub accounts: BTreeMap<AccountName, AccountReport>,
     /// How long it took.
     pub elapsed: Duration,
+    /// What became of the outbox, where the pass looked after it.
+    pub outbox: Option<Result<Sendings, Failure>>,
+}
+
+/// What became of the outbox while one command looked after it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sendings {
+    /// Messages that were sent.
+    pub sent: usize,
+    /// Messages that were refused for good.
+    pub failed: usize,
+    /// Those that wait, but for what a person holds.
+    pub left: Vec<Item>,
 }
 
 impl JobResult {

@@ -10,6 +10,8 @@ mod copies;
 mod desk;
 mod intake;
 mod outlook;
+mod renew;
+mod reread;
 mod resume;
 mod steer;
 mod stop;
@@ -30,9 +32,9 @@ use tracing::warn;
 
 use crate::engine::board::trouble;
 use crate::engine::offload::offload;
-use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::failure::{Failure, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{Broken, Item, OutboxEvent, Outcome, Phase, Verdict};
+use crate::model::outbox::{Broken, Item, OutboxEvent, Outcome, Phase};
 use crate::model::status::{Micros, Trouble};
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay::{self, Jitter};
@@ -62,11 +64,17 @@ pub struct Relay<P, L, S, F> {
     flushes: Vec<Flush>,
     /// Whether more old mail turned up than anybody drops on purpose.
     flooded: bool,
+    /// Messages during which a connection broke, and whether another got through since: then it is theirs.
+    suspects: BTreeMap<OutboxId, bool>,
     /// Whose delay is in the log.
     late: BTreeSet<OutboxId>,
-    /// Why nothing works.
+    /// Why nothing works, or some of it does not.
     trouble: Option<Trouble>,
+    /// Whether a message could not be completed.
+    stuck: bool,
     looked: Option<Instant>,
+    /// When it was last looked whether somebody took messages out of `failed/`.
+    removed_looked: Option<Instant>,
     tasks: JoinSet<Ended>,
     wire: Arc<Wire>,
     dirty: bool,
@@ -147,9 +155,12 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             finish_at: 0,
             flushes: Vec::new(),
             flooded: false,
+            suspects: BTreeMap::new(),
             late: BTreeSet::new(),
             trouble: None,
+            stuck: false,
             looked: None,
+            removed_looked: None,
             tasks: JoinSet::new(),
             wire: Arc::default(),
             dirty: true,
@@ -157,6 +168,11 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             unfinished: false,
             paused: false,
         }
+    }
+
+    /// Whether it begins without sending, until somebody says [`Ask::Resume`].
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
     }
 
     /// Runs until the daemon stops. Attempts on the wire get a moment to end then.
@@ -176,6 +192,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 self.looked = Some(Instant::now());
                 self.look().await;
             }
+            self.heed_clock();
             self.start_due();
             self.start_copies();
             self.start_finish();
@@ -231,20 +248,24 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             return;
         }
         let now = self.now();
-        let mut due: BTreeMap<AccountName, (Micros, OutboxId)> = BTreeMap::new();
+        let mut due: BTreeMap<AccountName, (bool, Micros, OutboxId)> = BTreeMap::new();
         for item in self.items.values().filter(|item| item.phase == Phase::Queued) {
             let Some(account) = &item.account else { continue };
+            if self.setup.rests(account) {
+                continue;
+            }
             let line = self.lines.entry(account.clone()).or_default();
             let ready = !line.busy && now >= line.not_before;
             if ready && now >= item.next_try && now >= item.hold_until {
-                let mine = (item.queued_at, item.id.clone());
+                let suspected = self.suspects.contains_key(&item.id);
+                let mine = (suspected, item.queued_at, item.id.clone());
                 let first = due.entry(account.clone()).or_insert_with(|| mine.clone());
                 if mine < *first {
                     *first = mine;
                 }
             }
         }
-        for (account, (_, id)) in due {
+        for (account, (_, _, id)) in due {
             let Some(item) = self.items.get_mut(&id) else { continue };
             item.phase = Phase::Sending;
             let item = item.clone();
@@ -255,7 +276,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 let gate = Gate::new(ledger, Arc::clone(&pass), item.clone());
                 let attempt = AssertUnwindSafe(attempt::attempt(spool, submit, gate, item));
                 // A panic may have come at any point, so nobody knows what the server has.
-                let ended = attempt.catch_unwind().await.unwrap_or_else(|_| panicked());
+                let ended = attempt.catch_unwind().await.unwrap_or_else(|_| attempt::panicked());
                 Ended::Attempt(id, account, ended, pass)
             });
         }
@@ -263,10 +284,15 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
 
     async fn ended(&mut self, ended: Ended) {
         match ended {
-            Ended::Attempt(id, account, ended, _pass) => {
+            Ended::Attempt(id, account, ended, pass) => {
                 self.lines.entry(account.clone()).or_default().busy = false;
                 match ended {
                     Attempted::Submitted(result, answers) => {
+                        if let (Err(Broken { after_dot: true, .. }), Some(item), Some(said)) =
+                            (&result, self.items.get_mut(&id), pass.at_dot())
+                        {
+                            item.recipients = said;
+                        }
                         self.tell_answers(&id, &account, &result, answers);
                         self.submitted(&id, &account, result).await;
                     }
@@ -274,6 +300,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                         if let Some(item) = self.items.get_mut(&id) {
                             item.phase = Phase::Queued;
                         }
+                        self.changed(&id).await;
                         self.dirty = true;
                     }
                 }
@@ -291,6 +318,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         account: &AccountName,
         result: Result<Outcome, Broken>,
     ) {
+        let result = self.judged(id, account, result);
         let (now, jitter) = (self.now(), self.jitter());
         let Some(item) = self.items.get_mut(id) else { return };
         let line = self.lines.entry(account.clone()).or_default();
@@ -298,7 +326,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         match &result {
             Ok(outcome) => {
                 *line = Line::default();
-                tell_refusals(id, account, outcome);
+                attempt::tell_refusals(id, account, outcome);
                 change = relay::settle(item, outcome, now, jitter, &self.setup.policy);
             }
             Err(broken) => {
@@ -353,23 +381,6 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let ledger = Arc::clone(&self.ledger);
         if let Err(failure) = offload(move || ledger.put_all(&items)).await {
             warn!(%failure, "the outbox ledger is behind");
-        }
-    }
-}
-
-fn panicked() -> Attempted {
-    let failure = Failure::new(Scope::Account, Remedy::Later, Kind::Protocol, "send the message")
-        .detail("the attempt panicked")
-        .cure("report this, with the log");
-    Attempted::Submitted(Err(Broken { failure, after_dot: true }), None)
-}
-
-fn tell_refusals(id: &OutboxId, account: &AccountName, outcome: &Outcome) {
-    for (_, verdict) in &outcome.verdicts {
-        match verdict {
-            Verdict::Accepted(_) => {}
-            Verdict::Deferred(reply) => warn!(queue_id = %id, %account, %reply, "refused for now"),
-            Verdict::Refused(reply) => warn!(queue_id = %id, %account, %reply, "refused"),
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod pool;
 pub mod pop;
 pub mod provider;
 pub mod remote_list;
+pub mod reply;
 pub mod secret;
 pub mod status;
 pub mod uids;

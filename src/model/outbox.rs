@@ -1,12 +1,11 @@
 //! Outgoing messages: envelopes, phases, verdicts. Floor 0.
 
-use std::fmt;
-
 use crate::model::account::OnUncertain;
 pub use crate::model::address::Address;
 pub use crate::model::dsn::Dsn;
-use crate::model::failure::{Failure, server_words};
+use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, OutboxId};
+pub use crate::model::reply::Reply;
 use crate::model::status::Micros;
 
 /// Who a message is from and for, as SMTP sees it.
@@ -27,47 +26,6 @@ pub struct Submitted {
     pub recipients: Vec<Address>,
     /// Whether the recipients of the header count as well (`-t`, or no argument at all).
     pub from_header: bool,
-}
-
-/// What an SMTP server answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// The three digits.
-    pub code: u16,
-    /// The enhanced status code (RFC 3463), if there was one.
-    pub enhanced: Option<[u8; 3]>,
-    /// The text, one line, escaped and shortened.
-    pub text: String,
-}
-
-impl Reply {
-    /// A reply; the text is made safe to show.
-    pub fn new(code: u16, enhanced: Option<[u8; 3]>, text: &str) -> Self {
-        Self { code, enhanced, text: server_words(text) }
-    }
-
-    /// Whether trying later may help.
-    pub fn is_transient(&self) -> bool {
-        (400..500).contains(&self.code)
-    }
-
-    /// Whether this looks like greylisting: 450 or 451 with 4.7.x or the word itself.
-    pub fn is_greylisting(&self) -> bool {
-        let policy = matches!(self.enhanced, Some([4, 7, _]));
-        let named = self.text.to_lowercase();
-        matches!(self.code, 450 | 451)
-            && (policy || named.contains("greylist") || named.contains("graylist"))
-    }
-}
-
-impl fmt::Display for Reply {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.code)?;
-        if let Some([class, subject, detail]) = self.enhanced {
-            write!(f, " {class}.{subject}.{detail}")?;
-        }
-        write!(f, " {}", self.text)
-    }
 }
 
 /// What became of one recipient in one attempt.
@@ -91,6 +49,8 @@ pub struct Outcome {
 /// One attempt that broke off.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broken {
+    /// Whether the server had been told of the message, so that it may be what broke it off.
+    pub in_mail: bool,
     /// What happened.
     pub failure: Failure,
     /// Whether the server may have taken the message: the final dot may have reached it.
@@ -307,11 +267,30 @@ impl Item {
         open.map(|one| one.address.clone()).collect()
     }
 
+    /// Whom the next transaction is for, at most [`BATCH_MAX`]: those who were not tried go first, and whoever was
+    /// refused for now waits for them.
+    pub fn batch(&self) -> Vec<Address> {
+        let of = |state: RecipientState| {
+            let some = self.recipients.iter().filter(move |one| one.state == state);
+            some.take(BATCH_MAX).map(|one| one.address.clone()).collect::<Vec<_>>()
+        };
+        let fresh = of(RecipientState::Pending);
+        if fresh.is_empty() { of(RecipientState::Deferred) } else { fresh }
+    }
+
+    /// When it is tried next, in microseconds since the epoch; 0 where nothing is planned.
+    pub fn next_attempt(&self) -> Micros {
+        if self.phase == Phase::Queued { self.next_try.max(self.hold_until) } else { 0 }
+    }
+
     /// Whether any recipient is in this state.
     pub fn has(&self, state: RecipientState) -> bool {
         self.recipients.iter().any(|one| one.state == state)
     }
 }
+
+/// Servers take 100 at least (RFC 5321 §4.5.3.1.8), and most of them a thousand.
+pub const BATCH_MAX: usize = 1000;
 
 /// What happened to a queued message, for the bus and for notifications.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -375,16 +354,4 @@ pub enum Decision {
     Resend,
     /// Forget it, unsent.
     Drop,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn greylisting_is_told_from_other_delays() {
-        assert!(Reply::new(450, Some([4, 7, 1]), "try later").is_greylisting());
-        assert!(Reply::new(451, None, "Greylisted").is_greylisting());
-        assert!(!Reply::new(452, Some([4, 3, 1]), "full").is_greylisting());
-    }
 }

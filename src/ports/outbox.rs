@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::model::failure::Failure;
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{Address, Broken, Dsn, Envelope, Item, Outcome, Submitted};
+use crate::model::outbox::{Address, Broken, Dsn, Envelope, Item, Outcome, Submitted, Verdict};
 use crate::model::status::Micros;
 
 /// A file that was dropped and is complete.
@@ -50,7 +50,12 @@ pub struct Kept {
     pub trashed: bool,
     /// Its size in bytes.
     pub size: u64,
+    /// Differs when somebody wrote into the file or put another in its place.
+    pub stamp: Stamp,
 }
+
+/// What tells a file from what it was: inode, and seconds and nanoseconds of its last change.
+pub type Stamp = (u64, i64, i64);
 
 /// What one look at the directory found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,6 +101,12 @@ pub trait Spool: Send + Sync + 'static {
     /// # Errors
     /// When the directory cannot be read.
     fn find(&self, id: &OutboxId) -> Result<Option<Kept>, Failure>;
+
+    /// Finds what has the name of a message in `cur/` and is no regular file: a link, a pipe, a directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    fn replaced(&self, id: &OutboxId) -> Result<Option<Odd>, Failure>;
 
     /// Lists `cur/` by id.
     ///
@@ -264,11 +275,15 @@ pub struct Job {
 
 /// Asked before the final dot leaves.
 pub trait DotGate: Send + Sync {
-    /// Makes durable that the final dot may leave; an error keeps it here.
+    /// Makes durable that the final dot may leave, and what the server said to each recipient; an error keeps
+    /// it here.
     ///
     /// # Errors
     /// When the ledger cannot be written.
-    fn open(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+    fn open(
+        &self,
+        verdicts: &[(Address, Verdict)],
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
 /// The way out.

@@ -289,22 +289,34 @@ impl Header {
 
     /// The byte ranges that this audience does not get, ascending.
     pub fn stripped(&self, audience: Audience) -> Vec<Range<u64>> {
-        let fields = self.fields.iter().filter(|field| is_stripped(&field.name, audience));
+        // An empty one counts as missing, and another stands above.
+        let void = |field: &Field| {
+            matches!(field.name.as_str(), "date" | "message-id") && field.value.trim().is_empty()
+        };
+        let fields = self.fields.iter();
+        let fields = fields.filter(|field| void(field) || is_stripped(&field.name, audience));
         self.mbox_line.iter().chain(fields.map(|field| &field.range)).cloned().collect()
     }
 
-    /// What has to be put into the message, and where, so that it has a Date and a Message-ID.
+    /// What has to be put into the message, and where, so that it has a Date, a Message-ID and, of its Sender, a From
+    /// (RFC 5322 §3.6).
     pub fn missing(&self, now: Micros, id: &str) -> Option<(u64, String)> {
         let mut text = String::new();
         let seconds = i64::try_from(now / 1_000_000).unwrap_or_default();
         let time = chrono::DateTime::from_timestamp(seconds, 0);
-        if let (None, Some(time)) = (self.values("date").next(), time) {
+        let dated = self.values("date").any(|value| !value.trim().is_empty());
+        if let (false, Some(time)) = (dated, time) {
             text.push_str(&format!("Date: {}{}", time.to_rfc2822(), self.newline));
         }
         if self.message_id().is_none() {
             let author = self.author().ok().flatten();
             let domain = author.as_ref().map_or("localhost", Address::domain);
             text.push_str(&format!("Message-ID: <{id}@{domain}>{}", self.newline));
+        }
+        if let (None, Ok(Some(sender))) =
+            (self.values("from").next(), self.first_of(["sender", "from"]))
+        {
+            text.push_str(&format!("From: {sender}{}", self.newline));
         }
         let at = self.mbox_line.as_ref().map_or(0, |line| line.end);
         (!text.is_empty()).then_some((at, text))

@@ -6,7 +6,7 @@ use crate::model::account::OnUncertain;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::OutboxId;
 use crate::model::outbox::{
-    Address, Broken, CopyState, Item, Outcome, Phase, Reason, RecipientState, Verdict,
+    Address, Broken, CopyState, Item, Outcome, Phase, Reason, Recipient, RecipientState, Verdict,
 };
 use crate::model::status::Micros;
 
@@ -63,13 +63,17 @@ pub fn settle(
 ) -> Change {
     let mut change = Change::default();
     let mut greylisted = false;
+    let is_some_in = outcome.verdicts.iter().any(|(_, verdict)| is_accepted(verdict));
     for (address, verdict) in &outcome.verdicts {
-        let open = item.recipients.iter_mut().filter(|one| one.state.is_open());
-        let Some(recipient) = open.into_iter().find(|one| one.address == *address) else {
-            continue;
-        };
+        let Some(recipient) = open_recipient(item, address) else { continue };
         let (state, reply) = match verdict {
             Verdict::Accepted(reply) => (RecipientState::Accepted, reply),
+            // Not refused: the next transaction has room (RFC 5321 §4.5.3.1.10).
+            Verdict::Deferred(reply) | Verdict::Refused(reply) if reply.is_too_many() => {
+                let next =
+                    if is_some_in { RecipientState::Pending } else { RecipientState::Deferred };
+                (next, reply)
+            }
             Verdict::Deferred(reply) => (RecipientState::Deferred, reply),
             Verdict::Refused(reply) => (RecipientState::Failed, reply),
         };
@@ -84,8 +88,13 @@ pub fn settle(
     if !change.accepted.is_empty() && item.copy == CopyState::NotYet {
         item.copy = CopyState::Due;
     }
-    item.tries = item.tries.saturating_add(1);
     item.reason = word(item, RecipientState::Deferred, "Protocol");
+    if item.has(RecipientState::Pending) {
+        // Others have not had their turn.
+        conclude(item, now, Duration::ZERO, policy);
+        return change;
+    }
+    item.tries = item.tries.saturating_add(1);
     let mut delay = back_off(item.tries, jitter);
     if greylisted {
         delay = delay.max(GREYLISTING);
@@ -129,19 +138,57 @@ pub fn doubt(item: &mut Item, now: Micros, policy: &RelayPolicy) {
     }
 }
 
-/// The message turned out to be with the server, which filed a copy as well.
-pub fn confirm(item: &mut Item, how: &str) {
-    for one in item.recipients.iter_mut().filter(|one| one.state.is_open()) {
+/// What is known when the final dot may leave: who was refused before it, or not tried. Only whoever is pending
+/// afterwards may have the message when the answer to the dot is lost.
+pub fn at_dot(item: &mut Item, verdicts: &[(Address, Verdict)]) {
+    item.phase = Phase::Dot;
+    for one in item.recipients.iter_mut().filter(|one| one.state == RecipientState::Pending) {
+        one.state = RecipientState::Deferred;
+    }
+    for (address, verdict) in verdicts {
+        let Some(recipient) = open_recipient(item, address) else { continue };
+        let (state, reply) = match verdict {
+            Verdict::Accepted(_) => (RecipientState::Pending, None),
+            Verdict::Refused(reply) if !reply.is_too_many() => {
+                (RecipientState::Failed, Some(reply.to_string()))
+            }
+            Verdict::Deferred(reply) | Verdict::Refused(reply) => {
+                (RecipientState::Deferred, Some(reply.to_string()))
+            }
+        };
+        recipient.state = state;
+        recipient.reply = reply.or_else(|| recipient.reply.take());
+    }
+}
+
+/// The message turned out to be with the server. Whoever it was refused for, or who was not tried, does not
+/// have it by that. Answers who has.
+pub fn confirm(item: &mut Item, how: &str, copy: CopyState, now: Micros) -> Vec<Address> {
+    let mut accepted = Vec::new();
+    for one in item.recipients.iter_mut().filter(|one| one.state == RecipientState::Pending) {
         one.state = RecipientState::Accepted;
         one.reply = Some(how.to_owned());
+        accepted.push(one.address.clone());
     }
-    item.copy = CopyState::Done;
+    item.copy = copy;
     item.reason = None;
-    item.phase = Phase::Accepted;
-    if item.has(RecipientState::Failed) {
+    if item.has(RecipientState::Deferred) {
+        (item.phase, item.next_try) = (Phase::Queued, now);
+    } else if item.has(RecipientState::Failed) {
         item.phase = Phase::Failed;
         item.reason = word(item, RecipientState::Failed, "Protocol");
+    } else {
+        item.phase = Phase::Accepted;
     }
+    accepted
+}
+
+fn is_accepted(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Accepted(_))
+}
+
+fn open_recipient<'a>(item: &'a mut Item, address: &Address) -> Option<&'a mut Recipient> {
+    item.recipients.iter_mut().find(|one| one.state.is_open() && one.address == *address)
 }
 
 /// What a start finds in the ledger, and makes of it.
@@ -218,7 +265,8 @@ pub fn retry(item: &mut Item, now: Micros) {
         }
     }
     (item.phase, item.tries, item.next_try) = (Phase::Queued, 0, now);
-    item.queued_at = now;
+    // Its time begins anew, but not its age.
+    item.hold_until = now;
     item.reason = None;
 }
 
@@ -274,6 +322,8 @@ fn word(item: &Item, state: RecipientState, name: &str) -> Option<Reason> {
     Some(Reason { name: name.to_owned(), text: format!("{}: {said}", one.address) })
 }
 
+/// More than any back-off, jitter included.
+pub const PAUSE_MAX: Duration = Duration::from_secs(LONGEST * 5 / 4);
 const STEPS: [u64; 8] = [15, 30, 60, 120, 300, 900, 1800, LONGEST];
 const LONGEST: u64 = 3600;
 const GREYLISTING: Duration = Duration::from_secs(300);
@@ -284,113 +334,5 @@ const LAST_PAUSE_MIN: Duration = Duration::from_millis(100);
 const LATE: Duration = Duration::from_secs(4 * 3600);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::outbox::{Recipient, Reply};
-
-    const NOW: Micros = 1_700_000_000_000_000;
-    const POLICY: RelayPolicy =
-        RelayPolicy { retry_for: Duration::from_secs(3600), on_uncertain: OnUncertain::Hold };
-
-    fn item(n: u8) -> Item {
-        let mut item = Item::claimed(OutboxId("i".to_owned()), NOW);
-        item.phase = Phase::Sending;
-        item.recipients = (0..n)
-            .map(|i| Recipient {
-                address: Address::new(&format!("{i}@x")).unwrap(),
-                state: RecipientState::Pending,
-                reply: None,
-            })
-            .collect();
-        item
-    }
-
-    fn outcome(codes: &[u16]) -> Outcome {
-        let verdict = |code| match code {
-            200..300 => Verdict::Accepted(Reply::new(code, None, "ok")),
-            400..500 => Verdict::Deferred(Reply::new(code, Some([4, 7, 1]), "later")),
-            _ => Verdict::Refused(Reply::new(code, None, "no")),
-        };
-        let all = codes.iter().enumerate();
-        Outcome {
-            verdicts: all
-                .map(|(i, code)| (Address::new(&format!("{i}@x")).unwrap(), verdict(*code)))
-                .collect(),
-        }
-    }
-
-    fn check(codes: &[u16], phase: Phase, copy: CopyState) -> Item {
-        let mut item = item(3);
-        let _change = settle(&mut item, &outcome(codes), NOW, 500, &POLICY);
-        assert_eq!((item.phase, item.copy), (phase, copy), "{codes:?}");
-        item
-    }
-
-    #[test]
-    fn verdicts_decide_per_recipient() {
-        check(&[250, 250, 250], Phase::Accepted, CopyState::Due);
-        check(&[550, 550, 550], Phase::Failed, CopyState::NotYet);
-        check(&[250, 550, 250], Phase::Failed, CopyState::Due);
-        let item = check(&[250, 550, 450], Phase::Queued, CopyState::Due);
-        assert_eq!(item.open(), [Address::new("2@x").unwrap()]);
-        assert_eq!(item.next_try, after(NOW, Duration::from_secs(300)), "greylisting");
-        check(&[452, 452, 452], Phase::Queued, CopyState::NotYet);
-    }
-
-    #[test]
-    fn retry_for_ends_the_retries() {
-        let mut item = item(1);
-        let later = after(NOW, POLICY.retry_for);
-        let _change = settle(&mut item, &outcome(&[452]), later, 500, &POLICY);
-        assert_eq!(item.phase, Phase::Failed);
-        assert!(item.recipients[0].reply.as_deref().unwrap().contains("452 4.7.1 later"));
-    }
-
-    #[test]
-    fn a_message_is_late_after_four_hours_of_waiting_and_not_of_being_held() {
-        let mut item = item(1);
-        item.phase = Phase::Queued;
-        let four = after(NOW, Duration::from_secs(4 * 3600));
-        assert!(!is_late(&item, four - 1) && is_late(&item, four));
-        item.hold_until = NOW + 1_000_000;
-        assert!(!is_late(&item, four));
-        item.phase = Phase::Held;
-        assert!(!is_late(&item, four * 2));
-    }
-
-    #[test]
-    fn trouble_of_the_account_ages_no_message() {
-        let mut item = item(1);
-        let failure = Failure::new(Scope::Account, Remedy::Later, Kind::Offline, "x");
-        let before = Broken { failure: failure.clone(), after_dot: false };
-        broke(&mut item, &before, after(NOW, POLICY.retry_for * 9), 500, &POLICY);
-        assert_eq!((item.phase, item.tries), (Phase::Queued, 0));
-        broke(&mut item, &Broken { failure, after_dot: true }, NOW, 500, &POLICY);
-        assert_eq!(item.phase, Phase::Uncertain);
-    }
-
-    #[test]
-    fn a_crash_is_uncertain_only_behind_the_dot() {
-        let phases = [
-            (Phase::Sending, Phase::Queued),
-            (Phase::Dot, Phase::Uncertain),
-            (Phase::SentCopy, Phase::Accepted),
-            (Phase::Queued, Phase::Queued),
-        ];
-        for (found, expected) in phases {
-            let mut item = item(1);
-            item.phase = found;
-            resume(&mut item, NOW, &POLICY);
-            assert_eq!(item.phase, expected);
-        }
-    }
-
-    #[test]
-    fn delays_grow_to_an_hour_and_ids_sort_by_time() {
-        assert_eq!(back_off(1, 500), Duration::from_secs(15));
-        assert_eq!(back_off(1, 0), Duration::from_secs(12));
-        assert_eq!(back_off(1, 1000), Duration::from_secs(18));
-        assert_eq!(back_off(u32::MAX, 500), Duration::from_secs(3600));
-        assert!(new_id(NOW, u32::MAX) < new_id(NOW + 1, 0));
-    }
-}
+#[path = "relay_tests.rs"]
+mod tests;

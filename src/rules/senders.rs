@@ -17,13 +17,23 @@ pub struct Sending {
 
 /// The accounts of the settings that can send.
 pub fn sending(settings: &Settings) -> Vec<Sending> {
-    let able = settings.accounts.values().filter(|one| one.enabled && one.smtp.is_some());
-    able.map(|one| Sending {
-        name: one.name.clone(),
-        address: one.address.clone(),
-        aliases: one.aliases.clone(),
-    })
-    .collect()
+    those(settings, true)
+}
+
+/// The accounts that could send and are not enabled: their mail waits.
+pub fn resting(settings: &Settings) -> Vec<Sending> {
+    those(settings, false)
+}
+
+fn those(settings: &Settings, enabled: bool) -> Vec<Sending> {
+    let able = settings.accounts.values().filter(|one| one.smtp.is_some());
+    able.filter(|one| one.enabled == enabled)
+        .map(|one| Sending {
+            name: one.name.clone(),
+            address: one.address.clone(),
+            aliases: one.aliases.clone(),
+        })
+        .collect()
 }
 
 /// Returns the account that sends as this address.

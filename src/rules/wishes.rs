@@ -57,7 +57,8 @@ impl Wishes {
     pub(super) fn read<'a>(value: impl Fn(&str) -> Option<&'a str>) -> Self {
         let mut wrong = Vec::new();
         let mut wish = |name: &str, can: &str, is_read: &mut dyn FnMut(&str) -> bool| {
-            let text = value(&name.to_ascii_lowercase()).filter(|text| !text.is_empty());
+            let text =
+                value(&name.to_ascii_lowercase()).map(str::trim).filter(|text| !text.is_empty());
             if let Some(text) = text.filter(|text| !is_read(text)) {
                 wrong.push(format!("{name}: \"{}\" cannot be read: {can}", server_words(text)));
             }

@@ -16,6 +16,7 @@ mod configuration;
 mod cyrus;
 mod discovery;
 mod doctor;
+mod errand;
 mod far;
 mod fixture;
 mod folding;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::fixture::{Letter, SOON, World, eventually, mail, maildir, shared};
+use crate::fixture::{Letter, SOON, World, eventually, mail, maildir, scripted, shared};
 
 /// A small file system of its own, until it is dropped.
 struct Disk(PathBuf);
@@ -235,5 +235,69 @@ fn many_deletions_are_held_until_a_person_confirms_or_rejects_them() {
     world.ok(&["held", "confirm", "work/INBOX"]);
     eventually("they are gone", SOON, || (imap.count("INBOX") == 40).then_some(()));
     assert_eq!(imap.count("Trash"), 40, "and can be had from Trash");
+    daemon.stop();
+}
+
+#[test]
+fn what_a_full_disk_does_not_let_complete_is_shown_and_goes_when_there_is_room() {
+    let server = scripted::server();
+    let world = World::with_bus();
+    world.configure(&format!("{}{}", world.account("work"), scripted::smtp_table(&server, "work")));
+    let disk = Disk::mount(&world.path("home/Mail"), "400k");
+    let daemon = world.daemon();
+    // It fits as it is dropped, and not a second time with the Date that it lacks.
+    let text = format!(
+        "From: work@example.org\nTo: a@example.net\nSubject: stuck\n\n{}",
+        "0123456789 0123456789\n".repeat(10_000)
+    );
+    assert_eq!(world.run_with(&["send"], &text).code, 0);
+    let error = eventually("the status says that the outbox has trouble", SOON, || {
+        let outbox = daemon.status()["outbox"].clone();
+        let text = outbox["error"]["text"].as_str()?.to_owned();
+        (outbox["queued"] == 1).then_some(text)
+    });
+    assert!(error.to_lowercase().contains("no space left"), "{error}");
+    let listed = world.ok(&["outbox"]).stdout;
+    assert!(listed.contains("claimed") && listed.contains("No space left"), "{listed}");
+    assert!(server.sent().is_empty());
+    disk.grow("8m");
+    // Whatever happens in the directory has it looked at again; else a minute does.
+    std::fs::write(world.outbox().join("new/.wake"), "").unwrap();
+    eventually("it is sent", SOON, || server.sent().pop());
+    eventually("the trouble is over", SOON, || {
+        let outbox = daemon.status()["outbox"].clone();
+        (outbox["error"].is_null() && outbox["queued"] == 0).then_some(())
+    });
+    assert_eq!(server.sent().len(), 1);
+    daemon.stop();
+}
+
+#[test]
+fn mail_that_waits_is_not_left_behind_when_the_outbox_moves() {
+    let server = scripted::server();
+    let world = World::with_bus();
+    let config = format!("{}{}", world.account("work"), scripted::smtp_table(&server, "work"));
+    world.configure(&config);
+    let daemon = world.daemon();
+    let letter = Letter::new("work@example.org", "a@example.net", "moves");
+    let later = letter.field("X-Postrider-Hold", "yes").text();
+    assert_eq!(world.run_with(&["send"], &later).code, 0);
+    eventually("it is held", SOON, || (daemon.status()["outbox"]["held"] == 1).then_some(()));
+    let other = world.path("home/Elsewhere");
+    world.configure(&format!("[outbox]\ndir = \"{}\"\n{config}", other.display()));
+    world.ok(&["reload"]);
+    let text = eventually("the status says that mail waits in the other place", SOON, || {
+        daemon.status()["outbox"]["error"]["text"].as_str().map(str::to_owned)
+    });
+    assert!(text.contains("1 files wait") && text.contains("Outbox"), "{text}");
+    // Moved as it says, the outbox works again and knows the message.
+    std::fs::rename(world.outbox(), &other).unwrap();
+    world.ok(&["reload"]);
+    let id = eventually("it is listed", SOON, || {
+        let listed = world.run(&["outbox", "--json"]);
+        (listed.code == 0).then(|| listed.json()[0]["id"].as_str().map(str::to_owned))?
+    });
+    world.ok(&["outbox", "release", &id]);
+    eventually("it is sent", SOON, || server.sent().pop());
     daemon.stop();
 }

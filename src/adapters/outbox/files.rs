@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::ports::outbox::Stamp;
+
 /// A file name taken apart.
 pub(super) struct Info<'a> {
     pub(super) base: &'a str,
@@ -96,6 +98,11 @@ pub(super) fn nature(path: &Path) -> Nature {
         return Nature::Linked;
     }
     Nature::Mail(since(meta.mtime()))
+}
+
+/// What tells a file from what it was.
+pub(super) fn stamp(meta: &fs::Metadata) -> Stamp {
+    (meta.ino(), meta.mtime(), meta.mtime_nsec())
 }
 
 /// Opens a regular file of this user; no link, no FIFO, no device.

@@ -144,7 +144,8 @@ impl OutboxDir {
         let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
         let info = Info::of(name);
         let (draft, trashed, size) = (info.draft, info.trashed, meta.len());
-        Some((OutboxId(info.base.to_owned()), Kept { path, draft, trashed, size }))
+        let stamp = files::stamp(&meta);
+        Some((OutboxId(info.base.to_owned()), Kept { path, draft, trashed, size, stamp }))
     }
 }
 
@@ -212,6 +213,20 @@ impl Spool for OutboxDir {
         Ok(mine.find_map(|(name, path)| self.kept_file(&name, path)).map(|(_, kept)| kept))
     }
 
+    fn replaced(&self, id: &OutboxId) -> Result<Option<Odd>, Failure> {
+        for (name, path) in self.mail(&self.dir("cur"))? {
+            if Info::of(&name).base == id.0 {
+                let why = match files::nature(&path) {
+                    Nature::Odd(why) => why.to_owned(),
+                    Nature::Directory => "a directory is no message".to_owned(),
+                    Nature::Mail(_) | Nature::Linked | Nature::Gone => continue,
+                };
+                return Ok(Some(Odd { path, why }));
+            }
+        }
+        Ok(None)
+    }
+
     fn kept(&self) -> Result<BTreeMap<OutboxId, Kept>, Failure> {
         let mut kept = BTreeMap::new();
         for (name, path) in self.mail(&self.dir("cur"))? {
@@ -244,11 +259,12 @@ impl Spool for OutboxDir {
             to.sync_all()
         };
         let size = kept.size.saturating_add(u64::try_from(bytes.len()).unwrap_or_default());
-        copy(&mut from, &mut to)
-            .and_then(|()| fs::rename(&tmp, &kept.path))
-            .and_then(|()| sync_dir(&self.dir("cur")))
+        let stamp = copy(&mut from, &mut to)
+            .and_then(|()| to.metadata())
+            .and_then(|meta| fs::rename(&tmp, &kept.path).map(|()| files::stamp(&meta)))
+            .and_then(|stamp| sync_dir(&self.dir("cur")).map(|()| stamp))
             .map_err(failed)?;
-        Ok(Kept { size, ..kept.clone() })
+        Ok(Kept { size, stamp, ..kept.clone() })
     }
 
     fn unflag(&self, id: &OutboxId, kept: &Kept) -> Result<Kept, Failure> {
@@ -257,7 +273,7 @@ impl Spool for OutboxDir {
         fs::rename(&kept.path, &path)
             .and_then(|()| sync_dir(&cur))
             .map_err(|err| io_failure("release the message", &kept.path, &err))?;
-        Ok(Kept { path, draft: false, trashed: false, size: kept.size })
+        Ok(Kept { path, draft: false, trashed: false, ..kept.clone() })
     }
 
     fn park(&self, id: &OutboxId, kept: &Kept, reason: &str) -> Result<(), Failure> {
@@ -294,8 +310,9 @@ impl Spool for OutboxDir {
         }
         let _gone = fs::remove_file(dir.join(format!("{id}.reason")));
         sync_dir(&cur).and_then(|()| sync_dir(&dir)).map_err(failed)?;
-        let size = fs::symlink_metadata(&path).map_err(failed)?.len();
-        Ok(Some(Kept { path, draft: false, trashed: false, size }))
+        let meta = fs::symlink_metadata(&path).map_err(failed)?;
+        let (size, stamp) = (meta.len(), files::stamp(&meta));
+        Ok(Some(Kept { path, draft: false, trashed: false, size, stamp }))
     }
 
     fn discard(&self, id: &OutboxId) -> Result<(), Failure> {

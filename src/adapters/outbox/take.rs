@@ -41,7 +41,8 @@ impl OutboxDir {
             }
         }
         let (draft, trashed) = (dropped.draft, dropped.trashed);
-        Ok(Kept { path, draft, trashed, size: meta.len() })
+        let now = fs::symlink_metadata(&path).map_err(failed)?;
+        Ok(Kept { path, draft, trashed, size: now.len(), stamp: files::stamp(&now) })
     }
 
     /// Claims a file that has another name as well: a copy of it, in one step.

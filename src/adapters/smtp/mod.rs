@@ -135,7 +135,7 @@ impl SmtpRelay {
 
 impl Submit for SmtpRelay {
     async fn submit(&self, job: &Job, gate: &impl DotGate) -> Result<Outcome, Broken> {
-        let before = |failure| Broken { failure, after_dot: false };
+        let before = |failure| Broken { failure, after_dot: false, in_mail: false };
         let open = || body::Message::open(&job.path, &job.skip);
         let message = open().await.map_err(before)?;
         if let Some(session) = self.kept(&job.account) {

@@ -36,6 +36,8 @@ pub(super) struct Offers {
     /// Whether SIZE is offered, and the limit; 0 is none.
     pub(super) size: Option<u64>,
     pub(super) auth: Vec<Mechanism>,
+    /// Its words, where it refused EHLO and took HELO.
+    pub(super) refusal: Option<String>,
 }
 
 /// How long each phase may take (RFC 5321 §4.5.3.2).
@@ -126,9 +128,10 @@ async fn hello(wire: &mut Wire, limits: &Limits) -> Result<Offers, Failure> {
     match answer.reply.code {
         250 => Ok(offers(&answer)),
         500..=504 | 550 => {
+            let refusal = answer.reply;
             let answer = wire.command(&format!("HELO {name}"), "HELO", limits.command).await?;
             match answer.reply.code {
-                250 => Ok(Offers::default()),
+                250 => Ok(Offers { refusal: Some(refusal.to_string()), ..Offers::default() }),
                 _ => Err(refused(wire, "HELO", "greet the server", &answer.reply)),
             }
         }
@@ -189,10 +192,14 @@ async fn login(
         return Err(wire.failure("AUTH", Kind::TlsUntrusted, "log in without encryption"));
     }
     let Some(mechanism) = sasl::choose(&wire.endpoint().auth, &session.offers.auth) else {
-        return Err(wire
+        let none = wire
             .failure("AUTH", Kind::NotSupported, "log in")
             .detail("the server offers no login that both sides have")
-            .cure(format!("check the keys host, port, tls and auth of account {account}")));
+            .cure(format!("check the keys host, port, tls and auth of account {account}"));
+        return Err(match &session.offers.refusal {
+            Some(words) => none.said(words),
+            None => none,
+        });
     };
     let mut exchange = sasl::Exchange::new(mechanism, &wire.endpoint().user.clone(), password);
     let mut line = zeroize::Zeroizing::new(format!("AUTH {}", exchange.name()));

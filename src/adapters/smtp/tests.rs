@@ -101,7 +101,7 @@ pub(super) struct Gate {
 }
 
 impl DotGate for Gate {
-    async fn open(&self) -> Result<(), Failure> {
+    async fn open(&self, _: &[(Address, Verdict)]) -> Result<(), Failure> {
         if self.jammed {
             return Err(Failure::new(Scope::Daemon, Remedy::Later, Kind::LocalIo, "commit"));
         }

@@ -21,7 +21,7 @@ impl Session {
         message: Message,
         gate: &impl DotGate,
     ) -> Result<Outcome, Broken> {
-        let before = |failure| Broken { failure, after_dot: false };
+        let before = |failure| Broken { failure, after_dot: false, in_mail: true };
         self.transactions += 1;
         let mail = self.mail_command(job, &message).map_err(before)?;
         // Those whose address cannot travel to this server; the others go without them.
@@ -47,7 +47,7 @@ impl Session {
             (to, Verdict::Refused(reply))
         }));
         let outcome = if verdicts.iter().any(|(_, verdict)| is_accepted(verdict)) {
-            let settled = self.data(message, gate).await?;
+            let settled = self.data(message, gate, &verdicts).await?;
             verdicts.into_iter().map(|(to, verdict)| (to, settle(verdict, &settled))).collect()
         } else {
             verdicts
@@ -202,8 +202,13 @@ impl Session {
     }
 
     /// DATA, the body, the dot; returns the word on the whole message.
-    async fn data(&mut self, message: Message, gate: &impl DotGate) -> Result<Verdict, Broken> {
-        let before = |failure| Broken { failure, after_dot: false };
+    async fn data(
+        &mut self,
+        message: Message,
+        gate: &impl DotGate,
+        verdicts: &[(Address, Verdict)],
+    ) -> Result<Verdict, Broken> {
+        let before = |failure| Broken { failure, after_dot: false, in_mail: true };
         let limits = self.limits;
         let reply = self.wire.command("DATA", "DATA", limits.data).await.map_err(before)?.reply;
         if reply.code != 354 {
@@ -217,8 +222,8 @@ impl Session {
         if let Some(early) = self.body(message).await.map_err(before)? {
             return Ok(early);
         }
-        gate.open().await.map_err(before)?;
-        let after = |failure| Broken { failure, after_dot: true };
+        gate.open(verdicts).await.map_err(before)?;
+        let after = |failure| Broken { failure, after_dot: true, in_mail: true };
         self.wire.write(b".\r\n", "final dot", limits.block).await.map_err(after)?;
         let reply = self.wire.reply("final dot", limits.dot).await.map_err(after)?.reply;
         match reply.code {

@@ -10,22 +10,20 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use chrono::Utc;
-
-use super::{Entry, look, unknown_message};
+use super::hand::Hand;
+use super::{look, unknown_message};
 use crate::cli::complaint::Complaint;
-use crate::daemon::proxy::OutboxProxy;
 use crate::daemon::settings;
 
 pub(super) async fn edit(
     config: Option<&Path>,
-    outbox: &OutboxProxy<'_>,
+    hand: &Hand,
     id: &str,
 ) -> Result<String, Complaint> {
     let found = look(config, &[id.to_owned()]).await?;
     let Some(before) = found.first() else { return Err(unknown_message(id)) };
     match before.phase.as_str() {
-        "queued" => outbox.hold(&[id]).await?,
+        "queued" => hand.hold(&[id.to_owned()]).await?,
         "held" | "failed" => {}
         phase => {
             let text = format!("message {id} is {phase}: it cannot be edited any more");
@@ -35,8 +33,8 @@ pub(super) async fn edit(
     let root = settings::load(&settings::locate(config))?.outbox.dir;
     let edited = in_editor(&root, id);
     match (&edited, before.phase.as_str()) {
-        (_, "queued") if !is_scheduled(before) => {
-            outbox.release(&[id]).await?;
+        (_, "queued") if !before.is_scheduled() => {
+            hand.release(&[id.to_owned()]).await?;
             edited.map(|text| format!("{text} and released"))
         }
         (_, "queued") => {
@@ -49,12 +47,6 @@ pub(super) async fn edit(
         }
         _ => edited.map(|text| format!("{text}; to send it: postrider outbox release {id}")),
     }
-}
-
-/// Whether its sender wanted it to wait: not one that is retried.
-fn is_scheduled(entry: &Entry) -> bool {
-    let now = u64::try_from(Utc::now().timestamp_micros()).unwrap_or_default();
-    entry.tries == 0 && entry.next_attempt > now && entry.reason_name.is_empty()
 }
 
 fn in_editor(root: &Path, id: &str) -> Result<String, Complaint> {

@@ -47,7 +47,7 @@ impl Entry {
             phase: item.phase.as_str().to_owned(),
             size: item.size,
             queued_at: item.queued_at,
-            next_attempt: item.next_try.max(item.hold_until),
+            next_attempt: item.next_attempt(),
             tries: item.tries,
             reason_name: reason.as_ref().map(|why| why.name.clone()).unwrap_or_default(),
             reason_text: reason.map(|why| why.text).unwrap_or_default(),
@@ -109,6 +109,12 @@ impl Entry {
         self.phase == "queued"
     }
 
+    /// Whether its sender wanted it to wait, and it still does: not one that is retried.
+    pub(super) fn is_scheduled(&self) -> bool {
+        let now = u64::try_from(Utc::now().timestamp_micros()).unwrap_or_default();
+        self.tries == 0 && self.next_attempt > now && self.reason_name.is_empty()
+    }
+
     /// Whether only its copy for Sent is due.
     pub(super) fn is_sent(&self) -> bool {
         matches!(self.phase.as_str(), "accepted" | "sent_copy")
@@ -140,7 +146,7 @@ pub(super) fn table(all: &[Entry], now: DateTime<Utc>) -> String {
             moment(one.queued_at).map_or_else(|| "-".to_owned(), |then| span(then, now)),
             next,
             or_dash(&open.join(", ")),
-            if one.is_sent() { meaning(&one.phase).to_owned() } else { safe(&one.reason_text) },
+            if one.is_sent() { meaning(&one.phase, &one.id) } else { safe(&one.reason_text) },
         ]
     }));
     columns(&rows)
@@ -157,7 +163,7 @@ pub(super) fn show(one: &Entry, now: DateTime<Utc>) -> String {
     if let Some(then) = moment(one.queued_at) {
         rows.push(("queued", format!("{} ago", span(then, now))));
     }
-    rows.push(("phase", format!("{} — {}", safe(&one.phase), meaning(&one.phase))));
+    rows.push(("phase", format!("{} — {}", safe(&one.phase), meaning(&one.phase, &safe(&one.id)))));
     rows.push(("tries", one.tries.to_string()));
     if one.waits() {
         rows.push(("next try", ahead(one.next_attempt, now)));
@@ -174,19 +180,23 @@ pub(super) fn show(one: &Entry, now: DateTime<Utc>) -> String {
     lines.join("\n")
 }
 
-fn meaning(phase: &str) -> &'static str {
+fn meaning(phase: &str, id: &str) -> String {
     match phase {
-        "claimed" => "being read",
-        "queued" => "waits for its next attempt",
-        "held" => "stays until it is released: postrider outbox release ID",
-        "sending" | "dot" => "on its way to the server",
-        "uncertain" => {
-            "the connection broke before the server's word: postrider outbox resolve ID \
-             sent, resend or drop"
+        "claimed" => "taken in, and not complete yet".to_owned(),
+        "queued" => "waits for its next attempt".to_owned(),
+        "held" => format!("stays until it is released: postrider outbox release {id}"),
+        "sending" | "dot" => "on its way to the server".to_owned(),
+        "uncertain" => format!(
+            "the connection broke before the server's word: postrider outbox resolve {id} \
+             sent|resend|drop"
+        ),
+        "accepted" | "sent_copy" => "sent; the copy for the Sent mailbox is due".to_owned(),
+        "failed" => {
+            format!(
+                "parked in failed/: postrider outbox retry {id}, or: postrider outbox cancel {id}"
+            )
         }
-        "accepted" | "sent_copy" => "sent; the copy for the Sent mailbox is due",
-        "failed" => "parked in failed/: postrider outbox retry ID, or cancel ID",
-        _ => "unknown to this version",
+        _ => "unknown to this version".to_owned(),
     }
 }
 

@@ -68,6 +68,9 @@ impl Desk {
 
     /// Begins to send what is queued; no id means all.
     pub(super) fn flush(&self, ids: Vec<OutboxId>) -> Result<JobId, Error> {
+        if self.newest().paused {
+            return Err(paused("the outbox"));
+        }
         let open = Arc::clone(&self.open_jobs).try_acquire_owned().map_err(|_| busy())?;
         let place = self.commands.try_reserve().map_err(|_| busy())?;
         let job = self.jobs.begin(vec![AccountName(OUTBOX_JOB.to_owned())]);

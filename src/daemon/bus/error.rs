@@ -39,6 +39,7 @@ impl Error {
     /// The error of this name (without prefix); what the outbox has no name for is local trouble.
     pub(super) fn named(name: &str, text: String) -> Self {
         match name {
+            "NoSuchAccount" => Self::NoSuchAccount(text),
             "InvalidAddress" => Self::InvalidAddress(text),
             "NoAccountForSender" => Self::NoAccountForSender(text),
             "MessageTooBig" => Self::MessageTooBig(text),

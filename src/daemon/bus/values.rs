@@ -9,7 +9,7 @@ use crate::daemon::document;
 pub(super) use crate::daemon::paths::account_object as account_path;
 use crate::engine::jobs::JobResult;
 use crate::model::ids::{AccountName, MailboxName, Uid};
-use crate::model::outbox::Item;
+use crate::model::outbox::{Dsn, Item};
 use crate::model::status::{MailboxStatus, Progress};
 
 /// The result of a job as `a{sv}`.
@@ -85,7 +85,7 @@ pub(super) fn item_values(item: &Item) -> HashMap<&'static str, Variant<'static>
         ("queued_at", Variant::from(item.queued_at)),
         ("phase", Variant::from(item.phase.as_str())),
         ("tries", Variant::from(item.tries)),
-        ("next_attempt", Variant::from(item.next_try.max(item.hold_until))),
+        ("next_attempt", Variant::from(item.next_attempt())),
         ("reason_name", text(reason.map(|reason| reason.name.as_str()))),
         ("reason_text", text(reason.map(|reason| reason.text.as_str()))),
         ("recipients", Variant::from(recipients)),
@@ -115,6 +115,11 @@ pub(super) fn submit_options(options: Options<'_>) -> Result<(bool, Wishes), Err
                 true
             }
             ("dsn", Variant::Str(words)) => {
+                if !Dsn::is_whole(words) {
+                    let text =
+                        format!("dsn cannot be {:?}", words.chars().take(64).collect::<String>());
+                    return Err(Error::NotSupported(text));
+                }
                 wishes.push(("X-Postrider-DSN", words.to_string()));
                 true
             }
@@ -125,12 +130,24 @@ pub(super) fn submit_options(options: Options<'_>) -> Result<(bool, Wishes), Err
             _ => false,
         };
         if !known {
+            let kind = OPTION_TYPES.iter().find(|(name, _)| *name == key);
+            if let Some((name, kind)) = kind {
+                return Err(Error::NotSupported(format!("option {name} is of type {kind}")));
+            }
             left.insert(key, value);
         }
     }
     no_options(left)?;
     Ok((from_header, wishes))
 }
+
+const OPTION_TYPES: [(&str, &str); 5] = [
+    ("recipients_of_header", "b"),
+    ("hold", "b"),
+    ("account", "s"),
+    ("dsn", "s"),
+    ("send_after", "t"),
+];
 
 /// The UIDs of the option `fetch` (`au`), and no other option.
 pub(super) fn wanted_uids(mut options: Options<'_>) -> Result<Option<Vec<Uid>>, Error> {

@@ -130,7 +130,8 @@ fn the_sync_document_has_the_shape_of_the_contract() {
     let error = ReportError { code: "Offline".to_owned(), text: "t".to_owned(), exit: 69 };
     let bad = AccountReport { error: Some(error), ..AccountReport::default() };
     let accounts = [(AccountName("a".to_owned()), good), (AccountName("b".to_owned()), bad)];
-    let result = JobResult { accounts: accounts.into(), elapsed: Duration::from_millis(1234) };
+    let result =
+        JobResult { accounts: accounts.into(), elapsed: Duration::from_millis(1234), outbox: None };
     let wanted = json!({
         "ok": false, "elapsed_ms": 1234, "accounts": [
             {"name": "a", "ok": true, "error": null, "mailboxes": [{

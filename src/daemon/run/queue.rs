@@ -18,21 +18,21 @@ impl Daemon {
     /// Starts the outbox. Where that fails mail comes all the same: the status says why, and it is tried
     /// again with each beat.
     pub(super) fn start_outbox(&mut self) {
+        // Told at once, so that nothing slips out before.
+        let paused = self.board.now().paused || self.rest.is_resting();
         let started = OutboxTask::start(
             &self.settings,
             &self.state_dir,
             &self.board,
             self.status.clone(),
             self.events.clone(),
+            paused,
         );
         match started {
             Ok(task) => {
                 self.outbox = Some(task);
                 self.no_outbox = None;
                 self.board.update(|status| status.outbox.trouble = None);
-                if self.board.now().paused || self.rest.is_resting() {
-                    self.ask_outbox(Ask::Pause);
-                }
             }
             Err(failure) => {
                 let next = after(micros_now(), ready::heartbeat());

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::intake::HEAD_BYTES;
 use super::{Answers, Attempted, Gate};
 use crate::engine::offload::offload;
 use crate::model::account::SentCopy;
-use crate::model::failure::Failure;
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{Broken, Envelope, Item};
+use crate::model::outbox::{Broken, Envelope, Item, Outcome, Verdict};
 use crate::ports::outbox::{Copy, Job, OutboxLedger, SentFiler, Sighting, Spool, Submit};
 use crate::rules::envelope::{Audience, Header};
 
@@ -29,7 +29,9 @@ pub(super) async fn attempt<P: Spool, L: OutboxLedger, S: Submit>(
             Attempted::Submitted(submit.submit(&job, &gate).await, Some(answers))
         }
         Ok(None) => Attempted::Changed,
-        Err(failure) => Attempted::Submitted(Err(Broken { failure, after_dot: false }), None),
+        Err(failure) => {
+            Attempted::Submitted(Err(Broken { failure, after_dot: false, in_mail: false }), None)
+        }
     }
 }
 
@@ -42,8 +44,12 @@ fn begin(spool: &impl Spool, item: &Item) -> Result<Option<(Job, Answers)>, Fail
         return Ok(None);
     };
     let header = Header::parse(&spool.head(&kept, HEAD_BYTES)?);
+    // Somebody wrote into it: whom it is for has to be read anew.
+    if kept.size != item.size || header.message_id().unwrap_or_default() != item.message_id {
+        return Ok(None);
+    }
     let skip = header.stripped(Audience::Recipients);
-    let envelope = Envelope { sender: item.sender.clone(), recipients: item.open() };
+    let envelope = Envelope { sender: item.sender.clone(), recipients: item.batch() };
     let (dsn, utf8_header) = (header.wishes().dsn, header.has_utf8());
     let answers = Answers { originals: header.originals(), is_forward: !header.is_answer() };
     let job = Job { account, path: kept.path, skip, envelope, dsn, utf8_header };
@@ -162,6 +168,25 @@ pub(super) async fn is_in_sent<L: OutboxLedger, F: SentFiler>(
     // A copy that a mail program made before it sent says nothing about the server.
     let seen = filer.sightings(&account, &[item.message_id], wait).await?;
     Ok(seen.first() == Some(&Sighting::Server))
+}
+
+/// What is known of an attempt that panicked: nothing.
+pub(super) fn panicked() -> Attempted {
+    let failure = Failure::new(Scope::Account, Remedy::Later, Kind::Protocol, "send the message")
+        .detail("the attempt panicked")
+        .cure("report this, with the log");
+    Attempted::Submitted(Err(Broken { failure, after_dot: true, in_mail: true }), None)
+}
+
+/// Logs whom the server did not take.
+pub(super) fn tell_refusals(id: &OutboxId, account: &AccountName, outcome: &Outcome) {
+    for (_, verdict) in &outcome.verdicts {
+        match verdict {
+            Verdict::Accepted(_) => {}
+            Verdict::Deferred(reply) => warn!(queue_id = %id, %account, %reply, "refused for now"),
+            Verdict::Refused(reply) => warn!(queue_id = %id, %account, %reply, "refused"),
+        }
+    }
 }
 
 /// How many times longer a server that files by itself may take.

@@ -132,8 +132,12 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         // A person, or the next attempt, may have decided meanwhile.
         let is_open = matches!(item.phase, Phase::Uncertain | Phase::Queued) && item.tries == tries;
         let Some(account) = item.account.clone().filter(|_| is_open) else { return };
-        let accepted = item.open();
-        relay::confirm(item, "found in the Sent mailbox");
+        let accepted = relay::confirm(
+            item,
+            "found in the Sent mailbox",
+            CopyState::Done,
+            (self.setup.clock)(),
+        );
         let item = item.clone();
         info!(queue_id = %id, %account, "sent: the Sent mailbox has it");
         self.save(item.clone(), accepted).await;

@@ -10,7 +10,7 @@ use super::steer::Change;
 use super::{Ask, Line, Relay, Request, resume};
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
-use crate::model::ids::OutboxId;
+use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::{CopyState, Item, Phase, Reason};
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
 
@@ -50,17 +50,25 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 return;
             }
         };
-        (self.more, self.unfinished, self.files) = (taken.more, unfinished, files);
+        (self.more, self.unfinished) = (taken.more, unfinished);
+        let before = std::mem::replace(&mut self.files, files);
+        self.renew_changed(&before).await;
+        self.complete_claims().await;
         self.flooded = taken.flooded && taken.more;
         let taken = taken.items;
         for item in taken {
             let id = item.id.clone();
-            self.announce_taken(&item);
-            self.items.insert(id.clone(), item);
+            self.items.insert(id.clone(), item.clone());
+            if item.phase == Phase::Claimed {
+                self.say_stuck(&item);
+            } else {
+                self.announce_taken(&item);
+            }
             self.close(&id).await;
         }
         self.heed_flags().await;
         self.park_rest().await;
+        self.forget_removed().await;
     }
 
     /// A file that is gone or carries T is cancelled; D holds, and its removal releases.
@@ -73,7 +81,11 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             let is_draft = item.reason.as_ref().is_some_and(|reason| reason.text == FLAGGED);
             match file {
                 _ if !waits => {}
-                None => self.cancel_or_warn(&id).await,
+                None => {
+                    if !self.park_replaced(&id).await {
+                        self.cancel_or_warn(&id).await;
+                    }
+                }
                 Some(kept) if kept.trashed => self.cancel_or_warn(&id).await,
                 Some(kept) if kept.draft && item.phase == Phase::Queued => {
                     intake::hold(item, HELD, FLAGGED);
@@ -90,7 +102,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
     }
 
-    async fn cancel_or_warn(&mut self, id: &OutboxId) {
+    pub(super) async fn cancel_or_warn(&mut self, id: &OutboxId) {
         if let Err(failure) = self.cancel(id).await {
             warn!(queue_id = %id, %failure, "not cancelled");
         }
@@ -153,6 +165,14 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         for item in items.iter_mut().filter(|item| item.phase == Phase::Queued) {
             let line = item.account.as_ref().and_then(|account| self.lines.get(account));
             item.next_try = item.next_try.max(line.map_or(0, |line| line.not_before));
+            if let Some(name) = item.account.clone().filter(|name| self.setup.rests(name)) {
+                let text = format!(
+                    "account {name} is not enabled (to mend it: enabled = true in [account.{name}])"
+                );
+                item.reason = Some(Reason { name: "ConfigInvalid".to_owned(), text });
+                item.next_try = 0;
+                continue;
+            }
             // What a server said about the message itself stays.
             if let Some(trouble) = line.and_then(|line| line.trouble.as_ref())
                 && item.tries == 0
@@ -199,14 +219,16 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     pub(super) fn answer_flushes(&mut self) {
         let now = self.now();
         let lines = &self.lines;
-        let items = &self.items;
+        let (items, setup) = (&self.items, &self.setup);
+        let rests = |name: &AccountName| setup.rests(name);
         let waits = |id: &OutboxId| {
             let Some(item) = items.get(id) else { return false };
             let line = item.account.as_ref().and_then(|account| lines.get(account));
             match item.phase {
                 Phase::Sending | Phase::Dot => true,
                 Phase::Queued => {
-                    item.next_try.max(item.hold_until) <= now
+                    !item.account.as_ref().is_some_and(rests)
+                        && item.next_try.max(item.hold_until) <= now
                         && line.is_none_or(|line| line.not_before <= now)
                 }
                 Phase::Claimed

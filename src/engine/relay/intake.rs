@@ -63,12 +63,13 @@ pub(super) fn take_in(
     for (((dropped, id), row), claimed) in batch.into_iter().zip(rows).zip(claimed) {
         match claimed {
             Ok(kept) if kept.trashed => note(cancel(spool, ledger, &id, Some(&kept))),
-            Ok(kept) => match prepared(spool, ledger, setup, row, kept) {
+            Ok(kept) => match prepared(spool, ledger, setup, row.clone(), kept) {
                 Ok((mut item, kept)) => {
                     doubt(spool, &mut item, &kept, &dropped, flooded)?;
                     fresh.push(item);
                 }
-                Err(failure) => note(Err(failure)),
+                // It is ours now, and stays so until it can be completed.
+                Err(failure) => items.push(Item { reason: Some(relay::reason(&failure)), ..row }),
             },
             Err(failure) => {
                 ledger.forget(&[id])?;
@@ -137,34 +138,6 @@ fn doubt(
     Ok(())
 }
 
-/// Makes the envelope of a message that waited, for its file may be another by now, and lets it go.
-pub(super) fn reread(
-    spool: &impl Spool,
-    ledger: &impl OutboxLedger,
-    setup: &RelaySetup,
-    old: &Item,
-    kept: Kept,
-    now: Micros,
-) -> Result<(Item, Kept), Failure> {
-    let fresh = Item::claimed(old.id.clone(), old.queued_at);
-    let (mut item, kept) = prepared(spool, ledger, setup, fresh, kept)?;
-    for one in &mut item.recipients {
-        let key = one.address.key();
-        if let Some(before) = old.recipients.iter().find(|old| old.address.key() == key)
-            && matches!(before.state, RecipientState::Accepted | RecipientState::Elsewhere)
-        {
-            one.clone_from(before);
-        }
-    }
-    item.copy = old.copy;
-    // A person's word is above a guard's, and above what the header asked for.
-    if matches!(item.phase, Phase::Queued | Phase::Held) {
-        (item.phase, item.reason, item.hold_until, item.next_try) = (Phase::Queued, None, 0, now);
-    }
-    ledger.put(&item)?;
-    Ok((item, kept))
-}
-
 /// Makes the envelope and writes it down.
 pub(super) fn prepare(
     spool: &impl Spool,
@@ -179,7 +152,7 @@ pub(super) fn prepare(
 }
 
 /// Makes the envelope, and fixes the bytes of the message for all attempts.
-fn prepared(
+pub(super) fn prepared(
     spool: &impl Spool,
     ledger: &impl OutboxLedger,
     setup: &RelaySetup,

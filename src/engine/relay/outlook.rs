@@ -32,7 +32,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
         let queued = self.items.values().filter(|item| item.phase == Phase::Queued);
         let due = queued.filter_map(|item| {
-            let line = self.lines.get(item.account.as_ref()?);
+            let account = item.account.as_ref().filter(|name| !self.setup.rests(name))?;
+            let line = self.lines.get(account);
             let at = item.next_try.max(item.hold_until);
             match line {
                 // When it is free again, it wakes us.

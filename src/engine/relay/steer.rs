@@ -2,13 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Relay;
 use super::intake::{self, HELD};
+use super::reread;
 use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::OutboxId;
-use crate::model::outbox::{CopyState, Decision, Item, Phase, RecipientState};
+use crate::model::outbox::{CopyState, Decision, Item, Phase};
 use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay;
 
@@ -16,8 +20,12 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
     /// A failed message that is named is tried again as well.
     pub(super) async fn retry_failed(&mut self, ids: &BTreeSet<OutboxId>) -> Result<(), Failure> {
         for id in ids {
-            if self.items.get(id).is_some_and(|item| item.phase == Phase::Failed) {
-                self.change_one(id, Change::Retry).await?;
+            match self.items.get(id).map(|item| item.phase) {
+                Some(Phase::Failed) => self.change_one(id, Change::Retry).await?,
+                Some(phase @ (Phase::Held | Phase::Uncertain)) => {
+                    return Err(unfit(id, Change::Retry, phase));
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -29,8 +37,14 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         change: Change,
     ) -> Result<Vec<Item>, Failure> {
         let named = !ids.is_empty();
-        let ids = self.chosen(ids)?;
-        let mut first = Ok(());
+        // One that is not there, for it was just sent, stops no other.
+        let (ids, mut first) = match self.chosen(ids) {
+            Ok(ids) => (ids, Ok(())),
+            Err(failure) => {
+                let known = ids.iter().filter(|id| self.items.contains_key(*id));
+                (known.cloned().collect(), Err(failure))
+            }
+        };
         for id in &ids {
             // One that cannot be changed stops no other.
             first = first.and(self.change_one(id, change).await);
@@ -66,10 +80,12 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 (item.phase, item.next_try) = (Phase::Queued, now);
             }
             (Change::Resolve(Decision::Sent), Phase::Uncertain) => {
-                for one in item.recipients.iter_mut().filter(|one| one.state.is_open()) {
-                    one.state = RecipientState::Accepted;
+                relay::confirm(item, "delivered, somebody says", CopyState::Due, now);
+                if let Some(item) = self.items.get(id).cloned() {
+                    self.save(item, Vec::new()).await;
+                    self.close(id).await;
                 }
-                (item.phase, item.copy) = (Phase::Accepted, CopyState::Due);
+                return Ok(());
             }
             (_, phase) => return Err(unfit(id, change, phase)),
         }
@@ -87,14 +103,36 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         relay::retry(&mut item, now);
         let (spool, ours) = (Arc::clone(&self.spool), id.clone());
         let kept = offload(move || spool.unpark(&ours)).await?;
-        let was_here = kept.is_some();
-        self.files.extend(kept.map(|kept| (id.clone(), kept)));
-        self.items.insert(id.clone(), item.clone());
-        if was_here {
-            return self.reread(id).await;
+        let Some(kept) = kept else {
+            self.cancel(id).await?;
+            let what = format!("find the file of message {id} in failed/");
+            return Err(Failure::new(Scope::Message, Remedy::Never, Kind::NotFound, what)
+                .detail("it was moved or removed there, so the outbox forgets it")
+                .cure("drop the message again, if it is to be sent"));
+        };
+        self.files.insert(id.clone(), kept);
+        self.items.insert(id.clone(), item);
+        self.reread(id).await
+    }
+
+    /// Forgets what was taken out of `failed/` by hand, and its reason.
+    pub(super) async fn forget_removed(&mut self) {
+        let failed = |item: &&Item| item.phase == Phase::Failed && item.copy != CopyState::Due;
+        let mine: Vec<OutboxId> =
+            self.items.values().filter(failed).map(|item| item.id.clone()).collect();
+        let is_due = self.removed_looked.is_none_or(|at| at.elapsed() >= LOOK_INTO_FAILED);
+        if mine.is_empty() || !is_due {
+            return;
         }
-        self.save(item, Vec::new()).await;
-        Ok(())
+        self.removed_looked = Some(Instant::now());
+        let spool = Arc::clone(&self.spool);
+        // What is still in cur/ is parked by the look.
+        let Ok(parked) = offload(move || spool.parked()).await else { return };
+        for id in mine {
+            if !parked.contains(&id) && !self.files.contains_key(&id) {
+                self.cancel_or_warn(&id).await;
+            }
+        }
     }
 
     /// Makes the envelope of a message anew, since its file may have been edited, and lets it go. Whoever has
@@ -106,7 +144,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let (item, kept, now) = (item.clone(), kept.clone(), self.now());
         let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
         let setup = Arc::clone(&self.setup);
-        let read = offload(move || intake::reread(&*spool, &*ledger, &setup, &item, kept, now));
+        let read = offload(move || reread::reread(&*spool, &*ledger, &setup, &item, kept, now));
         let (item, kept) = read.await?;
         self.files.insert(id.clone(), kept);
         self.items.insert(id.clone(), item);
@@ -166,3 +204,5 @@ pub(super) enum Change {
     Cancel,
     Resolve(Decision),
 }
+
+const LOOK_INTO_FAILED: Duration = Duration::from_secs(5);

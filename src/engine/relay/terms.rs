@@ -13,13 +13,15 @@ use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::{Decision, Item, OutboxEvent};
 use crate::model::status::{Micros, OutboxStatus};
 use crate::rules::relay::RelayPolicy;
-use crate::rules::senders::{Sending, sending};
+use crate::rules::senders::{Sending, resting, sending};
 
 /// What the relay has to know.
 #[derive(Debug, Clone)]
 pub struct RelaySetup {
     /// The accounts that send.
     pub accounts: Vec<Sending>,
+    /// Those that could, and are not enabled.
+    pub resting: Vec<Sending>,
     /// Who files the copies, per account.
     pub sent_copy: BTreeMap<AccountName, SentCopy>,
     /// How long a server that may file sent messages itself gets to do so.
@@ -48,6 +50,7 @@ impl RelaySetup {
         });
         Self {
             accounts: sending(settings),
+            resting: resting(settings),
             sent_copy: wishes.collect(),
             sent_wait: SENT_WAIT,
             policy: RelayPolicy {
@@ -59,6 +62,13 @@ impl RelaySetup {
             clock,
             random,
         }
+    }
+}
+
+impl RelaySetup {
+    /// Whether this account is not enabled.
+    pub(super) fn rests(&self, account: &AccountName) -> bool {
+        self.resting.iter().any(|one| one.name == *account)
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::offload::offload;
 use crate::model::failure::Failure;
-use crate::model::outbox::{Item, Phase};
+use crate::model::outbox::{Address, Item, Recipient, Verdict};
 use crate::ports::outbox::{DotGate, OutboxLedger};
+use crate::rules::relay;
 
 /// How many messages may be with a server that has not answered, and whether more may follow.
 #[derive(Debug, Default)]
@@ -52,11 +53,27 @@ impl Wire {
 pub(super) struct Pass {
     wire: Arc<Wire>,
     used: AtomicBool,
+    /// Its recipients as they were when the dot could leave.
+    at_dot: Mutex<Option<Vec<Recipient>>>,
 }
 
 impl Pass {
     pub(super) fn new(wire: &Arc<Wire>) -> Arc<Self> {
-        Arc::new(Self { wire: Arc::clone(wire), used: AtomicBool::new(false) })
+        Arc::new(Self {
+            wire: Arc::clone(wire),
+            used: AtomicBool::new(false),
+            at_dot: Mutex::default(),
+        })
+    }
+
+    fn keep(&self, item: &Item) {
+        let mut place = self.at_dot.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some(item.recipients.clone());
+    }
+
+    /// The recipients with what the server said before the dot; none when it did not come to that.
+    pub(super) fn at_dot(&self) -> Option<Vec<Recipient>> {
+        self.at_dot.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -82,7 +99,7 @@ impl<L> Gate<L> {
 }
 
 impl<L: OutboxLedger> DotGate for Gate<L> {
-    async fn open(&self) -> Result<(), Failure> {
+    async fn open(&self, verdicts: &[(Address, Verdict)]) -> Result<(), Failure> {
         if !self.pass.used.load(Ordering::Relaxed) {
             if !self.pass.wire.enter() {
                 // The process ends, and with it this attempt: the server got no dot.
@@ -91,7 +108,8 @@ impl<L: OutboxLedger> DotGate for Gate<L> {
             self.pass.used.store(true, Ordering::Relaxed);
         }
         let mut item = self.item.clone();
-        item.phase = Phase::Dot;
+        relay::at_dot(&mut item, verdicts);
+        self.pass.keep(&item);
         let ledger = Arc::clone(&self.ledger);
         offload(move || ledger.put(&item)).await
     }
