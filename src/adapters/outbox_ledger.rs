@@ -268,10 +268,10 @@ impl OutboxLedger for SqliteOutbox {
         })
     }
 
-    fn server_files(&self, account: &AccountName) -> Result<bool, Failure> {
+    fn server_files(&self, account: &AccountName) -> Result<Option<bool>, Failure> {
         self.read(|db| {
             let sql = "SELECT files FROM server WHERE account = ?1";
-            Ok(db.query_row(sql, [&account.0], |row| row.get(0)).optional()?.unwrap_or(false))
+            Ok(db.query_row(sql, [&account.0], |row| row.get(0)).optional()?)
         })
     }
 

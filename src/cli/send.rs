@@ -11,6 +11,7 @@ use crate::model::outbox::Submitted;
 pub fn send(how: &Spooling<'_>, file: Option<&Path>, input: &mut dyn Read) -> Answer {
     let given = Submitted { from_header: true, ..Submitted::default() };
     let spooled = match file {
+        Some(path) if path == Path::new("-") => spool(how, &given, &[], input),
         Some(path) => match File::open(path) {
             Ok(mut file) => spool(how, &given, &[], &mut file),
             Err(err) => Err(Answer::refused(74, &format!("open {}: {err}", path.display()))),

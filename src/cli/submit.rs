@@ -1,7 +1,6 @@
 //! `postrider send` and `postrider sendmail`, from the arguments to the exit code. Beside floor 5.
 
 use std::ffi::OsString;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
@@ -76,7 +75,7 @@ fn spooling<'a>(settings: &'a Settings, state_dir: &'a Path) -> Spooling<'a> {
     Spooling {
         settings,
         state_dir,
-        daemon_runs: UnixStream::connect(paths::socket()).is_ok(),
+        daemon_runs: paths::holder(state_dir).is_some(),
         now: u64::try_from(Utc::now().timestamp_micros()).unwrap_or_default(),
         random: fastrand::u32(..),
     }

@@ -20,6 +20,7 @@ mod notifications;
 pub mod once;
 mod outbox;
 pub mod paths;
+mod place;
 pub mod proxy;
 mod pulse;
 pub mod queued;

@@ -1,6 +1,5 @@
 //! Wires the outbox: directory, ledger, SMTP, Sent Maildirs. Floor 5.
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,15 +12,15 @@ use crate::adapters::outbox::OutboxDir;
 use crate::adapters::outbox::sent::{SentMaildir, SentMaildirs};
 use crate::adapters::outbox::watch::OutboxWatch;
 use crate::adapters::outbox_ledger::SqliteOutbox;
-use crate::adapters::private_file;
 use crate::adapters::smtp::SmtpRelay;
 use crate::daemon::answered::mark_originals;
+use crate::daemon::place;
 use crate::daemon::pulse::{Pulse, felt};
 use crate::daemon::wiring::maildir;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::relay::{Ask, Relay, RelayLinks, RelaySetup, Request};
 use crate::model::account::{Account, Role, Settings};
-use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::outbox::{Item, OutboxEvent};
 use crate::model::status::{OutboxStatus, Status};
@@ -55,7 +54,7 @@ impl OutboxTask {
         events: broadcast::Sender<OutboxEvent>,
         paused: bool,
     ) -> Result<Self, Failure> {
-        check_place(&settings.outbox.dir, state_dir)?;
+        place::keep(&settings.outbox.dir, state_dir)?;
         let dir = OutboxDir::open(&settings.outbox.dir)?;
         let ledger = Arc::new(SqliteOutbox::open(state_dir)?);
         let wake = Arc::new(Notify::new());
@@ -142,36 +141,6 @@ impl OutboxTask {
         }
         drop(self.answers.await);
     }
-}
-
-/// Keeps where the outbox is. Where it was somewhere else before and mail still waits there, that is an error: its rows
-/// would be forgotten, and nobody would send it.
-fn check_place(dir: &Path, state_dir: &Path) -> Result<(), Failure> {
-    let note = state_dir.join("outbox-directory");
-    let failed = |err: std::io::Error| Failure::local_io("note where the outbox is", &err);
-    let before = private_file::read(&note).map_err(failed)?;
-    let here = dir.as_os_str().as_bytes();
-    if before.as_deref().map(str::as_bytes) == Some(here) {
-        return Ok(());
-    }
-    if let Some(before) = before.map(PathBuf::from)
-        && let n = ["new", "cur"].map(|name| n_files(&before.join(name))).iter().sum::<usize>()
-        && n > 0
-    {
-        let (old, new) = (before.display(), dir.display());
-        return Err(Failure::new(Scope::Daemon, Remedy::Never, Kind::Config, "use another outbox")
-            .at(new.to_string())
-            .detail(format!("{n} files wait in the one before, {old}"))
-            .cure(format!(
-                "move what is in its new/ and cur/ to {new}, or set dir = \"{old}\" in [outbox]"
-            )));
-    }
-    private_file::make_dirs(&note).map_err(failed)?;
-    private_file::write(&note, &note.with_extension("new"), here).map_err(failed)
-}
-
-fn n_files(dir: &Path) -> usize {
-    std::fs::read_dir(dir).map_or(0, Iterator::count)
 }
 
 /// The accounts that send.

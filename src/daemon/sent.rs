@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::jobs::Jobs;
@@ -23,36 +24,49 @@ pub(super) async fn look_into_sent(
     commands: mpsc::Sender<Command>,
     stop: CancellationToken,
 ) {
+    // When to look next, and where; one look is enough for all that was sent meanwhile.
+    let mut looks: BTreeSet<(Instant, AccountName)> = BTreeSet::new();
     loop {
-        let event = tokio::select! {
+        let next = looks.first().map(|(at, _)| *at);
+        tokio::select! {
             () = stop.cancelled() => return,
-            event = events.recv() => event,
-        };
-        let mut accounts = match event {
-            Ok(event) => BTreeSet::from_iter(sent_by(event)),
-            Err(broadcast::error::RecvError::Closed) => return,
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
-        };
-        if accounts.is_empty() {
-            continue;
-        }
-        // Servers file the copy a moment after they accepted the message.
-        tokio::time::sleep(SENT_DELAY).await;
-        // One look is enough for all that was sent meanwhile.
-        while let Ok(event) = events.try_recv() {
-            accounts.extend(sent_by(event));
-        }
-        let now = Arc::clone(&status.borrow());
-        for account in accounts {
-            let mailboxes = now.accounts.get(&account).map(|a| &a.mailboxes);
-            let sent =
-                mailboxes.and_then(|m| m.iter().find(|(_, m)| m.role == Role::Sent.as_str()));
-            let Some((mailbox, _)) = sent else { continue };
-            let job = jobs.begin(vec![account.clone()]);
-            let mailboxes = vec![mailbox.clone()];
-            drop(commands.try_send(Command::Sync { job, account, mailboxes }));
+            event = events.recv() => match event {
+                Ok(event) => plan(&mut looks, sent_by(event)),
+                Err(broadcast::error::RecvError::Closed) => return,
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+            },
+            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                if let Some((_, account)) = looks.pop_first() {
+                    look(&status.borrow().clone(), &jobs, &commands, account);
+                }
+            }
         }
     }
+}
+
+/// Servers file the copy a moment after they accepted the message, and some take longer.
+fn plan(looks: &mut BTreeSet<(Instant, AccountName)>, account: Option<AccountName>) {
+    let Some(account) = account else { return };
+    let now = Instant::now();
+    let soon = now + NEAR;
+    let is_planned = |at: Instant| {
+        let near = |(then, whose): &(Instant, AccountName)| {
+            *whose == account && *then >= at && *then <= at + NEAR
+        };
+        looks.iter().any(near)
+    };
+    let missing: Vec<Instant> =
+        LOOKS.iter().map(|after| soon + *after).filter(|at| !is_planned(*at)).collect();
+    looks.extend(missing.into_iter().map(|at| (at, account.clone())));
+}
+
+fn look(status: &Status, jobs: &Jobs, commands: &mpsc::Sender<Command>, account: AccountName) {
+    let mailboxes = status.accounts.get(&account).map(|a| &a.mailboxes);
+    let sent = mailboxes.and_then(|m| m.iter().find(|(_, m)| m.role == Role::Sent.as_str()));
+    let Some((mailbox, _)) = sent else { return };
+    let job = jobs.begin(vec![account.clone()]);
+    let mailboxes = vec![mailbox.clone()];
+    drop(commands.try_send(Command::Sync { job, account, mailboxes }));
 }
 
 fn sent_by(event: OutboxEvent) -> Option<AccountName> {
@@ -66,4 +80,11 @@ fn sent_by(event: OutboxEvent) -> Option<AccountName> {
     }
 }
 
-const SENT_DELAY: Duration = Duration::from_secs(2);
+const NEAR: Duration = Duration::from_secs(1);
+/// Within the time that the outbox waits for a server's own copy.
+const LOOKS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_millis(4500),
+    Duration::from_secs(8),
+    Duration::from_millis(11_500),
+];

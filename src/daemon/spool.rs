@@ -9,6 +9,7 @@ use std::path::Path;
 
 use crate::adapters::outbox::OutboxDir;
 use crate::adapters::outbox_ledger::SqliteOutbox;
+use crate::daemon::place;
 use crate::model::account::Settings;
 use crate::model::failure::Failure;
 use crate::model::ids::OutboxId;
@@ -99,7 +100,9 @@ pub fn spool_as(
             .mode(0o700)
             .create(how.state_dir)
             .map_err(|err| Failure::local_io("make the state directory", &err))?;
-        let spool = OutboxDir::open(&how.settings.outbox.dir)?;
+        // The daemon may have been started with another home or configuration: mail goes where it looks.
+        let theirs = if how.daemon_runs { place::noted(how.state_dir) } else { None };
+        let spool = OutboxDir::open(theirs.as_deref().unwrap_or(&how.settings.outbox.dir))?;
         let ledger = SqliteOutbox::open(how.state_dir)?;
         // The row keeps the id as well: without it the daemon would give the file one of its own.
         let mut record = || ledger.submit(&id, submitted, how.now);

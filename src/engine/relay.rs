@@ -99,8 +99,8 @@ impl Drop for AtRest {
     }
 }
 
-/// A person waits for these attempts.
-type Flush = (BTreeSet<OutboxId>, oneshot::Sender<Result<Vec<Item>, Failure>>);
+/// A person waits for these attempts; some could not be taken up again.
+type Flush = (BTreeSet<OutboxId>, (oneshot::Sender<Result<Vec<Item>, Failure>>, Option<Failure>));
 
 /// An account's way out.
 #[derive(Debug, Default)]

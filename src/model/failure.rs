@@ -246,13 +246,21 @@ pub fn server_words(raw: &str) -> String {
             out.push('…');
             break;
         }
-        if c.is_control() {
+        if c.is_control() || is_direction(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
         }
     }
     out
+}
+
+/// Whether a character turns the direction of what is shown, so that it reads as something else.
+fn is_direction(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 const SERVER_WORDS_BYTES_MAX: usize = 508;
@@ -266,6 +274,7 @@ mod tests {
         let shown = server_words("NO \u{1b}]0;x\u{7}\r\nforged line");
         assert!(!shown.contains(char::is_control), "{shown}");
         assert!(shown.contains("forged line"));
+        assert_eq!(server_words("a\u{202e}b"), "a\\u{202e}b");
         assert!(server_words(&"x".repeat(9000)).len() <= 512);
     }
 }

@@ -241,7 +241,7 @@ pub trait OutboxLedger: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the ledger cannot be read.
-    fn server_files(&self, account: &AccountName) -> Result<bool, Failure>;
+    fn server_files(&self, account: &AccountName) -> Result<Option<bool>, Failure>;
 
     /// Remembers whether the server of this account files sent messages itself.
     ///

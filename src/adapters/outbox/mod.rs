@@ -300,7 +300,12 @@ impl Spool for OutboxDir {
         let (dir, cur) = (self.dir("failed"), self.dir("cur"));
         let failed = |err: io::Error| io_failure("take the message up again", &dir, &err);
         let path = cur.join(format!("{id}:2,"));
-        if let Nature::Odd(why) = files::nature(&dir.join(&id.0)) {
+        let why = match files::nature(&dir.join(&id.0)) {
+            Nature::Odd(why) => Some(why),
+            Nature::Directory => Some("a directory is no message: drop its files one by one"),
+            Nature::Mail(_) | Nature::Linked | Nature::Gone => None,
+        };
+        if let Some(why) = why {
             return Err(failed(io::Error::other(why)).scoped(Scope::Message));
         }
         match fs::rename(dir.join(&id.0), &path) {

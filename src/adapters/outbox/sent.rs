@@ -163,9 +163,16 @@ impl SentFiler for SentMaildirs {
 
     async fn file(&self, copy: &Copy) -> Result<(), Failure> {
         let place = self.known(&copy.account)?;
-        let (this, copy) = (self.clone(), copy.clone());
+        let (this, copy, path) = (self.clone(), copy.clone(), place.path.clone());
         match spawn_blocking(move || this.deliver(&place, &copy)).await {
-            Ok(done) => done.map_err(|err| failure("file the sent message").detail(err)),
+            Ok(done) => done.map_err(|err| {
+                failure("file the copy of the sent message")
+                    .at(path.display().to_string())
+                    .detail(err)
+                    .cure(
+                        "mend that; postrider outbox cancel gives the copy up, the message is sent",
+                    )
+            }),
             Err(err) => Err(failure("file the sent message").detail(err)),
         }
     }

@@ -60,9 +60,9 @@ fn arguments_are_seen_by_another_process() {
     }
     assert_eq!(daemon.submitted(&id).unwrap(), None);
     let account = AccountName("w".to_owned());
-    assert!(!daemon.server_files(&account).unwrap());
+    assert_eq!(daemon.server_files(&account).unwrap(), None);
     daemon.set_server_files(&account, true).unwrap();
-    assert!(daemon.server_files(&account).unwrap());
+    assert_eq!(daemon.server_files(&account).unwrap(), Some(true));
 }
 
 #[test]

@@ -173,7 +173,10 @@ async fn start_tls(
     let answer = wire.command("STARTTLS", "STARTTLS", limits.command).await?.reply;
     if answer.code != 220 {
         let mut failure = refused(&wire, "STARTTLS", "start TLS", &answer);
-        failure.kind = Kind::NotEncrypted;
+        // 4yz is a word for now: the server has no TLS at this moment.
+        if answer.code >= 500 {
+            failure.kind = Kind::NotEncrypted;
+        }
         return Err(failure);
     }
     let mut wire = wire.start_tls().await?;

@@ -186,7 +186,9 @@ pub(super) fn no_options(options: Options<'_>) -> Result<(), Error> {
 /// The names, unless there are more or longer ones than anything here is called by.
 pub(super) fn some_names(names: Vec<String>) -> Result<Vec<String>, Error> {
     if names.len() > NAMES_MAX || names.iter().any(|name| name.len() > NAME_BYTES_MAX) {
-        let limits = format!("at most {NAMES_MAX} names of {NAME_BYTES_MAX} bytes each");
+        let limits = format!(
+            "too many or too long names: at most {NAMES_MAX} of {NAME_BYTES_MAX} bytes each; ask in parts"
+        );
         return Err(Error::NotSupported(limits));
     }
     Ok(names)

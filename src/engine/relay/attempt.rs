@@ -122,12 +122,16 @@ async fn sightings<L: OutboxLedger, F: SentFiler>(
     let ids: Vec<String> = items.iter().map(|item| item.message_id.clone()).collect();
     let (asked, whose) = (Arc::clone(ledger), account.clone());
     let known = offload(move || asked.server_files(&whose)).await?;
-    // One that is known to file them gets longer, since a second copy would be ours.
-    let wait = if known { wait.saturating_mul(KNOWN_PATIENCE) } else { wait };
+    // A second copy would be ours: one that is known to file them gets longest, and one that nobody knows longer.
+    let wait = match known {
+        Some(true) => wait.saturating_mul(KNOWN_PATIENCE),
+        Some(false) => wait,
+        None => wait.saturating_mul(STRANGER_PATIENCE),
+    };
     let seen = filer.sightings(account, &ids, wait).await?;
     let by_server = seen.contains(&Sighting::Server);
     let by_nobody = seen.contains(&Sighting::None);
-    if by_server != known && (by_server || by_nobody) {
+    if Some(by_server) != known && (by_server || by_nobody) {
         info!(%account, by_server, "whether the server files sent messages itself");
         let (ledger, account) = (Arc::clone(ledger), account.clone());
         offload(move || ledger.set_server_files(&account, by_server)).await?;
@@ -162,7 +166,7 @@ pub(super) async fn is_in_sent<L: OutboxLedger, F: SentFiler>(
 ) -> Result<bool, Failure> {
     let Some(account) = item.account else { return Ok(false) };
     let whose = account.clone();
-    if !offload(move || ledger.server_files(&whose)).await? {
+    if offload(move || ledger.server_files(&whose)).await? != Some(true) {
         return Ok(false);
     }
     // A copy that a mail program made before it sent says nothing about the server.
@@ -191,3 +195,4 @@ pub(super) fn tell_refusals(id: &OutboxId, account: &AccountName, outcome: &Outc
 
 /// How many times longer a server that files by itself may take.
 const KNOWN_PATIENCE: u32 = 10;
+const STRANGER_PATIENCE: u32 = 2;

@@ -65,10 +65,16 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                     self.copies.remove(&id);
                     if let Some(item) = self.items.get_mut(&id) {
                         item.copy = CopyState::Done;
+                        if item.phase == Phase::Accepted {
+                            item.reason = None;
+                        }
                         settled.push(item.clone());
                     }
                 }
                 Err(failure) => {
+                    if let Some(item) = self.items.get_mut(&id) {
+                        item.reason = Some(relay::reason(&failure));
+                    }
                     self.copies.insert(id, later);
                     waiting.push(failure);
                 }

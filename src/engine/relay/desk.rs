@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use tracing::warn;
 
 use super::intake::{self, FLAGGED, HELD};
@@ -137,11 +138,8 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
                 let named = !ids.is_empty();
                 match self.chosen(&ids) {
                     Ok(ids) => {
-                        if named && let Err(failure) = self.retry_failed(&ids).await {
-                            drop(reply.send(Err(failure)));
-                            return;
-                        }
-                        self.flush(ids, named, reply);
+                        let unable = if named { self.retry_failed(&ids).await.err() } else { None };
+                        self.flush(ids, named, (reply, unable));
                     }
                     Err(failure) => drop(reply.send(Err(failure))),
                 }
@@ -193,7 +191,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         &mut self,
         ids: BTreeSet<OutboxId>,
         named: bool,
-        reply: tokio::sync::oneshot::Sender<Result<Vec<Item>, Failure>>,
+        answer: (oneshot::Sender<Result<Vec<Item>, Failure>>, Option<Failure>),
     ) {
         let now = self.now();
         for id in &ids {
@@ -202,7 +200,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             {
                 item.next_try = now;
                 if named {
-                    item.hold_until = 0;
+                    item.hold_until = item.hold_until.min(now);
                 }
                 if let Some(account) = &item.account {
                     let line = self.lines.entry(account.clone()).or_default();
@@ -213,7 +211,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
         self.copies.retain(|_, at| *at == u64::MAX);
         self.dirty = true;
-        self.flushes.push((ids, reply));
+        self.flushes.push((ids, answer));
     }
 
     pub(super) fn answer_flushes(&mut self) {
@@ -244,7 +242,11 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             .into_iter()
             .partition(|(ids, _)| paused || !ids.iter().any(waits));
         self.flushes = open;
-        for (ids, reply) in done {
+        for (ids, (reply, unable)) in done {
+            if let Some(failure) = unable {
+                drop(reply.send(Err(failure)));
+                continue;
+            }
             let left = ids.iter().filter_map(|id| self.items.get(id));
             let left = left.filter(|item| !is_over(item)).cloned().collect();
             drop(reply.send(Ok(left)));

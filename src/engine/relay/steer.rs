@@ -17,18 +17,21 @@ use crate::ports::outbox::{OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay;
 
 impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
-    /// A failed message that is named is tried again as well.
+    /// Failed messages that are named are tried again as well. One that cannot be stops no other; the first reason
+    /// is what it answers.
     pub(super) async fn retry_failed(&mut self, ids: &BTreeSet<OutboxId>) -> Result<(), Failure> {
+        let mut first = Ok(());
         for id in ids {
-            match self.items.get(id).map(|item| item.phase) {
-                Some(Phase::Failed) => self.change_one(id, Change::Retry).await?,
+            let done = match self.items.get(id).map(|item| item.phase) {
+                Some(Phase::Failed) => self.change_one(id, Change::Retry).await,
                 Some(phase @ (Phase::Held | Phase::Uncertain)) => {
-                    return Err(unfit(id, Change::Retry, phase));
+                    Err(unfit(id, Change::Retry, phase))
                 }
-                _ => {}
-            }
+                _ => Ok(()),
+            };
+            first = first.and(done);
         }
-        Ok(())
+        first
     }
 
     pub(super) async fn change(
@@ -71,6 +74,16 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
             (Change::Retry, Phase::Queued) => item.next_try = now,
             (Change::Retry, Phase::Failed) => {
                 return self.retry(id).await;
+            }
+            // It is sent: what is given up is the copy.
+            (Change::Cancel, Phase::Accepted) if item.copy == CopyState::Due => {
+                item.copy = CopyState::Done;
+                self.copies.remove(id);
+                if let Some(item) = self.items.get(id).cloned() {
+                    self.save(item, Vec::new()).await;
+                }
+                self.close(id).await;
+                return Ok(());
             }
             (Change::Cancel, Phase::Queued | Phase::Held | Phase::Uncertain | Phase::Failed)
             | (Change::Resolve(Decision::Drop), Phase::Uncertain) => {

@@ -121,4 +121,4 @@ pub enum Ask {
     Resume,
 }
 
-const SENT_WAIT: Duration = Duration::from_secs(6);
+const SENT_WAIT: Duration = Duration::from_secs(7);
