@@ -32,6 +32,7 @@ pub mod spool;
 pub mod stopped;
 mod submit;
 mod summary;
+mod survey;
 pub mod verify;
 mod wake;
 pub mod wiring;

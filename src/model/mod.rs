@@ -19,5 +19,6 @@ pub mod provider;
 pub mod remote_list;
 pub mod secret;
 pub mod status;
+pub mod survey;
 pub mod uids;
 pub mod view;

@@ -1,5 +1,5 @@
 //! Maildirs that other programs made are taken over as they are: small ones with all that is difficult, and
-//! one of twenty thousand messages. (offlineimap takes minutes for so many: `benches/moving_in.py`.)
+//! such of twenty thousand messages. (offlineimap takes minutes for so many.)
 
 use std::process::Command;
 use std::time::Duration;
@@ -120,6 +120,12 @@ fn twenty_thousand_messages_of_mbsync_are_taken_over_without_a_body_or_a_double(
 #[test]
 fn a_maildir_of_offlineimap_is_taken_over_without_a_body_or_a_double() {
     take_over_from_offlineimap(&Mail::little("from-offlineimap"), &ALIKE);
+}
+
+#[test]
+fn twenty_thousand_messages_of_offlineimap_are_taken_over_without_a_body_or_a_double() {
+    let mail = Mail::much("moving-much-too");
+    take_over_from_offlineimap(&mail, &["This is number 4711."]);
 }
 
 fn take_over_from_mbsync(mail: &Mail, state: &str, followed: &[&str]) {
