@@ -163,11 +163,14 @@ fn take_over_from_offlineimap(mail: &Mail, followed: &[&str]) {
     let maildir = world.maildir();
     std::fs::create_dir_all(&maildir).unwrap();
     let rc = world.path("offlineimaprc");
+    // It commits after each message: on a disk that is most of its time, and none of what is shown here.
+    let notes = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let text = format!(
-        "[general]\naccounts = work\nui = quiet\nfsync = false\n\n[Account work]\nlocalrepository = near\n\
+        "[general]\naccounts = work\nui = quiet\nfsync = false\nmetadata = {}\n\n[Account work]\nlocalrepository = near\n\
          remoterepository = far\n\n[Repository near]\ntype = Maildir\nlocalfolders = {}\n\n\
          [Repository far]\ntype = IMAP\nremotehost = localhost\nremoteport = {}\nremoteuser = {user}\n\
          remotepassfile = {}\nssl = yes\nsslcacertfile = {}\n",
+        notes.path().display(),
         maildir.display(),
         dovecot.tls_port,
         world.path("secret/password").display(),
