@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use postrider::adapters::autoconfig::autoconfig;
 use postrider::daemon::settings::presets;
+use postrider::model::account::Tls;
 use postrider::model::provider::{Preset, PresetAuth, PresetServer, UserForm};
 
 fn documents() -> PathBuf {
@@ -66,6 +67,49 @@ fn a_difference_is_seen_in_each_part_of_a_server() {
         assert!(document.contains(from), "{from}");
         assert!(!differences(preset, &document.replace(from, to)).is_empty(), "{from} -> {to}");
     }
+}
+
+#[test]
+fn a_second_way_to_a_server_that_the_database_has_is_in_the_preset() {
+    let mut n_second = 0;
+    for preset in presets().values().filter(|preset| !preset.domains.is_empty()) {
+        let file = documents().join(format!("{}.xml", preset.name));
+        let document = std::fs::read_to_string(file).unwrap();
+        let servers = [("imap", &preset.imap), ("pop3", &preset.pop3), ("smtp", &preset.smtp)];
+        for (protocol, ours) in servers {
+            let Some(ours) = ours else { continue };
+            let first = (ours.port, ours.tls);
+            let listed = ways(&document, protocol, &ours.host);
+            for second in listed.iter().filter(|way| **way != first) {
+                let known = ours.other.map(|way| (way.port, way.tls));
+                assert_eq!(known, Some(*second), "{} {protocol}", preset.name);
+                n_second += 1;
+            }
+        }
+    }
+    assert!(n_second > 20, "{n_second}");
+}
+
+/// The encrypted ways to a host that a document lists for a protocol.
+fn ways(document: &str, protocol: &str, host: &str) -> Vec<(u16, Tls)> {
+    let between = |text: &str, tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>")).unwrap();
+        rest.split_once('<').unwrap().0.to_owned()
+    };
+    let tls = |socket: &str| match socket {
+        "SSL" => Some(Tls::Implicit),
+        "STARTTLS" => Some(Tls::StartTls),
+        _ => None,
+    };
+    document
+        .split(&format!("Server type=\"{protocol}\">"))
+        .skip(1)
+        .map(|server| server.split("Server>").next().unwrap())
+        .filter(|server| between(server, "hostname") == host)
+        .filter_map(|server| {
+            Some((between(server, "port").parse().unwrap(), tls(&between(server, "socketType"))?))
+        })
+        .collect()
 }
 
 /// What `setup` would find in the document, and what the preset says else.

@@ -52,7 +52,7 @@ async fn a_message_goes_out_encrypted_and_logged_in() {
                 port: server.smtp_addr().port(),
                 tls,
                 user: "user".to_owned(),
-                password: Some(SecretSource::Plain("secret".to_owned())),
+                password: Some(SecretSource::Plain("secret".to_owned().into())),
                 auth: vec![auth],
                 ca_file: Some(ca_file),
                 pin_sha256: None,
@@ -62,7 +62,7 @@ async fn a_message_goes_out_encrypted_and_logged_in() {
                 advice: None,
             };
             let mut wrong = endpoint.clone();
-            wrong.password = Some(SecretSource::Plain("wrong".to_owned()));
+            wrong.password = Some(SecretSource::Plain("wrong".to_owned().into()));
             let relay = |endpoint| SmtpRelay::new(BTreeMap::from([(account.clone(), endpoint)]));
             let envelope = Envelope {
                 sender: Address::new("me@example.com"),

@@ -6,6 +6,7 @@
 
 mod der;
 mod line;
+mod meaning;
 mod memory;
 mod reach;
 mod tls;

@@ -14,15 +14,14 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
-use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::adapters::process::Group;
 use crate::adapters::{keyring, oauth};
 use crate::model::account::SecretSource;
-use crate::model::failure::{Failure, Kind, Remedy, Scope};
+use crate::model::failure::{Failure, Kind, Remedy, Scope, server_words};
 
 /// Returns the password of an account.
 ///
@@ -217,18 +216,18 @@ async fn run(
         .map_err(|err| wrong(err.to_string()))?;
     // Kills the whole group however this function is left; a pinentry must not outlive its caller.
     let group = Group::led_by(child.id());
-    let account = asked.account.to_owned();
-    if let Some(stderr) = child.stderr.take() {
-        let tail = tokio::spawn(async move { log_tail(stderr, &account).await });
-        drop(tail);
-    }
+    let said = child.stderr.take().map(|stderr| tokio::spawn(last_line(stderr)));
     let answer = timeout(limit, answer(&mut child)).await;
-    let (status, bytes) = match answer {
-        Ok(answer) => answer.map_err(|err| wrong(err.to_string()))?,
-        Err(_) => return Err(wrong(format!("no answer within {} s", limit.as_secs()))),
+    let (trouble, bytes) = match answer {
+        Ok(Ok((status, bytes))) if status.success() => (None, bytes),
+        Ok(Ok((status, bytes))) => (Some(describe(status)), bytes),
+        Ok(Err(err)) => (Some(err.to_string()), Zeroizing::default()),
+        Err(_) => (Some(format!("no answer within {} s", limit.as_secs())), Zeroizing::default()),
     };
-    if !status.success() {
-        return Err(wrong(describe(status)));
+    if let Some(trouble) = trouble {
+        // Whoever still holds its stderr open is killed with it.
+        drop(group);
+        return Err(wrong(format!("{trouble}{}", excuse(said, &bytes).await)));
     }
     group.disarm();
     let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -272,8 +271,8 @@ async fn chunk(
     Ok(n > 0)
 }
 
-/// Drains stderr, so that the command never blocks on it, and logs its last line at debug level.
-async fn log_tail(mut stderr: impl AsyncRead + Unpin, account: &str) {
+/// Drains stderr, so that the command never blocks on it, and returns its last line.
+async fn last_line(mut stderr: impl AsyncRead + Unpin) -> Option<String> {
     let mut tail: Vec<u8> = Vec::new();
     let mut part = [0_u8; 1024];
     while let Ok(n) = stderr.read(&mut part).await
@@ -283,10 +282,19 @@ async fn log_tail(mut stderr: impl AsyncRead + Unpin, account: &str) {
         tail.drain(..tail.len().saturating_sub(1024));
     }
     let text = String::from_utf8_lossy(&tail);
-    if let Some(line) = text.lines().rev().find(|line| !line.trim().is_empty()) {
-        let line = crate::model::failure::server_words(line);
-        debug!(account, line, "password command wrote to stderr");
+    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    Some(line.trim().chars().take(STDERR_CHARS_MAX).collect())
+}
+
+/// What a command that failed said last; nothing if that holds a word of what it printed, which may be the secret.
+async fn excuse(said: Option<JoinHandle<Option<String>>>, printed: &[u8]) -> String {
+    let Some(said) = said else { return String::new() };
+    let Ok(Ok(Some(line))) = timeout(LINGER, said).await else { return String::new() };
+    let printed = Zeroizing::new(String::from_utf8_lossy(printed).into_owned());
+    if printed.split_whitespace().any(|word| line.contains(word)) {
+        return String::new();
     }
+    format!("; it said: {}", server_words(&line))
 }
 
 fn describe(status: ExitStatus) -> String {
@@ -314,6 +322,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 const REHEARSAL_LIMIT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(1);
 const SECRET_BYTES_MAX: usize = 64 * 1024;
+const STDERR_CHARS_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests {
@@ -355,6 +364,31 @@ mod tests {
             assert!(text.contains("\"password\" of account work"), "{text}");
             assert!(!text.contains("hunter2"), "{text}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_fails_is_quoted_in_one_harmless_line_that_holds_nothing_it_printed() {
+        let long = format!("echo {} >&2; exit 1", "x".repeat(5000));
+        for (script, shown) in [
+            (
+                "echo trying >&2; echo 'gpg: no secret key' >&2; exit 2",
+                "(exit 2); it said: gpg: no secret key",
+            ),
+            ("printf '\\033[2Jcleared\\n\\n' >&2; exit 2", "it said: \\u{1b}[2Jcleared"),
+            ("kill -9 $$", "failed (signal: 9"),
+            (&long, "it said: xxxxx"),
+            // Whoever keeps stderr open is not waited for.
+            ("sleep 100 & echo gone >&2; exit 1", "it said: gone"),
+        ] {
+            let failure = command(&["sh", "-c", script]).await.unwrap_err();
+            let text = failure.detail.unwrap();
+            assert!(text.contains(shown) && text.len() < 300, "{text}");
+            assert!(!text.contains(char::is_control), "{text}");
+        }
+        let failure =
+            command(&["sh", "-c", "echo 'hunter2 x'; echo got hunter2 >&2; exit 3"]).await;
+        let text = failure.unwrap_err().to_string();
+        assert!(text.contains("exit 3") && !text.contains("hunter2"), "{text}");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! `postrider import FILE`: the configuration of another program as TOML. Beside floor 5.
+//! `postrider import FILE...`: the configuration of another program as TOML. Beside floor 5.
 //!
 //! Prints and changes nothing. What could not be carried over stands in comments. The Maildir is
 //! named where it is: the first sync pairs what is there with the server and transfers no body.
@@ -18,19 +18,24 @@ use super::print;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// An mbsyncrc, offlineimaprc, msmtprc or getmailrc
-    file: PathBuf,
+    /// An mbsyncrc, offlineimaprc, msmtprc, mpoprc or getmailrc; of two, one may receive and one send
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Result<u8, Complaint> {
-    let shown = args.file.display();
-    let text = std::fs::read_to_string(&args.file)
-        .map_err(|err| Complaint::plain(74, &format!("read {shown}: {err}")))?;
-    let Some(draft) = convert(&text) else {
-        let what = "is no mbsyncrc, offlineimaprc, msmtprc or getmailrc that could be understood";
-        return Err(Complaint::plain(65, &format!("{shown} {what}")));
-    };
-    print::out(draft.to_toml().trim_end())?;
+    let mut all = Draft::default();
+    for file in &args.files {
+        let shown = file.display();
+        let text = std::fs::read_to_string(file)
+            .map_err(|err| Complaint::plain(74, &format!("read {shown}: {err}")))?;
+        let Some(draft) = convert(&text) else {
+            let what = "is no mbsyncrc, offlineimaprc, msmtprc, mpoprc or getmailrc that could be understood";
+            return Err(Complaint::plain(65, &format!("{shown} {what}")));
+        };
+        all.join(draft);
+    }
+    print::out(all.to_toml().trim_end())?;
     Ok(0)
 }
 

@@ -69,14 +69,21 @@ fn as_text(preset: &Preset) -> String {
     for (key, server) in [("imap", &preset.imap), ("pop3", &preset.pop3), ("smtp", &preset.smtp)] {
         row(key, server.as_ref().map(server_text).unwrap_or_else(|| "not offered".to_owned()));
     }
-    let login: Vec<&str> = preset.auth.iter().map(|auth| auth_name(*auth)).collect();
-    row("login", login.join(", "));
+    let login = |auth: &PresetAuth| match (auth, &preset.oauth) {
+        (PresetAuth::OAuth, Some(issuer)) => format!("oauth (issuer {issuer})"),
+        (PresetAuth::OAuth | PresetAuth::Password, _) => auth_name(*auth).to_owned(),
+    };
+    row("login", preset.auth.iter().map(login).collect::<Vec<_>>().join(", "));
     row(
         "sent mail",
         if preset.files_sent { "filed by the server".to_owned() } else { String::new() },
     );
     let roles: Vec<&str> = preset.leave_out.iter().copied().map(Role::as_str).collect();
     row("left out", roles.join(", "));
+    row("connections", preset.max_connections.map(|n| format!("{n} at most")).unwrap_or_default());
+    let daily =
+        preset.daily.map(|daily| format!("{} MB down, {} MB up", daily.down_mb, daily.up_mb));
+    row("a day", daily.unwrap_or_default());
     row("to know", preset.hint.clone().unwrap_or_default());
     row("page", preset.setup_url.clone().unwrap_or_default());
     print::columns(&rows)
@@ -91,7 +98,11 @@ fn server_text(server: &PresetServer) -> String {
     let or = server.or_user.map(|user| format!(", else {}", form(user))).unwrap_or_default();
     let other = server.other.map(|way| format!(", else {} ({})", way.port, way.tls.as_str()));
     let other = other.unwrap_or_default();
-    format!("{}:{} ({}{user}{or}){other}", server.host, server.port, server.tls.as_str())
+    let gap = match server.login_gap.as_secs() / 60 {
+        0 => String::new(),
+        minutes => format!(", logins {minutes} minutes apart"),
+    };
+    format!("{}:{} ({}{user}{or}){other}{gap}", server.host, server.port, server.tls.as_str())
 }
 
 fn auth_name(auth: PresetAuth) -> &'static str {
@@ -111,7 +122,7 @@ fn as_json(preset: &Preset) -> Value {
             let way = |way: Way| json!({"port": way.port, "tls": way.tls.as_str()});
             json!({"host": server.host, "port": server.port, "tls": server.tls.as_str(),
                 "user": server.user.map(form), "or_user": server.or_user.map(form),
-                "other": server.other.map(way)})
+                "other": server.other.map(way), "login_gap_s": server.login_gap.as_secs()})
         })
     };
     let auth: Vec<&str> = preset.auth.iter().map(|auth| auth_name(*auth)).collect();
@@ -120,7 +131,8 @@ fn as_json(preset: &Preset) -> Value {
         "name": preset.name, "title": preset.title, "domains": preset.domains, "mx": preset.mx,
         "auth": auth, "oauth": preset.oauth, "files_sent": preset.files_sent, "leave_out": roles,
         "max_connections": preset.max_connections, "setup_url": preset.setup_url,
-        "hint": preset.hint, "imap": server(&preset.imap), "pop3": server(&preset.pop3),
+        "hint": preset.hint, "differs": preset.differs,
+        "daily_mb": preset.daily.map(|daily| json!({"down": daily.down_mb, "up": daily.up_mb})), "imap": server(&preset.imap), "pop3": server(&preset.pop3),
         "smtp": server(&preset.smtp),
     })
 }

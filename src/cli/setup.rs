@@ -4,19 +4,23 @@
 //! table is added to the end of the configuration, and what stands there is left as it is.
 
 mod ask;
+mod holds;
 mod offer;
 mod secret;
 mod table;
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use toml_edit::{DocumentMut, TomlError};
+
 use super::check::as_text;
 use super::complaint::Complaint;
 use super::{log, login, print};
-use crate::daemon::check::check;
+use crate::daemon::check::survey;
 use crate::daemon::discover::{Found, discover};
 use crate::daemon::settings::{self, preset_for, presets};
 use crate::model::account::Tls;
@@ -84,26 +88,31 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
         print::out(text.trim_end())?;
         return Ok(0);
     }
+    let mut new = old;
+    table.add_to(&mut new);
     print::out(&format!("The account, to be added to {}:\n\n{}", file.display(), text.trim_end()))?;
     let agreed = args.yes || agrees("Test the logins and write it?")?;
     if !agreed {
         print::out("nothing was written")?;
         return Ok(0);
     }
-    let draft = Draft::write(&file, &join(&old, &text))?;
+    let draft = Draft::write(&file, &new.to_string())?;
     let settings = settings::load(&draft.path)?;
     log::start("error");
     let name = AccountName(table.name.clone());
-    if let (Some(Secret::OAuth(..)), Some(account)) = (&table.secret, settings.accounts.get(&name))
-    {
+    let Some(account) = settings.accounts.get(&name) else {
+        return Err(Complaint::no_account(&table.name, None));
+    };
+    if let Some(Secret::OAuth(..)) = &table.secret {
         Box::pin(login::sign_in(account, false, false)).await?;
     }
-    let findings = Box::pin(check(&settings, Some(&name))).await;
-    let failures =
-        findings.iter().filter(|f| f.account.is_some()).filter_map(|f| f.failure.as_ref());
+    let (findings, survey) = Box::pin(survey(account)).await;
+    let failures = findings.iter().filter_map(|finding| finding.failure.as_ref());
     let worst = failures.map(|failure| failure.kind.exit_code()).max().unwrap_or_default();
-    let own: Vec<_> = findings.into_iter().filter(|finding| finding.account.is_some()).collect();
-    print::out(&format!("\n{}\n", as_text(&own)))?;
+    print::out(&format!("\n{}\n", as_text(&findings)))?;
+    if let Some(survey) = &survey {
+        print::out(&format!("on the server:\n{}\n", holds::as_text(survey, table.preset())))?;
+    }
     if worst != 0 {
         print::trouble("error: the account does not work yet; nothing was written");
         return Ok(worst);
@@ -114,26 +123,25 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
     Ok(0)
 }
 
-/// The text of the configuration; empty if there is none.
-fn existing(file: &Path) -> Result<String, Complaint> {
+/// The configuration; empty if there is none.
+fn existing(file: &Path) -> Result<DocumentMut, Complaint> {
     match fs::read_to_string(file) {
         Ok(text) => {
             // One with a mistake is not built upon.
             settings::load(file)?;
-            Ok(text)
+            text.parse().map_err(|err: TomlError| unread(file, &err))
         }
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(err) => Err(Complaint::plain(78, &format!("read {}: {err}", file.display()))),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(DocumentMut::new()),
+        Err(err) => Err(unread(file, &err)),
     }
 }
 
-fn join(old: &str, table: &str) -> String {
-    let old = old.trim_end();
-    if old.is_empty() { table.to_owned() } else { format!("{old}\n\n{table}") }
+fn unread(file: &Path, err: &dyn Error) -> Complaint {
+    Complaint::plain(78, &format!("read {}: {err}", file.display()))
 }
 
 /// Everything that the account's table needs.
-async fn fill(args: &Args, old: &str) -> Result<Table, Complaint> {
+async fn fill(args: &Args, old: &DocumentMut) -> Result<Table, Complaint> {
     let Some((local, domain)) =
         args.address.rsplit_once('@').filter(|(l, d)| !l.is_empty() && !d.is_empty())
     else {

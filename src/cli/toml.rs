@@ -11,15 +11,15 @@ pub(super) fn key(name: &str) -> String {
     if !name.is_empty() && name.chars().all(is_bare) { name.to_owned() } else { quoted(name) }
 }
 
-/// A command line as an argument vector: its words, or a shell's argument where only a shell can tell
-/// what they are.
-pub(super) fn argv(command: &str) -> String {
+/// The words of a command line, or a shell's arguments where only a shell can tell what they are.
+pub(super) fn words(command: &str) -> Vec<&str> {
     let is_plain = command.chars().all(|c| c.is_alphanumeric() || " -_./@:=+,".contains(c));
-    let words: Vec<String> = if is_plain {
-        command.split_whitespace().map(quoted).collect()
-    } else {
-        ["sh", "-c", command].map(quoted).to_vec()
-    };
+    if is_plain { command.split_whitespace().collect() } else { vec!["sh", "-c", command] }
+}
+
+/// A command line as an argument vector.
+pub(super) fn argv(command: &str) -> String {
+    let words: Vec<String> = words(command).into_iter().map(quoted).collect();
     format!("[{}]", words.join(", "))
 }
 

@@ -13,10 +13,11 @@ use crate::adapters::pop3::Pop3Connector;
 use crate::adapters::secrets;
 use crate::adapters::smtp::SmtpRelay;
 use crate::daemon::doctor::server;
-use crate::daemon::{found, paths};
-use crate::model::account::{Account, Endpoint, PopSettings, Settings};
+use crate::daemon::{found, paths, survey};
+use crate::model::account::{Account, Endpoint, ImapSettings, PopSettings, Settings};
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::AccountName;
+use crate::model::survey::Survey;
 use crate::ports::pop::{PopConnector as _, PopDrop as _};
 use crate::ports::remote::{Connector, Remote};
 
@@ -38,6 +39,8 @@ pub struct Finding {
 pub(super) enum Depth {
     /// What mail needs to flow.
     Logins,
+    /// What the account holds on its server as well.
+    Contents,
     /// What the servers offer as well.
     Machine,
 }
@@ -59,10 +62,30 @@ pub(super) async fn look(
         .accounts
         .values()
         .filter(|account| only.map_or(account.enabled, |only| account.name == *only));
-    for of_account in join_all(chosen.map(|account| Box::pin(one(account, depth)))).await {
-        findings.extend(of_account);
+    for looked in join_all(chosen.map(|account| Box::pin(one(account, depth)))).await {
+        findings.extend(looked.findings);
     }
     findings
+}
+
+/// Looks at one account, and at what it holds on its server: that is none where nothing can be fetched.
+pub async fn survey(account: &Account) -> (Vec<Finding>, Option<Survey>) {
+    let looked = Box::pin(one(account, Depth::Contents)).await;
+    (looked.findings, looked.survey)
+}
+
+/// What a look at an account shows.
+#[derive(Default)]
+struct Looked {
+    findings: Vec<Finding>,
+    survey: Option<Survey>,
+}
+
+impl Looked {
+    fn add(&mut self, account: &Account, what: String, failure: Option<Failure>) {
+        let account = Some(account.name.clone());
+        self.findings.push(Finding { account, what, failure, advice: None });
+    }
 }
 
 fn shared(settings: &Settings) -> Vec<Finding> {
@@ -78,93 +101,100 @@ fn shared(settings: &Settings) -> Vec<Finding> {
     ]
 }
 
-async fn one(account: &Account, depth: Depth) -> Vec<Finding> {
-    let finding = |what: String, failure| Finding {
-        account: Some(account.name.clone()),
-        what,
-        failure,
-        advice: None,
-    };
-    let mut findings = Vec::new();
-    if let Some(imap) = &account.imap {
-        findings.push(finding(
-            format!("Maildir {}", account.maildir.display()),
-            writable(&account.maildir).err(),
-        ));
-        match secret(&imap.endpoint, account).await {
-            Err(failure) => findings.push(finding("IMAP password".to_owned(), Some(failure))),
-            Ok(()) => {
-                findings.push(finding("IMAP password".to_owned(), None));
-                let connector = ImapConnector::new(imap.clone(), account.name.as_str());
-                let mut offers = Vec::new();
-                let login = match Box::pin(connector.connect()).await {
-                    Ok(mut remote) => {
-                        if depth == Depth::Machine {
-                            offers = Box::pin(server::imap(account, &mut remote)).await;
-                        }
-                        remote.logout().await;
-                        None
-                    }
-                    Err(failure) => Some(reached(&imap.endpoint, failure, depth).await),
-                };
-                let place = found::authority(&imap.endpoint);
-                findings.push(finding(format!("IMAP login at {place}"), login));
-                findings.append(&mut offers);
-            }
-        }
+async fn one(account: &Account, depth: Depth) -> Looked {
+    let mut looked = Looked::default();
+    if let Some(settings) = &account.imap {
+        imap(account, settings, depth, &mut looked).await;
     }
     if let Some(pop) = &account.pop3 {
-        findings.extend(pop3(account, pop, depth).await);
+        pop3(account, pop, depth, &mut looked).await;
     }
     if let Some(smtp) = &account.smtp {
-        match secret(&smtp.endpoint, account).await {
-            Err(failure) => findings.push(finding("SMTP password".to_owned(), Some(failure))),
-            Ok(()) => {
-                findings.push(finding("SMTP password".to_owned(), None));
-                let endpoint = (account.name.clone(), smtp.endpoint.clone());
-                let relay = SmtpRelay::new([endpoint].into());
-                let login = match Box::pin(relay.check(&account.name)).await {
-                    Ok(()) => None,
-                    Err(failure) => Some(reached(&smtp.endpoint, failure, depth).await),
-                };
-                let place = found::authority(&smtp.endpoint);
-                findings.push(finding(format!("SMTP login at {place}"), login));
-            }
+        let secret = secret(&smtp.endpoint, account).await.err();
+        let has_secret = secret.is_none();
+        looked.add(account, "SMTP password".to_owned(), secret);
+        if has_secret {
+            let endpoint = (account.name.clone(), smtp.endpoint.clone());
+            let relay = SmtpRelay::new([endpoint].into());
+            let login = match Box::pin(relay.check(&account.name)).await {
+                Ok(()) => None,
+                Err(failure) => Some(reached(&smtp.endpoint, failure, depth).await),
+            };
+            let place = found::authority(&smtp.endpoint);
+            looked.add(account, format!("SMTP login at {place}"), login);
         }
     }
-    findings
+    looked
 }
 
-async fn pop3(account: &Account, pop: &PopSettings, depth: Depth) -> Vec<Finding> {
-    let finding = |what: String, failure| Finding {
-        account: Some(account.name.clone()),
-        what,
-        failure,
-        advice: None,
+async fn imap(account: &Account, imap: &ImapSettings, depth: Depth, looked: &mut Looked) {
+    let place = format!("Maildir {}", account.maildir.display());
+    looked.add(account, place, writable(&account.maildir).err());
+    let secret = secret(&imap.endpoint, account).await.err();
+    let has_secret = secret.is_none();
+    looked.add(account, "IMAP password".to_owned(), secret);
+    if !has_secret {
+        return;
+    }
+    let mut offers = Vec::new();
+    let login = match depth {
+        Depth::Contents => match Box::pin(survey::imap(account, imap)).await {
+            Ok(survey) => {
+                looked.survey = Some(survey);
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        },
+        Depth::Logins | Depth::Machine => {
+            let connector = ImapConnector::new(imap.clone(), account.name.as_str());
+            match Box::pin(connector.connect()).await {
+                Ok(mut remote) => {
+                    if depth == Depth::Machine {
+                        offers = Box::pin(server::imap(account, &mut remote)).await;
+                    }
+                    remote.logout().await;
+                    Ok(())
+                }
+                Err(failure) => Err(failure),
+            }
+        }
     };
-    let mut findings = vec![finding(
-        format!("Maildir {}", account.maildir.display()),
-        writable(&account.maildir).err(),
-    )];
+    let login = match login {
+        Ok(()) => None,
+        Err(failure) => Some(reached(&imap.endpoint, failure, depth).await),
+    };
+    let place = found::authority(&imap.endpoint);
+    looked.add(account, format!("IMAP login at {place}"), login);
+    looked.findings.append(&mut offers);
+}
+
+async fn pop3(account: &Account, pop: &PopSettings, depth: Depth, looked: &mut Looked) {
+    let place = format!("Maildir {}", account.maildir.display());
+    looked.add(account, place, writable(&account.maildir).err());
     let secret = secret(&pop.endpoint, account).await.err();
     let has_secret = secret.is_none();
-    findings.push(finding("POP3 password".to_owned(), secret));
-    if has_secret {
-        let connector = Pop3Connector::new(pop.clone(), account.name.as_str());
-        let login = match Box::pin(connector.connect()).await {
-            Ok(maildrop) => Box::pin(maildrop.quit()).await.err(),
-            Err(failure) => Some(reached(&pop.endpoint, failure, depth).await),
-        };
-        let place = found::authority(&pop.endpoint);
-        findings.push(finding(format!("POP3 login at {place}"), login));
+    looked.add(account, "POP3 password".to_owned(), secret);
+    if !has_secret {
+        return;
     }
-    findings
+    let connector = Pop3Connector::new(pop.clone(), account.name.as_str());
+    let login = match Box::pin(connector.connect()).await {
+        Ok(mut maildrop) => {
+            if depth == Depth::Contents {
+                looked.survey = survey::pop3(pop, &mut maildrop).await;
+            }
+            Box::pin(maildrop.quit()).await.err()
+        }
+        Err(failure) => Some(reached(&pop.endpoint, failure, depth).await),
+    };
+    let place = found::authority(&pop.endpoint);
+    looked.add(account, format!("POP3 login at {place}"), login);
 }
 
 /// A failure to reach a server; the doctor tries its other ports.
 async fn reached(endpoint: &Endpoint, failure: Failure, depth: Depth) -> Failure {
     match depth {
-        Depth::Logins => failure,
+        Depth::Logins | Depth::Contents => failure,
         Depth::Machine => server::other_port(endpoint, failure).await,
     }
 }

@@ -34,6 +34,7 @@ pub mod spool;
 pub mod stopped;
 mod submit;
 mod summary;
+mod survey;
 pub mod verify;
 mod wake;
 pub mod wiring;

@@ -16,7 +16,7 @@ use crate::model::view::{RemoteMailbox, Stamp};
 use crate::ports::ledger::{Ledger, MailboxRow};
 use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote};
-use crate::rules::mailboxes::{is_chosen, roles};
+use crate::rules::mailboxes::{roles, takes_part};
 
 /// A mailbox that exists on either side, before it is looked into.
 pub(super) struct Candidate {
@@ -79,15 +79,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
         let mut candidates: Vec<Candidate> = by_name
             .into_iter()
-            .filter(|(name, _)| is_chosen(&self.account.sync.mailboxes, name))
-            .filter(|(name, remote)| {
-                name.is_inbox() || remote.as_ref().is_none_or(|m| m.is_subscribed)
-            })
-            .filter(|(name, remote)| {
-                let role = remote.as_ref().and_then(|mailbox| mailbox.role);
-                name.is_inbox()
-                    || role.is_none_or(|role| !self.account.sync.leave_out.contains(&role))
-            })
+            .filter(|(name, remote)| takes_part(&self.account.sync, name, remote.as_ref()))
             .map(|(name, remote)| Candidate {
                 is_local: on_disk.contains(&name),
                 row: rows.iter().find(|r| r.name == name).cloned(),

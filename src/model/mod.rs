@@ -20,5 +20,6 @@ pub mod remote_list;
 pub mod reply;
 pub mod secret;
 pub mod status;
+pub mod survey;
 pub mod uids;
 pub mod view;

@@ -28,6 +28,8 @@ pub struct Preset {
     pub max_connections: Option<u32>,
     /// Where it hands out app passwords.
     pub setup_url: Option<String>,
+    /// How much may travel a day, where that is known.
+    pub daily: Option<Daily>,
     /// What a newcomer has to know.
     pub hint: Option<String>,
     /// Why Thunderbird's database says something else of its servers, where it does.
@@ -38,6 +40,15 @@ pub struct Preset {
     pub pop3: Option<PresetServer>,
     /// Outgoing.
     pub smtp: Option<PresetServer>,
+}
+
+/// How much a program may fetch and upload a day, in megabytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Daily {
+    /// From the server.
+    pub down_mb: u32,
+    /// To the server.
+    pub up_mb: u32,
 }
 
 impl Preset {

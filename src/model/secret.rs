@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use zeroize::Zeroizing;
+
 use crate::model::oauth::OAuth;
 
 /// Where a secret comes from.
@@ -22,7 +24,7 @@ pub enum SecretSource {
     /// The desktop's keyring, under the account's name.
     Keyring,
     /// Written in the (private) configuration file.
-    Plain(String),
+    Plain(Zeroizing<String>),
 }
 
 impl std::fmt::Debug for SecretSource {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::account::{Layout, Role};
+use crate::model::account::{Layout, Role, SyncPolicy};
 use crate::model::ids::MailboxName;
 use crate::model::view::RemoteMailbox;
 
@@ -17,6 +17,18 @@ pub fn is_chosen(patterns: &[String], name: &MailboxName) -> bool {
         }
     }
     chosen
+}
+
+/// Whether a mailbox of the server is synced: INBOX by its name alone, others also by subscription and role.
+pub fn takes_part(
+    sync: &SyncPolicy,
+    mailbox: &MailboxName,
+    remote: Option<&RemoteMailbox>,
+) -> bool {
+    let is_left_out = |remote: &RemoteMailbox| {
+        !remote.is_subscribed || remote.role.is_some_and(|role| sync.leave_out.contains(&role))
+    };
+    is_chosen(&sync.mailboxes, mailbox) && (mailbox.is_inbox() || !remote.is_some_and(is_left_out))
 }
 
 /// Whether a glob matches the whole text. Linear in practice: only the last `*` is ever retried.

@@ -229,7 +229,7 @@ pub(crate) fn account(maildir: &Path, port: u16) -> Account {
         port,
         tls: Tls::None,
         user: "user".into(),
-        password: Some(SecretSource::Plain("secret".into())),
+        password: Some(SecretSource::Plain("secret".to_owned().into())),
         auth: Vec::new(),
         ca_file: None,
         pin_sha256: None,

@@ -1,5 +1,5 @@
 //! Maildirs that other programs made are taken over as they are: small ones with all that is difficult, and
-//! one of twenty thousand messages. (offlineimap takes minutes for so many: `benches/moving_in.py`.)
+//! such of twenty thousand messages. (offlineimap takes minutes for so many.)
 
 use std::process::Command;
 use std::time::Duration;
@@ -122,6 +122,12 @@ fn a_maildir_of_offlineimap_is_taken_over_without_a_body_or_a_double() {
     take_over_from_offlineimap(&Mail::little("from-offlineimap"), &ALIKE);
 }
 
+#[test]
+fn twenty_thousand_messages_of_offlineimap_are_taken_over_without_a_body_or_a_double() {
+    let mail = Mail::much("moving-much-too");
+    take_over_from_offlineimap(&mail, &["This is number 4711."]);
+}
+
 fn take_over_from_mbsync(mail: &Mail, state: &str, followed: &[&str]) {
     let (world, dovecot, user) = (World::new(), &mail.dovecot, mail.user);
     let maildir = world.maildir();
@@ -157,11 +163,14 @@ fn take_over_from_offlineimap(mail: &Mail, followed: &[&str]) {
     let maildir = world.maildir();
     std::fs::create_dir_all(&maildir).unwrap();
     let rc = world.path("offlineimaprc");
+    // It commits after each message: on a disk that is most of its time, and none of what is shown here.
+    let notes = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let text = format!(
-        "[general]\naccounts = work\nui = quiet\nfsync = false\n\n[Account work]\nlocalrepository = near\n\
+        "[general]\naccounts = work\nui = quiet\nfsync = false\nmetadata = {}\n\n[Account work]\nlocalrepository = near\n\
          remoterepository = far\n\n[Repository near]\ntype = Maildir\nlocalfolders = {}\n\n\
          [Repository far]\ntype = IMAP\nremotehost = localhost\nremoteport = {}\nremoteuser = {user}\n\
          remotepassfile = {}\nssl = yes\nsslcacertfile = {}\n",
+        notes.path().display(),
         maildir.display(),
         dovecot.tls_port,
         world.path("secret/password").display(),

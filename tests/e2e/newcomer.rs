@@ -136,6 +136,11 @@ fn by_each_way_an_address_and_a_password_become_an_account_that_works() {
             0,
         );
         assert!(shown.contains("✓ corp: SMTP login at smtp.corp.test:465"), "{shown}");
+        let n_bytes = mail::numbered(1).len();
+        let there = "on the server:\r\n  INBOX   1 message\r\n  Sent    0 messages, sent\r\n";
+        assert!(shown.contains(there), "{shown}");
+        let total = format!("\r\n1 message, {n_bytes} bytes, INBOX first\r\n");
+        assert!(shown.contains(&total), "{shown}");
         assert!(shown.contains(BACKGROUND) && shown.contains("set sendmail = "), "{shown}");
         assert!(shown.contains("next: postrider service install"), "{shown}");
         town.sync();
@@ -211,12 +216,146 @@ fn at_gmail_mailboxes_that_only_hold_copies_stay_there() {
     let shown = talk.through(&questions, 0);
     assert!(shown.contains("✓ gmail: SMTP login at smtp.gmail.com:465"), "{shown}");
     assert!(!town.config().contains("host"), "{}", town.config());
+    assert!(shown.contains("  [Gmail]/All Mail   1 message, all, not synced\r\n"), "{shown}");
+    assert!(shown.contains("  [Gmail]/Sent Mail  1 message, sent\r\n"), "{shown}");
+    let n_bytes = 2 * mail::numbered(1).len();
+    let total = format!("\r\n2 messages, about {n_bytes} bytes, INBOX first\r\n");
+    assert!(shown.contains(&total), "{shown}");
     town.sync();
     let gmail = town.world.path("home/Mail/gmail");
     assert_eq!((count(&gmail.join("INBOX")), count(&gmail.join("[Gmail]/Sent Mail"))), (1, 1));
     for copies in ["All Mail", "Important", "Starred"] {
         assert!(!gmail.join("[Gmail]").join(copies).exists(), "{copies}");
     }
+}
+
+#[test]
+fn what_the_server_does_not_say_in_time_is_not_waited_for() {
+    let town = Town::new(&["imap.gmail.com", "smtp.gmail.com"], &[]);
+    let config = gmail(&town);
+    let capabilities = config.capabilities.clone().without(Capability::ListStatus);
+    let server = MailServer::start(Config { capabilities, ..config }).unwrap();
+    for n in 0..250 {
+        let length = if n % 2 == 0 { 1_000 } else { 3_000 };
+        let text = format!("Subject: {n}\r\n\r\n{}", "x".repeat(length));
+        server.mailbox("INBOX").append(text.as_bytes(), &[], None);
+        server.mailbox("[Gmail]/Sent Mail").append(&mail::numbered(n), &[], None);
+    }
+    let asks = |mailbox| Rule::imap("STATUS").containing(mailbox);
+    let setup = || {
+        let talk = town.setup("me@gmail.com", Zone::default(), None);
+        let questions = [
+            ("kept in the keyring", ""),
+            ("A command that prints the password", &*town.password()),
+            (WRITE, ""),
+            (BACKGROUND, "n"),
+            (READER, ""),
+        ];
+        talk.through(&questions, 0)
+    };
+    let shown = setup();
+    let sizes: Vec<&str> = shown.lines().filter(|line| line.starts_with("500 messages")).collect();
+    let [total] = sizes[..] else { panic!("{shown}") };
+    let n_kb: u32 = total.split(' ').nth(3).unwrap().parse().unwrap();
+    // Half a megabyte in INBOX, 50 kB in the other.
+    assert!(total.ends_with(" kB, INBOX first") && (500..=600).contains(&n_kb), "{total}");
+
+    std::fs::remove_file(town.world.config_file()).unwrap();
+    server.script(Rule::imap("FETCH").then(Action::refuse("NO not today")));
+    server.script(asks("Sent Mail").then(Action::HangBefore));
+    let shown = setup();
+    assert!(shown.contains("  [Gmail]/Sent Mail  not counted, sent\r\n"), "{shown}");
+    assert!(
+        shown.contains("at least 250 messages, INBOX first; the server does not say"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_maildrop_is_counted_as_well() {
+    let servers: Arc<Servers> = shared::servers();
+    let town = Town::new(&["pop.corp.test", "smtp.corp.test"], &[]);
+    servers.dovecot.client("pop@corp.test").append("INBOX", "", 1_500_000_000, &mail::numbered(1));
+    let password = town.password();
+    let ca = town.world.path("both.pem");
+    let certs = [&servers.dovecot.certs.ca, &servers.postfix.certs.ca];
+    std::fs::write(&ca, certs.map(|file| std::fs::read_to_string(file).unwrap()).concat()).unwrap();
+    let ran = town.world.ok(&[
+        "setup",
+        "pop@corp.test",
+        "--yes",
+        "--password-command",
+        &password,
+        "--ca-file",
+        ca.to_str().unwrap(),
+        "--pop3",
+        &format!("localhost:{}", servers.dovecot.pop_tls_port),
+        "--smtp",
+        &format!("localhost:{}", servers.postfix.tls_port),
+    ]);
+    let total = format!("\n1 message, {} bytes\n", mail::numbered(1).len());
+    assert!(ran.stdout.contains("POP3 login") && ran.stdout.contains(&total), "{ran:?}");
+}
+
+#[test]
+fn at_gmx_the_other_ports_are_found_where_a_network_blocks_the_first() {
+    let town = Town::new(&["imap.gmx.net", "mail.gmx.net"], &[]);
+    let _server = MailServer::start(Config {
+        users: vec![("me@gmx.net".to_owned(), PASSWORD.to_owned())],
+        address: town.ip,
+        imap_port: 143,
+        smtp_port: 587,
+        tls: town.tls(TlsMode::StartTls),
+        ..scripted::config()
+    })
+    .unwrap();
+    let talk = town.setup("me@gmx.net", Zone::default(), None);
+    let questions = [
+        ("switch POP3 and IMAP on in the settings of the web page", ""),
+        ("A command that prints the password", &*town.password()),
+        (WRITE, ""),
+        (BACKGROUND, "n"),
+        (READER, ""),
+    ];
+    let shown = talk.through(&questions, 0);
+    assert!(shown.contains("✓ gmx: IMAP login at imap.gmx.net:143"), "{shown}");
+    assert!(shown.contains("✓ gmx: SMTP login at mail.gmx.net:587"), "{shown}");
+    town.sync();
+}
+
+#[test]
+fn at_netease_the_program_says_what_it_is_and_sends_nothing_ahead() {
+    let town = Town::new(&["imap.163.com", "smtp.163.com"], &[]);
+    let server = MailServer::start(Config {
+        users: vec![("me@163.com".to_owned(), PASSWORD.to_owned())],
+        address: town.ip,
+        imap_port: 993,
+        smtp_port: 465,
+        tls: town.tls(TlsMode::Implicit),
+        ..scripted::config()
+    })
+    .unwrap();
+    server.mailbox("INBOX").append(&mail::numbered(1), &[], None);
+    // It offers what it then refuses.
+    let ahead = Rule::imap("AUTHENTICATE").containing("PLAIN ");
+    server.script(ahead.then(Action::refuse("BAD invalid command or parameters")));
+    let talk = town.setup("me@163.com", Zone::default(), None);
+    let questions = [
+        ("the password is an authorisation code from the web settings", ""),
+        ("A command that prints the password", &*town.password()),
+        (WRITE, ""),
+        (BACKGROUND, "n"),
+        (READER, ""),
+    ];
+    let shown = talk.through(&questions, 0);
+    assert!(shown.contains("✓ netease-163: IMAP login at imap.163.com:993"), "{shown}");
+    town.sync();
+    assert_eq!(count(&town.world.path("home/Mail/netease-163/INBOX")), 1);
+    let commands = server.commands();
+    let names: Vec<&str> = commands.iter().map(|one| one.name.as_str()).collect();
+    let place = |name: &str| names.iter().position(|one| *one == name);
+    assert!(place("ID") > place("AUTHENTICATE") && place("ID") < place("SELECT"), "{names:?}");
+    assert!(place("ID").is_some(), "{names:?}");
 }
 
 /// iCloud: a name that is refused in the form of its own, and two ways to send.

@@ -16,18 +16,18 @@ use crate::fixture::world::BINARY;
 use crate::fixture::{Letter, PASSWORD, SOON, World, mail};
 use crate::keyring::Keyring;
 
-const USER: &str = "signed-in";
+pub(crate) const USER: &str = "signed-in";
 
 /// An authorisation server and servers that believe it.
-struct Signed {
+pub(crate) struct Signed {
     server: Option<AuthServer>,
-    dovecot: Dovecot,
-    world: World,
+    pub(crate) dovecot: Dovecot,
+    pub(crate) world: World,
 }
 
 impl Signed {
     /// Its tokens begin with the password, so that every world looks for them where it looks for that.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_mark(PASSWORD)
     }
 
@@ -39,7 +39,7 @@ impl Signed {
         signed
     }
 
-    fn configure(&self, oauth: &str, more: &str) {
+    pub(crate) fn configure(&self, oauth: &str, more: &str) {
         let url = self.server().url();
         self.world.configure(&format!(
             "[daemon]\nlog = \"trace\"\n[account.work]\naddress = \"work@example.org\"\n\
@@ -49,16 +49,16 @@ impl Signed {
         ));
     }
 
-    fn server(&self) -> &AuthServer {
+    pub(crate) fn server(&self) -> &AuthServer {
         self.server.as_ref().unwrap()
     }
 
-    fn tokens(&self) -> PathBuf {
+    pub(crate) fn tokens(&self) -> PathBuf {
         self.world.path("state/postrider/tokens/account/work.json")
     }
 
     /// Signs in by following the address that is printed, as a browser would.
-    fn sign_in(&self) -> String {
+    pub(crate) fn sign_in(&self) -> String {
         let mut login = Login::start(&self.world, &["login", "work"]);
         let url = login.url();
         fetch(&url);
@@ -66,14 +66,14 @@ impl Signed {
     }
 
     /// The token that is kept.
-    fn kept(&self, name: &str) -> String {
+    pub(crate) fn kept(&self, name: &str) -> String {
         let text = std::fs::read_to_string(self.tokens()).unwrap();
         let kept: serde_json::Value = serde_json::from_str(&text).unwrap();
         kept[name].as_str().unwrap().to_owned()
     }
 
     /// The kept access token was had ten minutes ago, and lasts for so long more.
-    fn age(&self, seconds: u64) {
+    pub(crate) fn age(&self, seconds: u64) {
         let text = std::fs::read_to_string(self.tokens()).unwrap();
         let mut kept: serde_json::Value = serde_json::from_str(&text).unwrap();
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();

@@ -34,7 +34,7 @@ pub(crate) fn connector(server: &MailServer) -> ImapConnector {
         port: server.imap_addr().port(),
         tls: Tls::None,
         user: "user".into(),
-        password: Some(SecretSource::Plain("secret".into())),
+        password: Some(SecretSource::Plain("secret".to_owned().into())),
         auth: Vec::new(),
         ca_file: None,
         pin_sha256: None,

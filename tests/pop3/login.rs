@@ -45,7 +45,7 @@ async fn a_token_travels_alone_where_it_is_too_long_for_the_command() {
         let server = MailServer::start(config).unwrap();
         let mut pop = settings(&server, Leave::Forever);
         pop.endpoint.auth = vec![mechanism];
-        pop.endpoint.password = Some(SecretSource::Plain(token));
+        pop.endpoint.password = Some(SecretSource::Plain(token.into()));
         Pop3Connector::new(pop, "home").connect().await.unwrap();
         assert!(server.commands().iter().any(|c| c.line.starts_with(way)), "{way}");
         let lines: Vec<usize> = server.commands().iter().map(|c| c.line.len() + 2).collect();

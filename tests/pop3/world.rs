@@ -39,7 +39,7 @@ pub(crate) fn settings(server: &MailServer, leave: Leave) -> PopSettings {
         port: server.pop3_addr().port(),
         tls: Tls::None,
         user: "user".into(),
-        password: Some(SecretSource::Plain("secret".into())),
+        password: Some(SecretSource::Plain("secret".to_owned().into())),
         auth: Vec::new(),
         ca_file: None,
         pin_sha256: None,

@@ -13,6 +13,25 @@ impl ImapRemote {
     /// All mailboxes: in one round trip with LIST-STATUS (RFC 5819), else LIST and STATUS each,
     /// pipelined. Names that cannot be used are left out with a line in the log.
     pub(super) async fn list_all(&mut self) -> Result<Vec<RemoteMailbox>, Failure> {
+        let mut statuses = Vec::new();
+        let mut mailboxes = self.list_names(&mut statuses).await?;
+        if !self.has("LIST-STATUS") {
+            let items = self.status_items();
+            self.ask_status(&mailboxes, items, &mut statuses).await?;
+        }
+        for mailbox in &mut mailboxes {
+            let raw = self.names.get(&mailbox.name);
+            let status = statuses.iter().find(|s| Some(&s.name) == raw);
+            mailbox.status = status.and_then(cursor_of);
+        }
+        Ok(mailboxes)
+    }
+
+    /// All mailboxes, and what LIST-STATUS tells of them where the server has it.
+    pub(super) async fn list_names(
+        &mut self,
+        statuses: &mut Vec<StatusItem>,
+    ) -> Result<Vec<RemoteMailbox>, Failure> {
         let items = self.status_items();
         let with_status = self.has("LIST-STATUS");
         let special = if self.has("SPECIAL-USE") { "SPECIAL-USE " } else { "" };
@@ -22,19 +41,11 @@ impl ImapRemote {
         } else {
             "LIST \"\" \"*\"".to_owned()
         };
-        let (mut lists, mut statuses) = (Vec::new(), Vec::new());
-        self.wire.exec(&command, |item| sort_item(item, &mut lists, &mut statuses)).await?;
+        let mut lists = Vec::new();
+        self.wire.exec(&command, |item| sort_item(item, &mut lists, statuses)).await?;
         let mut mailboxes = self.take_names(lists);
         if self.needs.subscriptions && !with_status {
             self.ask_subscribed(&mut mailboxes).await?;
-        }
-        if !with_status {
-            self.ask_status(&mailboxes, items, &mut statuses).await?;
-        }
-        for mailbox in &mut mailboxes {
-            let raw = self.names.get(&mailbox.name);
-            let status = statuses.iter().find(|s| Some(&s.name) == raw);
-            mailbox.status = status.and_then(cursor_of);
         }
         Ok(mailboxes)
     }
@@ -86,7 +97,7 @@ impl ImapRemote {
         Ok(())
     }
 
-    async fn ask_status(
+    pub(super) async fn ask_status(
         &mut self,
         mailboxes: &[RemoteMailbox],
         items: &str,
@@ -177,7 +188,7 @@ fn sort_item(item: Item, lists: &mut Vec<ListItem>, statuses: &mut Vec<StatusIte
     }
 }
 
-fn cursor_of(status: &StatusItem) -> Option<Cursor> {
+pub(super) fn cursor_of(status: &StatusItem) -> Option<Cursor> {
     Some(Cursor {
         uidvalidity: UidValidity::new(status.uidvalidity?)?,
         uidnext: status.uidnext?,
@@ -201,4 +212,4 @@ const ROLES: &[(&str, Role)] = &[
 pub(super) const MAILBOXES_MAX: usize = 10_000;
 const NAME_BYTES_MAX: usize = 1024;
 /// Commands in flight.
-const PIPELINE: usize = 32;
+pub(super) const PIPELINE: usize = 32;

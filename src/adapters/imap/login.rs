@@ -11,8 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::deflate::{Deflate, Duplex};
 use super::words::{
-    Tagged, capability_code, is_passing, leaves_the_machine, mechanisms, personal_prefix,
-    slowed_down, tagged,
+    INTRODUCTION, Tagged, capability_code, is_netease, is_passing, leaves_the_machine, mechanisms,
+    personal_prefix, slowed_down, tagged, timed_out,
 };
 use crate::adapters::net::{self, Line, Stream, is_loopback_host};
 use crate::adapters::{sasl, secrets};
@@ -126,6 +126,9 @@ impl<'a> Dialogue<'a> {
             // A refusal means that there is none to speak of.
             end.await?;
         }
+        if is_netease(&self.endpoint.host) && capabilities.contains("ID") {
+            self.command(INTRODUCTION, "ID", |_| {}).await?;
+        }
         let is_far = self.wishes.is_far || leaves_the_machine(self.stream.peer_ip());
         if !(is_far && capabilities.contains("COMPRESS=DEFLATE")) {
             let stream = Box::new(self.stream);
@@ -212,7 +215,7 @@ impl<'a> Dialogue<'a> {
         let chosen = sasl::choose(&self.endpoint.auth, &mechanisms(capabilities));
         let end = match chosen {
             Some(mechanism) => {
-                let has_ir = capabilities.contains("SASL-IR");
+                let has_ir = capabilities.contains("SASL-IR") && !is_netease(&self.endpoint.host);
                 let mut exchange = sasl::Exchange::new(mechanism, &self.endpoint.user, secret);
                 let end = self.sasl(&mut exchange, has_ir).await?;
                 if end.is_ok && !exchange.is_server_proved() {
@@ -264,19 +267,19 @@ impl<'a> Dialogue<'a> {
         exchange: &mut sasl::Exchange,
         has_ir: bool,
     ) -> Result<Tagged, Failure> {
-        let mut line = format!("AUTHENTICATE {}", exchange.name());
-        if has_ir && let Some(first) = exchange.initial_response() {
-            line.push(' ');
-            line.push_str(&first);
+        let first = if has_ir { exchange.initial_response() } else { None };
+        let tag = self.tag();
+        let begin = format!("{tag} AUTHENTICATE {}", exchange.name());
+        match &first {
+            Some(first) => self.write(&[&begin, " ", first]).await?,
+            None => self.write(&[&begin]).await?,
         }
-        let tag = self.send(&line).await?;
-        zeroize::Zeroize::zeroize(&mut line);
         loop {
             let line = self.line("AUTHENTICATE").await?;
             if let Some(challenge) = line.strip_prefix('+') {
                 let answer = exchange.respond(challenge.trim());
                 let answer = answer.unwrap_or_else(|_| zeroize::Zeroizing::new("*".to_owned()));
-                self.write(&format!("{}\r\n", *answer)).await?;
+                self.write(&[&answer]).await?;
             } else if let Some(end) = tagged(&line, &tag) {
                 return Ok(end);
             }
@@ -287,15 +290,14 @@ impl<'a> Dialogue<'a> {
     async fn login(&mut self, secret: &SecretString) -> Result<Tagged, Failure> {
         let user = self.endpoint.user.clone();
         let tag = self.send(&format!("LOGIN {{{}}}", user.len())).await?;
-        let second = format!("{user} {{{}}}\r\n", secret.expose_secret().len());
-        for part in [second, format!("{}\r\n", secret.expose_secret())] {
-            let part = zeroize::Zeroizing::new(part);
+        let second = format!("{user} {{{}}}", secret.expose_secret().len());
+        for part in [second.as_str(), secret.expose_secret()] {
             let line = self.line("LOGIN").await?;
             if let Some(end) = tagged(&line, &tag) {
                 return Ok(end);
             }
             if line.starts_with('+') {
-                self.write(&part).await?;
+                self.write(&[part]).await?;
             }
         }
         loop {
@@ -323,16 +325,22 @@ impl<'a> Dialogue<'a> {
         Err(self.failure(phase, Kind::Protocol, Remedy::Later).detail("the server does not stop"))
     }
 
-    async fn send(&mut self, command: &str) -> Result<String, Failure> {
+    fn tag(&mut self) -> String {
         self.tag += 1;
-        let tag = format!("L{}", self.tag);
-        self.write(&format!("{tag} {command}\r\n")).await?;
+        format!("L{}", self.tag)
+    }
+
+    async fn send(&mut self, command: &str) -> Result<String, Failure> {
+        let tag = self.tag();
+        self.write(&[&tag, " ", command]).await?;
         Ok(tag)
     }
 
-    async fn write(&mut self, text: &str) -> Result<(), Failure> {
+    /// Writes a line, and wipes it: it may hold a secret.
+    async fn write(&mut self, parts: &[&str]) -> Result<(), Failure> {
+        let line = zeroize::Zeroizing::new([parts, &["\r\n"][..]].concat().concat());
         let write = async {
-            self.stream.write_all(text.as_bytes()).await?;
+            self.stream.write_all(line.as_bytes()).await?;
             self.stream.flush().await
         };
         match timeout_at(self.deadline, write).await {
@@ -378,18 +386,9 @@ impl<'a> Dialogue<'a> {
             Kind::AuthFailed => "login refused",
             _ => "connect",
         };
-        Failure::new(Scope::Account, remedy, kind, what).at(net::place(
-            &self.endpoint,
-            "IMAP",
-            phase,
-        ))
+        let place = net::place(&self.endpoint, "IMAP", phase);
+        Failure::new(Scope::Account, remedy, kind, what).at(place)
     }
-}
-
-fn timed_out(endpoint: &Endpoint, phase: &str) -> Failure {
-    Failure::new(Scope::Account, Remedy::Later, Kind::Timeout, "connect")
-        .at(net::place(endpoint, "IMAP", phase))
-        .detail("no answer in time")
 }
 
 const LINE_BYTES_MAX: usize = 64 * 1024;

@@ -17,6 +17,7 @@ mod login;
 mod notify;
 mod select;
 mod store;
+mod survey;
 mod suspects;
 mod wire;
 mod words;
@@ -36,6 +37,8 @@ use crate::ports::remote::{
     Upload, Wanted, Woken,
 };
 use crate::rules::names;
+use login::LoggedIn;
+pub use survey::Contents;
 use suspects::Suspects;
 use wire::Wire;
 
@@ -100,16 +103,18 @@ impl ImapConnector {
     }
 }
 
-impl Connector for ImapConnector {
-    type Remote = ImapRemote;
+impl ImapConnector {
+    async fn log_in(&self) -> Result<LoggedIn, Failure> {
+        let namespace = self.settings.path_prefix.is_none();
+        let wishes = login::Wishes { namespace, is_far: self.is_far };
+        login::log_in(&self.settings.endpoint, &self.account, &self.line, wishes)
+            .await
+            .map_err(|failure| failure.of_login(&self.account))
+    }
 
-    async fn connect(&self) -> Result<ImapRemote, Failure> {
+    async fn begin(&self, mut logged_in: LoggedIn) -> Result<ImapRemote, Failure> {
         let endpoint = &self.settings.endpoint;
         let fixed = self.settings.path_prefix.clone();
-        let wishes = login::Wishes { namespace: fixed.is_none(), is_far: self.is_far };
-        let mut logged_in = login::log_in(endpoint, &self.account, &self.line, wishes)
-            .await
-            .map_err(|failure| failure.of_login(&self.account))?;
         let prefix = fixed.or_else(|| logged_in.namespace.take());
         let (capabilities, is_near) = (logged_in.capabilities.clone(), logged_in.is_near);
         let place = net::place(endpoint, "IMAP", "session");
@@ -130,6 +135,14 @@ impl Connector for ImapConnector {
             suspects: Arc::clone(&self.suspects),
             quirks: quirks_of(&endpoint.host),
         })
+    }
+}
+
+impl Connector for ImapConnector {
+    type Remote = ImapRemote;
+
+    async fn connect(&self) -> Result<ImapRemote, Failure> {
+        self.begin(self.log_in().await?).await
     }
 }
 

@@ -1,12 +1,12 @@
-//! Lines of a server before the grammar of async-imap reads them. Floor 3.
+//! Lines of a server before the grammar of async-imap reads them, and that none comes. Floor 3.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::adapters::sasl;
-use crate::model::account::Mechanism;
-use crate::model::failure::Remedy;
+use crate::adapters::{net, sasl};
+use crate::model::account::{Endpoint, Mechanism, Tls};
+use crate::model::failure::{Failure, Kind, Remedy, Scope};
 
 /// The tagged end of a command.
 #[derive(Debug)]
@@ -84,6 +84,30 @@ pub(super) fn slowed_down(text: &str) -> Remedy {
 /// A link within the machine is faster than the compression; one that nobody knows may be.
 pub(super) fn leaves_the_machine(peer: Option<IpAddr>) -> bool {
     peer.is_some_and(|peer| !peer.to_canonical().is_loopback())
+}
+
+/// What is known of a provider: NetEase offers SASL-IR and refuses it, and lets nobody look into a mailbox
+/// who did not say what program it is (ID, RFC 2971).
+pub(super) fn is_netease(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    [".163.com", ".126.com", ".yeah.net"].iter().any(|domain| host.ends_with(domain))
+}
+
+/// Says what program this is.
+pub(super) const INTRODUCTION: &str =
+    concat!("ID (\"name\" \"postrider\" \"version\" \"", env!("CARGO_PKG_VERSION"), "\")");
+
+/// A server that says nothing before the login is through.
+pub(super) fn timed_out(endpoint: &Endpoint, phase: &str) -> Failure {
+    let late = Failure::new(Scope::Account, Remedy::Later, Kind::Timeout, "connect")
+        .at(net::place(endpoint, "IMAP", phase))
+        .detail("no answer in time");
+    let may_want_tls = phase == "greeting" && endpoint.tls != Tls::Implicit;
+    if may_want_tls {
+        late.cure("a port that waits for TLS is silent: check tls and port")
+    } else {
+        late
+    }
 }
 
 #[cfg(test)]

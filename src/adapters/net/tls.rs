@@ -6,7 +6,6 @@
 use std::error::Error;
 use std::fs;
 use std::future::Future;
-use std::io;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -21,8 +20,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
+use super::meaning::classify;
 use super::{Stream, der, failure, timed_out};
-use crate::model::account::{Endpoint, Tls};
+use crate::model::account::Endpoint;
 use crate::model::failure::{Failure, Kind, Remedy};
 
 type Connected = native_tls::Result<TlsStream<TcpStream>>;
@@ -144,58 +144,6 @@ fn check_pin(
         .cure("find out from the server's operator whether the key was changed; only then set pin_sha256");
     mismatch.remedy = Remedy::Never;
     Err(mismatch)
-}
-
-/// Says what a failed handshake means. The library has only texts, so the texts decide.
-fn classify(err: &native_tls::Error, endpoint: &Endpoint, protocol: &str) -> Failure {
-    let mut text = err.to_string();
-    let mut cause: Option<&(dyn Error + 'static)> = err.source();
-    while let Some(inner) = cause {
-        if let Some(cut) = inner.downcast_ref::<io::Error>() {
-            return failure(endpoint, protocol, "TLS", Kind::Offline, "set up encryption")
-                .detail(format_args!("the connection was cut in the handshake: {cut}"))
-                .cure("check that the port speaks TLS, and the network");
-        }
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    let lower = text.to_lowercase();
-    let mut failure = untrusted(endpoint, protocol, &text).cure(cure(&lower, endpoint));
-    if speaks_no_tls(&lower) {
-        failure.kind = Kind::NotEncrypted;
-    }
-    failure
-}
-
-/// Whether what came was no TLS at all.
-fn speaks_no_tls(text: &str) -> bool {
-    ["wrong version number", "packet length too long", "record overflow", "http request"]
-        .iter()
-        .any(|word| text.contains(word))
-}
-
-fn cure(text: &str, endpoint: &Endpoint) -> String {
-    let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if speaks_no_tls(text) {
-        let other = if endpoint.tls == Tls::Implicit { "starttls" } else { "implicit" };
-        format!("the server speaks plain text on a TLS port: set tls = \"{other}\", or the port")
-    } else if has(&["not yet valid"]) {
-        "the certificate is not yet valid: check the clock of this machine".to_owned()
-    } else if has(&["expired"]) {
-        "the certificate has expired: check the clock of this machine, then tell the operator"
-            .to_owned()
-    } else if has(&["hostname mismatch", "ip address mismatch", "name mismatch", "host name"]) {
-        format!("the certificate is for another name than {}: check the host", endpoint.host)
-    } else if has(&["self-signed", "self signed", "unable to get", "certificate verify failed"]) {
-        "the certificate is not signed by a trusted root: set ca_file to the root's PEM file, or \
-         pin_sha256 to the server's key"
-            .to_owned()
-    } else if has(&["unsupported protocol", "protocol version", "no protocols"]) {
-        "the server offers nothing newer than TLS 1.1: tell its operator".to_owned()
-    } else {
-        "run `postrider check` for the details".to_owned()
-    }
 }
 
 fn untrusted(endpoint: &Endpoint, protocol: &str, detail: &str) -> Failure {

@@ -2,7 +2,8 @@
 //! shared by the adapters.
 //!
 //! A refresh token that the provider replaces is durable before the access token that came with it is
-//! used, so that a crash never leaves us with one that is used up. After `invalid_grant` the provider is
+//! used: only a crash between the provider's answer and the disk leaves us with one that is used up, which
+//! needs a new sign-in. After `invalid_grant` the provider is
 //! not asked again until a person signed in.
 
 mod client;
@@ -90,6 +91,8 @@ async fn locked(
     if tokens.is_refused {
         return Err(needs_login(account, "the provider takes the sign-in no longer"));
     }
+    // What the provider replaces is lost unless it can be kept: without a place for it nothing is asked for.
+    store::save(oauth, account, &tokens).await?;
     let new = match client::refresh(oauth, account, &tokens).await {
         Ok(new) => new,
         Err(failure) => {

@@ -54,14 +54,18 @@ pub(super) async fn load(oauth: &OAuth, account: &str) -> Result<Option<Tokens>,
 
 /// Keeps tokens; they are durable when this is done.
 pub(super) async fn save(oauth: &OAuth, account: &str, tokens: &Tokens) -> Result<(), Failure> {
-    let text = Zeroizing::new(serde_json::to_string(tokens).map_err(|err| {
-        failed(&oauth.store, "write the tokens", &io::Error::other(err.to_string()))
-    })?);
+    let broken = |err: String| failed(&oauth.store, "write the tokens", &io::Error::other(err));
+    // Growing must leave no copy behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(TEXT_BYTES));
+    serde_json::to_writer(&mut *text, tokens).map_err(|err| broken(err.to_string()))?;
     match &oauth.store.keyring {
-        Some(item) => keyring::keep_token(item, account, &SecretString::from(text.as_str())).await,
+        Some(item) => {
+            let text = std::str::from_utf8(&text).map_err(|err| broken(err.to_string()))?;
+            keyring::keep_token(item, account, &SecretString::from(text)).await
+        }
         None => {
             let file = oauth.store.file.clone();
-            blocking(oauth, "write the tokens", move || write(&file, text.as_bytes())).await
+            blocking(oauth, "write the tokens", move || write(&file, &text)).await
         }
     }
 }
@@ -122,3 +126,5 @@ fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Twice what a request may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+/// More than tokens have.
+const TEXT_BYTES: usize = 64 * 1024;

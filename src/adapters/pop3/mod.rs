@@ -136,6 +136,19 @@ impl PopDrop for Pop3Drop {
 }
 
 impl Pop3Drop {
+    /// How many messages are there, and how many bytes they have together (STAT).
+    ///
+    /// # Errors
+    /// The server refuses to say, or says something else.
+    pub async fn totals(&mut self) -> Result<(u64, u64), Failure> {
+        let answer = self.wire.command("STAT", "STAT").await?;
+        let mut numbers = answer.words().split_ascii_whitespace().map(str::parse);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(n_messages)), Some(Ok(n_bytes))) if answer.is_ok => Ok((n_messages, n_bytes)),
+            _ => Err(self.wire.refusal(&answer, "STAT", "look into the mailbox")),
+        }
+    }
+
     /// Sends the command `at`, and those after it that may wait on the wire.
     async fn send_ahead<T>(
         &mut self,

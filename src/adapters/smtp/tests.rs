@@ -302,7 +302,7 @@ async fn starttls_is_needed_and_nothing_may_come_behind_its_answer() {
         let mut at = endpoint(port);
         at.tls = Tls::StartTls;
         at.user = "me".to_owned();
-        at.password = Some(SecretSource::Plain("hunter2".to_owned()));
+        at.password = Some(SecretSource::Plain("hunter2".to_owned().into()));
         let bench = bench(at, BODY, &["a@x.org"]);
         let broken = bench.relay.submit(&bench.job, &Gate::default()).await.unwrap_err();
         assert_eq!(broken.failure.kind.error_name(), name, "{}", broken.failure);
@@ -337,7 +337,7 @@ async fn logins_follow_the_preference_and_refusals_name_the_keys() {
         let (port, task) = peer(script).await;
         let mut at = endpoint(port);
         (at.user, at.auth) = ("me".to_owned(), auth);
-        at.password = Some(SecretSource::Plain("hunter2".to_owned()));
+        at.password = Some(SecretSource::Plain("hunter2".to_owned().into()));
         let bench = bench(at, BODY, &["a@x.org"]);
         let outcome = bench.relay.submit(&bench.job, &Gate::default()).await;
         drop(bench);

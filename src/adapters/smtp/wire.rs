@@ -60,6 +60,8 @@ impl Wire {
     /// Puts a command into the buffer; `line` holds no line end.
     pub(super) fn queue(&mut self, line: &str) {
         debug_assert!(!line.contains(['\r', '\n']), "a command is one line");
+        // It may hold a password: growing must leave no copy of it behind.
+        self.unsent.reserve(line.len() + 2);
         self.unsent.extend_from_slice(line.as_bytes());
         self.unsent.extend_from_slice(b"\r\n");
     }

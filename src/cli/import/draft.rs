@@ -81,6 +81,16 @@ impl Keys {
         self.raw(key, format!("[{}]", values.join(", ")));
     }
 
+    /// The value of a key, as TOML.
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+
+    /// An OAuth token from a shell command.
+    pub(super) fn token_command(&mut self, command: &str) {
+        self.raw("oauth", format!("{{ token_command = {} }}", argv(command)));
+    }
+
     /// A password from a shell command.
     pub(super) fn password_command(&mut self, command: &str) {
         self.raw("password", format!("{{ command = {} }}", argv(command)));
@@ -101,6 +111,24 @@ impl Keys {
 }
 
 impl Draft {
+    /// Adds what another file says. An account that only sends joins the one of its name or address that
+    /// only receives.
+    pub(super) fn join(&mut self, other: Self) {
+        self.notes.extend(other.notes);
+        for account in other.accounts {
+            let is_sender =
+                account.smtp.is_some() && account.imap.is_none() && account.pop3.is_none();
+            let receiver = self.accounts.iter_mut().find(|known| {
+                known.smtp.is_none()
+                    && (known.name == account.name || known.address == account.address)
+            });
+            match receiver.filter(|_| is_sender) {
+                Some(receiver) => receiver.send_by(account),
+                None => self.accounts.push(account),
+            }
+        }
+    }
+
     /// The text of a configuration file.
     pub(super) fn to_toml(&self) -> String {
         let mut out = String::new();
@@ -129,7 +157,47 @@ impl AccountDraft {
         }
         let domain = host.split_once('.').map_or(host, |(_, domain)| domain);
         self.address = format!("{user}@{domain}");
-        self.notes.push("the address is a guess: correct it".to_owned());
+        self.notes.push(GUESS.to_owned());
+    }
+
+    /// Where a program put the mail that it fetched: a Maildir, or none that could be taken over.
+    pub(super) fn came_to(&mut self, maildir: Option<&str>) {
+        let Some(path) = maildir.map(|path| path.trim().trim_end_matches('/')) else {
+            self.notes.push("the destination was no Maildir: use a hook".to_owned());
+            return;
+        };
+        if path.starts_with('~') && !path.starts_with("~/") {
+            self.notes.push(format!("mail went to {path}, another user's: set \"maildir\""));
+            return;
+        }
+        match path.strip_suffix("/INBOX") {
+            Some(above) => self.keys.text("maildir", above),
+            None => {
+                self.keys.text("maildir", path);
+                // The directory itself is INBOX then.
+                self.keys.text("layout", "maildir++");
+            }
+        }
+    }
+
+    /// Sends as another account does, which is of the same person.
+    fn send_by(&mut self, other: Self) {
+        let is_guess = |account: &Self| account.notes.iter().any(|note| note == GUESS);
+        if is_guess(self) && !is_guess(&other) {
+            self.address = other.address;
+            self.notes.retain(|note| note != GUESS);
+        }
+        let notes = other.notes.into_iter().filter(|note| note != GUESS);
+        self.notes.extend(notes);
+        let mut smtp = other.smtp.unwrap_or_default();
+        for key in ["password", "oauth"] {
+            if let Some(value) =
+                other.keys.get(key).filter(|value| self.keys.get(key) != Some(value))
+            {
+                smtp.raw(key, value.to_owned());
+            }
+        }
+        self.smtp = Some(smtp);
     }
 
     fn write(&self, out: &mut String) {
@@ -152,6 +220,23 @@ impl AccountDraft {
         out.push('\n');
     }
 }
+
+/// Whether a file of certificates is the system's own, which is trusted anyway.
+pub(super) fn is_system(file: &str) -> bool {
+    SYSTEM_ROOTS.contains(&file)
+}
+
+const GUESS: &str = "the address is a guess: correct it";
+const SYSTEM_ROOTS: [&str; 8] = [
+    "system",
+    "OS-DEFAULT",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 fn comments(out: &mut String, notes: &[String]) {
     for note in notes {

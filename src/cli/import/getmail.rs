@@ -15,17 +15,18 @@ pub(super) fn read(text: &str) -> Draft {
     account.guess_address(user, host);
     let kind = retriever.get("type").unwrap_or_default();
     let server = server(retriever, host, user, kind.contains("SSL"));
-    match find("destination") {
-        Some(to) if to.get("type").is_some_and(|kind| kind.eq_ignore_ascii_case("maildir")) => {
-            let path = to.get("path").unwrap_or_default().trim_end_matches('/');
-            account.notes.push(format!(
-                "mail went to {path}; postrider keeps it in a mailbox below maildir: move it to INBOX there"
-            ));
-        }
-        _ => account.notes.push("the destination was no Maildir: use a hook".to_owned()),
-    }
+    let is_maildir =
+        |to: &&Section| to.get("type").is_some_and(|kind| kind.eq_ignore_ascii_case("maildir"));
+    let destination = find("destination").filter(is_maildir);
+    account.came_to(destination.and_then(|to| to.get("path")));
+    let takes_token = retriever.is_on("use_xoauth2") == Some(true);
     match (retriever.get("password_command"), retriever.get("password")) {
-        (Some(command), _) => account.keys.password_command(&argv(command)),
+        (Some(command), _) => {
+            let mut keys = Keys::default();
+            let key = if takes_token { "token_command" } else { "command" };
+            keys.list(key, &items(command));
+            account.keys.raw(if takes_token { "oauth" } else { "password" }, keys.inline());
+        }
         (None, Some(password)) => account.keys.text("password", password),
         (None, None) => {}
     }
@@ -42,6 +43,8 @@ pub(super) fn read(text: &str) -> Draft {
         account.pop3 = Some(pop3);
     } else {
         account.imap = Some(server);
+        let mailboxes = items(retriever.get("mailboxes").unwrap_or("(\"INBOX\")"));
+        account.sync.list("mailboxes", &mailboxes);
         account.sync.text("direction", "pull");
         account.notes.push(
             "getmail only fetched: direction = \"both\" syncs flags and moves, too".to_owned(),
@@ -49,9 +52,17 @@ pub(super) fn read(text: &str) -> Draft {
     }
     let size = options.and_then(|o| o.get("max_message_size")).filter(|size| *size != "0");
     account.sync.maybe("max_size", size);
-    for section in [Some(retriever), options].into_iter().flatten() {
-        account.notes.extend(section.left(&[]));
+    for section in [Some(retriever), options, find("destination")].into_iter().flatten() {
+        account.notes.extend(section.left(&["read_all"]));
     }
+    let others = sections.iter().filter(|section| {
+        !["retriever", "destination", "options"]
+            .iter()
+            .any(|known| section.name.eq_ignore_ascii_case(known))
+    });
+    account.notes.extend(
+        others.map(|other| format!("has no counterpart here: [{}], use a hook", other.name)),
+    );
     Draft { accounts: vec![account], notes: Vec::new() }
 }
 
@@ -69,9 +80,22 @@ fn server(retriever: &Section, host: &str, user: &str, has_tls: bool) -> Keys {
     keys
 }
 
-/// `("pass", "show", "x")` as a command line.
-fn argv(tuple: &str) -> String {
+/// The strings of `("pass", "show", "x y")`; any other word is one by itself.
+fn items(tuple: &str) -> Vec<String> {
     let inner = tuple.trim().trim_start_matches('(').trim_end_matches(')');
-    let words = inner.split(',').map(|word| word.trim().trim_matches(['"', '\'']));
-    words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    let mut items = Vec::new();
+    let mut rest = inner.trim_start_matches([',', ' ']);
+    while let Some(first) = rest.chars().next() {
+        let quote = Some(first).filter(|c| matches!(c, '"' | '\''));
+        let (item, after) = match quote {
+            Some(quote) => {
+                let inner = rest.get(1..).unwrap_or_default();
+                inner.split_once(quote).unwrap_or((inner, ""))
+            }
+            None => rest.split_once(',').unwrap_or((rest, "")),
+        };
+        items.push(item.trim().to_owned());
+        rest = after.trim_start_matches([',', ' ']);
+    }
+    items
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::draft::{AccountDraft, Asked, Draft, Keys};
+use super::draft::{AccountDraft, Asked, Draft, Keys, is_system};
 
 /// Settings of mbsync that are always so here, or that only it needs.
 const ALWAYS: [&str; 5] = ["copyarrivaldate", "fsync", "pipelinedepth", "syncstate", "inbox"];
@@ -85,7 +85,9 @@ fn account(
     store: &Section,
     maildir: &Section,
 ) -> AccountDraft {
-    let mut account = AccountDraft::named(&server.name);
+    // Where the server has no name of its own, its store is called after the channel and "remote".
+    let name = if server.kind == "imapstore" { &channel.name } else { &server.name };
+    let mut account = AccountDraft::named(name);
     let (user, host) =
         (server.get("user").unwrap_or_default(), server.get("host").unwrap_or_default());
     account.guess_address(user, host);
@@ -107,7 +109,17 @@ fn account(
     if maildir.get("infodelimiter").is_some_and(|c| matches!(c, ";" | "!")) {
         account.keys.maybe("info_separator", maildir.get("infodelimiter"));
     }
+    if let Some(separator) = maildir.get("flatten") {
+        account.notes.push(format!(
+            "Flatten {separator} has no counterpart: rename directories like a{separator}b to a/b"
+        ));
+    }
+    let mechanisms = server.get("authmechs").or_else(|| server.get("authmech"));
+    let takes_token = mechanisms.is_some_and(takes_token);
     match (server.get("passcmd"), server.get("pass")) {
+        (Some(command), _) if takes_token => {
+            account.keys.token_command(command.trim_start_matches('+'));
+        }
         (Some(command), _) => account.keys.password_command(command.trim_start_matches('+')),
         (None, Some(password)) => account.keys.text("password", password),
         (None, None) => {}
@@ -119,6 +131,12 @@ fn account(
         account.sync.text("max_size", &size);
     }
     account
+}
+
+/// Whether what is logged in with is a token: of the other mechanisms the best is found.
+fn takes_token(mechanisms: &str) -> bool {
+    let mechanisms = mechanisms.to_ascii_uppercase();
+    mechanisms.split_whitespace().any(|one| one == "XOAUTH2" || one == "OAUTHBEARER")
 }
 
 /// `1m`, `50k` and bytes, as a size of ours.
@@ -145,7 +163,7 @@ fn imap(server: &Section, store: &Section) -> Keys {
         "none" => imap.text("tls", "none"),
         _ => {}
     }
-    imap.maybe("ca_file", server.get("certificatefile"));
+    imap.maybe("ca_file", server.get("certificatefile").filter(|file| !is_system(file)));
     imap.maybe("path_prefix", store.get("path"));
     if let Some(timeout) = server.get("timeout").filter(|t| t.parse().is_ok_and(|t: u32| t > 0)) {
         imap.text("timeout", &format!("{timeout}s"));

@@ -1,8 +1,8 @@
-//! msmtprc (msmtp 1.8): each account sends only. Beside floor 5.
+//! msmtprc (msmtp 1.8), where each account sends only, and mpoprc (mpop 1.4), where each only receives. Beside floor 5.
 
 use std::collections::BTreeMap;
 
-use super::draft::{AccountDraft, Asked, Draft, Keys};
+use super::draft::{AccountDraft, Asked, Draft, Keys, is_system};
 
 type Settings = BTreeMap<String, String>;
 
@@ -67,34 +67,37 @@ fn account(name: &str, settings: &Settings) -> AccountDraft {
         Some(from) => from.clone_into(&mut account.address),
         None => account.guess_address(user, host),
     }
+    let takes_token = get("auth").is_some_and(|auth| matches!(auth, "xoauth2" | "oauthbearer"));
     match (get("passwordeval"), get("password")) {
+        (Some(command), _) if takes_token => account.keys.token_command(command),
         (Some(command), _) => account.keys.password_command(command),
         (None, Some(password)) => account.keys.text("password", password),
         (None, None) => {}
     }
-    let mut smtp = Keys::default();
-    smtp.text("host", host);
+    let mut server = Keys::default();
+    server.text("host", host);
     if let Some(port) = get("port") {
-        smtp.raw("port", port.to_owned());
+        server.raw("port", port.to_owned());
     }
     let has_tls = settings.contains_key("tls") && is_on("tls");
     if has_tls {
         let starttls = is_on("tls_starttls");
-        smtp.text("tls", if starttls { "starttls" } else { "implicit" });
+        server.text("tls", if starttls { "starttls" } else { "implicit" });
     } else {
-        smtp.text("tls", "none");
+        server.text("tls", "none");
         account
             .notes
             .push("it went without encryption, which is taken for loopback only".to_owned());
     }
-    let has_login = settings.contains_key("auth") && is_on("auth");
-    if has_login {
-        smtp.maybe("user", get("user"));
+    // Who fetches mail logs in, whatever is said of it.
+    let receives = settings.contains_key("delivery");
+    if receives || (settings.contains_key("auth") && is_on("auth")) {
+        server.maybe("user", get("user"));
     } else {
-        smtp.text("user", "");
+        server.text("user", "");
     }
     if let Some(file) = get("tls_trust_file").filter(|file| !is_system(file)) {
-        smtp.text("ca_file", file);
+        server.text("ca_file", file);
     }
     if get("tls_fingerprint").is_some() {
         account.notes.push(
@@ -102,12 +105,13 @@ fn account(name: &str, settings: &Settings) -> AccountDraft {
                 .to_owned(),
         );
     }
+    if receives {
+        let deletes = get("keep").is_none_or(|value| value == "off");
+        server.text("leave", if deletes { "remove" } else { "forever" });
+        account.came_to(get("delivery").and_then(|to| to.strip_prefix("maildir ")));
+    }
     ["auth", "tls", "tls_starttls", "logfile", "syslog"].iter().for_each(|key| asked.note(key));
     account.notes.extend(asked.left(settings.iter()));
-    account.smtp = Some(smtp);
+    *(if receives { &mut account.pop3 } else { &mut account.smtp }) = Some(server);
     account
-}
-
-fn is_system(file: &str) -> bool {
-    file == "system" || file == "/etc/ssl/certs/ca-certificates.crt"
 }

@@ -1,6 +1,6 @@
 //! offlineimaprc (OfflineIMAP 7 and 8). Beside floor 5.
 
-use super::draft::{AccountDraft, Draft, Keys};
+use super::draft::{AccountDraft, Draft, Keys, is_system};
 use super::ini::{Section, sections};
 
 pub(super) fn read(text: &str) -> Draft {
@@ -87,7 +87,7 @@ fn imap(remote: &Section, host: &str, user: &str) -> Keys {
         let starttls = remote.is_on("starttls") != Some(false);
         imap.text("tls", if starttls { "starttls" } else { "none" });
     }
-    let ca_file = remote.get("sslcacertfile").filter(|file| *file != "OS-DEFAULT");
+    let ca_file = remote.get("sslcacertfile").filter(|file| !is_system(file));
     imap.maybe("ca_file", ca_file);
     if let Some(count) = remote.get("maxconnections") {
         imap.raw("max_connections", count.to_owned());

@@ -2,7 +2,10 @@ use super::*;
 
 /// The TOML of a file, which postrider itself must understand.
 fn toml(text: &str) -> String {
-    let toml = convert(text).expect("understood").to_toml();
+    is_understood(convert(text).expect("understood").to_toml())
+}
+
+fn is_understood(toml: String) -> String {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("c.toml");
     std::fs::write(&file, &toml).unwrap();
@@ -111,10 +114,142 @@ fn a_getmailrc_becomes_a_pop3_account() {
         "leave = \"30d\"",
         "max_size = \"1000000\"",
         "command = [\"pass\", \"show\", \"pop\"]",
-        "# mail went to ~/Maildir",
+        "maildir = \"~/Maildir\"",
+        "layout = \"maildir++\"",
     ] {
         assert!(toml.contains(text), "{text}\n{toml}");
     }
+}
+
+/// What several files say together.
+fn together(texts: &[&str]) -> String {
+    let mut all = Draft::default();
+    texts.iter().for_each(|text| all.join(convert(text).expect("understood")));
+    is_understood(all.to_toml())
+}
+
+/// As mutt-wizard writes them.
+const WIZARD_MBSYNC: &str = "IMAPStore me@example.com-remote\nHost imap.example.com\nPort 993\n\
+    User me@example.com\nPassCmd \"pass me@example.com\"\nAuthMechs LOGIN\nTLSType IMAPS\n\
+    CertificateFile /etc/ssl/certs/ca-certificates.crt\n\nMaildirStore me@example.com-local\n\
+    Subfolders Verbatim\nPath /home/me/.local/share/mail/me@example.com/\n\
+    Inbox /home/me/.local/share/mail/me@example.com/INBOX\n\nChannel me@example.com\nExpunge Both\n\
+    Far :me@example.com-remote:\nNear :me@example.com-local:\n\
+    Patterns * !\"[Gmail]/All Mail\" !\"*fts-flatcurve*\" !\"*virtual*\"\nCreate Both\nSyncState *\n\
+    MaxMessages 0\nExpireUnread no\n# End profile\n\n\
+    IMAPStore work-remote\nHost mail.work.example\nPort  993\nUser me\nPassCmd \"pass mutt-wizard-work\"\n\
+    SSLType IMAPS\nCertificateFile /etc/ssl/certs/ca-certificates.crt\n\nMaildirStore work-local\n\
+    Subfolders Verbatim\nPath /home/me/.local/share/mail/work/\n\
+    Inbox /home/me/.local/share/mail/work/INBOX\nFlatten .\n\nChannel work\nExpunge Both\n\
+    Master :work-remote:\nSlave :work-local:\nPatterns * !\"[Gmail]/All Mail\"\nCreate Both\n\
+    SyncState *\nMaxMessages 1000\nExpireUnread no\n# End profile\n";
+const WIZARD_MSMTP: &str = "defaults\nauth\ton\ntls\ton\n\
+    tls_trust_file\t/etc/ssl/certs/ca-certificates.crt\nlogfile\t~/.config/msmtp/msmtp.log\n\n\
+    account me@example.com\nhost smtp.example.com\nport 465\nfrom me@example.com\nuser me@example.com\n\
+    passwordeval \"pass me@example.com\"\nauth plain\ntls_starttls off\n\naccount work\n\
+    host smtp.work.example\nport 587\nfrom me@corp.example\nuser me\n\
+    passwordeval \"pass mutt-wizard-work-out\"\n\n";
+
+#[test]
+fn what_mutt_wizard_wrote_becomes_accounts_that_receive_and_send() {
+    let toml = together(&[WIZARD_MBSYNC, WIZARD_MSMTP]);
+    for text in [
+        "[account.\"me@example.com\"]\n",
+        "[account.\"me@example.com\".smtp]\nhost = \"smtp.example.com\"\nport = 465\ntls = \"implicit\"\n",
+        "maildir = \"/home/me/.local/share/mail/me@example.com\"",
+        "mailboxes = [\"*\", \"![Gmail]/All Mail\", \"!*fts-flatcurve*\", \"!*virtual*\"]",
+        "[account.work]\n# Flatten . has no counterpart: rename directories like a.b to a/b\n",
+        // What is sent from is no guess.
+        "address = \"me@corp.example\"",
+        "max_messages = 1000",
+        "user = \"me\"\npassword = { command = [\"pass\", \"mutt-wizard-work-out\"] }",
+        "# has no counterpart here: expireunread no",
+    ] {
+        assert!(toml.contains(text), "{text}\n{toml}");
+    }
+    for text in ["remote", "ca_file", "guess", "authmechs", "expunge both"] {
+        assert!(!toml.contains(text), "{text}\n{toml}");
+    }
+    assert_eq!(toml.matches("address = ").count(), 2, "{toml}");
+    assert_eq!(toml.matches("password = ").count(), 3, "{toml}");
+}
+
+#[test]
+fn what_mutt_wizard_wrote_for_pop_is_no_outgoing_server() {
+    let toml = toml(
+        "account pop@example.com\ntls on\nuser pop@example.com\nhost pop.example.com\n\
+         delivery maildir /home/me/.local/share/mail/pop@example.com/INBOX\n\
+         passwordeval pass pop@example.com\n",
+    );
+    for text in [
+        "[account.\"pop@example.com\".pop3]",
+        "maildir = \"/home/me/.local/share/mail/pop@example.com\"",
+        "leave = \"remove\"",
+        "user = \"pop@example.com\"",
+        "command = [\"pass\", \"pop@example.com\"]",
+    ] {
+        assert!(toml.contains(text), "{text}\n{toml}");
+    }
+    assert!(!toml.contains("smtp") && !toml.contains('#'), "{toml}");
+}
+
+#[test]
+fn a_command_that_printed_tokens_goes_on_to_do_so() {
+    let mbsync = WIZARD_MBSYNC.replace("AuthMechs LOGIN", "AuthMechs XOAUTH2");
+    let msmtp = WIZARD_MSMTP.replace("auth plain", "auth xoauth2");
+    let line = "oauth = { token_command = [\"pass\", \"me@example.com\"] }";
+    let toml = together(&[&mbsync, &msmtp]);
+    assert_eq!(toml.matches(line).count(), 1, "{toml}");
+    let toml = is_understood(
+        convert(
+            "[retriever]\ntype = SimpleIMAPSSLRetriever\nuse_xoauth2 = True\nserver = imap.gmail.com\n\
+             username = your-gmail-user@gmail.com\n\
+             password_command = (\"getmail-gmail-xoauth-tokens\", \"/home/me/the file.json\")\n",
+        )
+        .unwrap()
+        .to_toml(),
+    );
+    let line =
+        "oauth = { token_command = [\"getmail-gmail-xoauth-tokens\", \"/home/me/the file.json\"] }";
+    assert!(toml.contains(line), "{toml}");
+}
+
+#[test]
+fn the_examples_of_getmail_become_accounts_and_the_rest_is_told() {
+    let toml = toml(
+        "[retriever]\ntype = SimpleIMAPSSLRetriever\nserver = imap.gmail.com \nport = 993\n\
+         username = me@gmail.com\npassword_command = (\"pass\", \"me@gmail.com\")\n\
+         mailboxes = (\"INBOX\", \"INBOX.spam\",\n  \"mailing-lists.getmail-users\")\nmove_on_delete = sent-mail\n\n\
+         [filter-1]\ntype = Filter_external\npath = /usr/local/bin/spamc\n\n\
+         [destination]\ntype = Maildir\npath = ~/Mail/me@gmail.com/INBOX/\nuser = me\n\n\
+         [options]\nread_all = true\ndelete = true\nmessage_log = ~/.getmail/log\n",
+    );
+    for text in [
+        "maildir = \"~/Mail/me@gmail.com\"\n",
+        "mailboxes = [\"INBOX\", \"INBOX.spam\", \"mailing-lists.getmail-users\"]",
+        "# has no counterpart here: move_on_delete sent-mail",
+        "# has no counterpart here: delete true",
+        "# has no counterpart here: message_log ~/.getmail/log",
+        "# has no counterpart here: user me",
+        "# has no counterpart here: [filter-1], use a hook",
+    ] {
+        assert!(toml.contains(text), "{text}\n{toml}");
+    }
+    assert!(!toml.contains("maildir++") && !toml.contains("read_all"), "{toml}");
+    let toml = is_understood(
+        convert(
+            "[retriever]\ntype = SimplePOP3Retriever\nserver = pop.example.net\nusername = jeff.plotzky\n\
+             password = mailpassword\n\n[destination]\ntype = Maildir\npath = ~jeffp/Maildir/\n",
+        )
+        .unwrap()
+        .to_toml(),
+    );
+    assert!(toml.contains("# mail went to ~jeffp/Maildir, another user's"), "{toml}");
+    let mda = "[retriever]\ntype = SimplePOP3Retriever\nserver = pop.example.net\nusername = j\n\
+               [destination]\ntype = MDA_external\npath = /usr/local/bin/my-mda\n";
+    let toml = convert(mda).unwrap().to_toml();
+    assert!(toml.contains("# the destination was no Maildir"), "{toml}");
+    assert!(toml.contains("# has no counterpart here: path /usr/local/bin/my-mda"), "{toml}");
 }
 
 #[test]

@@ -11,16 +11,23 @@ use crate::cli::print;
 
 /// Asks a question and reads a line.
 pub(super) fn question(text: &str) -> Result<String, Complaint> {
+    show(text)?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).map_err(failed)?;
+    Ok(line.trim().to_owned())
+}
+
+fn show(text: &str) -> Result<(), Complaint> {
     if !io::stdin().is_terminal() {
         let what = "there is nobody to ask\n  to mend it:  --yes, and what it says is missing";
         return Err(Complaint::plain(64, what));
     }
-    let failed = |err: io::Error| Complaint::plain(74, &format!("ask on the terminal: {err}"));
     let mut stderr = io::stderr().lock();
-    write!(stderr, "{text} ").and_then(|()| stderr.flush()).map_err(failed)?;
-    let mut line = String::new();
-    io::stdin().lock().read_line(&mut line).map_err(failed)?;
-    Ok(line.trim().to_owned())
+    write!(stderr, "{text} ").and_then(|()| stderr.flush()).map_err(failed)
+}
+
+fn failed(err: impl Into<io::Error>) -> Complaint {
+    Complaint::plain(74, &format!("ask on the terminal: {}", err.into()))
 }
 
 /// Asks for what is not to be seen; none if nothing is typed.
@@ -31,15 +38,27 @@ pub(super) fn hidden(text: &str) -> Result<Option<SecretString>, Complaint> {
     blind.local_modes.remove(LocalModes::ECHO);
     // What was typed ahead stays.
     let set = |modes: &Termios| tcsetattr(&stdin, OptionalActions::Drain, modes);
-    let failed = |err| Complaint::plain(74, &format!("ask on the terminal: {err}"));
     set(&blind).map_err(failed)?;
-    let answer = question(text).map(Zeroizing::new);
+    let answer = show(text).and_then(|()| line_of(&stdin));
     let restored = set(&shown);
     print::trouble("");
     restored.map_err(failed)?;
     let answer = answer?;
-    Ok((!answer.is_empty()).then(|| SecretString::from(answer.as_str())))
+    let answer = std::str::from_utf8(&answer).map_err(|err| failed(io::Error::other(err)))?.trim();
+    Ok((!answer.is_empty()).then(|| SecretString::from(answer)))
 }
+
+/// What is typed next, past the buffer of the standard input, which nobody wipes. A terminal gives one line
+/// at a time, so that nothing stands in there.
+fn line_of(stdin: &io::Stdin) -> Result<Zeroizing<Vec<u8>>, Complaint> {
+    let mut line = Zeroizing::new(vec![0; LINE_BYTES_MAX]);
+    let n = rustix::io::retry_on_intr(|| rustix::io::read(stdin, &mut **line)).map_err(failed)?;
+    line.truncate(n);
+    Ok(line)
+}
+
+/// As long as a terminal lets a line be.
+const LINE_BYTES_MAX: usize = 4096;
 
 /// Asks a question that is answered with yes or no; no answer is yes.
 pub(super) fn agrees(text: &str) -> Result<bool, Complaint> {

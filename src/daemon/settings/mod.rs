@@ -24,6 +24,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
+use zeroize::Zeroizing;
 
 pub use self::error::{ConfigError, Problem};
 pub use self::presets::{preset_for, presets};
@@ -52,6 +53,7 @@ pub fn locate(cli: Option<&Path>) -> PathBuf {
 /// type, bad value and contradiction in it.
 pub fn load(path: &Path) -> Result<Settings, ConfigError> {
     let (text, private) = read(path)?;
+    let text = Zeroizing::new(text);
     parse(path, &text, &Surroundings::of_this_process(private))
 }
 
@@ -92,7 +94,9 @@ fn read(path: &Path) -> Result<(String, bool), ConfigError> {
     if meta.is_dir() {
         return Err(refuse("is a directory, not a configuration file".to_owned()));
     }
-    let mut bytes = Vec::new();
+    // A password may stand in it: growing must leave no copy of it behind.
+    let length = usize::try_from(meta.len()).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(length.saturating_add(1));
     let read = file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|err| refuse(format!("cannot be read: {err}")))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::model::account::{Role, Tls};
 use crate::model::automatic::Way;
 use crate::model::oauth::Issuer;
-use crate::model::provider::{Preset, PresetAuth, PresetServer, UserForm};
+use crate::model::provider::{Daily, Preset, PresetAuth, PresetServer, UserForm};
 
 /// All presets, by name.
 pub fn presets() -> &'static BTreeMap<String, Preset> {
@@ -72,12 +72,20 @@ struct Raw {
     #[serde(default)]
     leave_out: Vec<RawRole>,
     max_connections: Option<u32>,
+    daily_mb: Option<RawDaily>,
     setup_url: Option<String>,
     hint: Option<String>,
     differs: Option<String>,
     imap: Option<RawServer>,
     pop3: Option<RawServer>,
     smtp: Option<RawServer>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDaily {
+    down: u32,
+    up: u32,
 }
 
 #[derive(Deserialize)]
@@ -184,6 +192,7 @@ fn preset(name: String, raw: Raw) -> Preset {
         leave_out: raw.leave_out.into_iter().map(role).collect(),
         max_connections: raw.max_connections,
         setup_url: raw.setup_url,
+        daily: raw.daily_mb.map(|daily| Daily { down_mb: daily.down, up_mb: daily.up }),
         hint: raw.hint,
         differs: raw.differs,
         imap: raw.imap.map(|s| server(s, 993)),
@@ -240,15 +249,15 @@ mod tests {
                 assert_eq!(domain, &domain.to_lowercase());
                 assert!(domains.insert(domain.clone()), "{domain} has two presets");
             }
-            let servers = [&preset.imap, &preset.pop3, &preset.smtp];
-            for server in servers.into_iter().flatten() {
+            let servers = [
+                (&preset.imap, [(993, Tls::Implicit), (143, Tls::StartTls), (1143, Tls::StartTls)]),
+                (&preset.pop3, [(995, Tls::Implicit), (110, Tls::StartTls), (110, Tls::StartTls)]),
+                (&preset.smtp, [(465, Tls::Implicit), (587, Tls::StartTls), (1025, Tls::StartTls)]),
+            ];
+            for (server, usual) in servers {
+                let Some(server) = server else { continue };
                 for way in server.ways() {
-                    let is_known = match way.tls {
-                        Tls::Implicit => matches!(way.port, 993 | 995 | 465),
-                        Tls::StartTls => matches!(way.port, 587 | 1143 | 1025),
-                        Tls::None => false,
-                    };
-                    assert!(is_known, "{}: {server:?}", preset.name);
+                    assert!(usual.contains(&(way.port, way.tls)), "{}: {server:?}", preset.name);
                 }
                 assert!(server.or_user.is_none() || server.or_user != server.user);
             }

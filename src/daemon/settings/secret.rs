@@ -43,7 +43,7 @@ fn plain(text: &str, value: &Value<'_>, around: &Surroundings) -> Option<SecretS
         );
         return None;
     }
-    Some(SecretSource::Plain(text.to_owned()))
+    Some(SecretSource::Plain(text.to_owned().into()))
 }
 
 fn from_table(table: Table<'_>, around: &Surroundings) -> Option<SecretSource> {

@@ -2,6 +2,7 @@
 
 mod login;
 mod pop;
+mod providers;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
