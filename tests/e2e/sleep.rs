@@ -126,7 +126,7 @@ fn in_another_network_mail_is_there_within_ten_seconds_and_no_bus_has_to_say_so(
         world.account("work"),
         wire.port
     ));
-    let mut daemon = world.daemon();
+    let daemon = world.daemon();
     daemon.reaches("work", "idle");
     wire.silence();
     server.mailbox("INBOX").append(&mail::numbered(1), &[], None);
