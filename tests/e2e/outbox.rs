@@ -1,7 +1,7 @@
 //! What is dropped into the outbox is sent, once, and its copy filed.
 
 use std::io::Write as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use postrider::adapters::outbox_ledger::SqliteOutbox;
 use postrider::ports::outbox::OutboxLedger as _;
@@ -199,16 +199,25 @@ fn in_a_user_namespace_a_file_that_is_being_written_is_waited_for_as_well() {
     // As the unit has it: processes outside do not let themselves be looked into.
     let daemon = world.daemon_under(&["unshare", "--user", "--map-current-user"], &[]);
     let mut file = std::fs::File::create(world.outbox().join("letter.eml")).unwrap();
-    file.write_all(b"From: work@example.org\nTo: a@example.org\nSubject: slow\n\n").unwrap();
-    for n in 0..8 {
-        // This is how fast it is written; nothing happens that could be waited for.
-        std::thread::sleep(Duration::from_secs(1));
-        writeln!(file, "line {n}").unwrap();
-        assert!(server.sent().is_empty(), "a part of it was sent");
+    file.write_all(b"From: work@example.org\nTo: a@example.org\nSubject: slow\n\nline 1\n")
+        .unwrap();
+    // It looks as if nobody had touched it for an hour; but somebody has it open.
+    file.set_modified(SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    for name in ["first", "second"] {
+        let letter = Letter::new("work@example.org", "a@example.org", name);
+        std::fs::write(world.outbox().join(name), letter.text()).unwrap();
+        // It was dropped flat, too, so the slow one was looked at meanwhile.
+        eventually("the other one is sent", SOON, || {
+            let mut sent = server.sent().into_iter();
+            sent.any(|one| String::from_utf8_lossy(&one.bytes).contains(name)).then_some(())
+        });
     }
+    assert_eq!(server.sent().len(), 2, "a part of the slow one was sent");
+    file.write_all(b"line 2\n").unwrap();
+    file.set_modified(SystemTime::now() + Duration::from_secs(3600)).unwrap();
     drop(file);
-    let sent = eventually("it is sent", SOON, || server.sent().pop());
-    assert!(String::from_utf8_lossy(&sent.bytes).contains("line 7"), "{sent:?}");
+    let sent = eventually("it is sent", SOON, || server.sent().into_iter().nth(2));
+    assert!(String::from_utf8_lossy(&sent.bytes).ends_with("line 1\r\nline 2\r\n"), "{sent:?}");
     daemon.stop();
 }
 

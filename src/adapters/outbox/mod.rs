@@ -157,9 +157,8 @@ impl Spool for OutboxDir {
         }
         scan.ready = self.sorted(&new, &mut scan)?;
         let flat = self.sorted(&self.root, &mut scan)?;
-        let complete = writers::complete(flat.iter().map(|dropped| dropped.path.as_path()));
-        for (dropped, complete) in flat.into_iter().zip(complete) {
-            if complete {
+        for dropped in flat {
+            if writers::is_complete(&dropped.path) {
                 scan.ready.push(dropped);
             } else {
                 scan.unfinished = true;

@@ -146,7 +146,7 @@ impl Outbox {
         account: &str,
     ) -> zbus::Result<()>;
 
-    /// All its recipients were accepted; reply is the last answer of the server.
+    /// Accepted for all who were left (MessageFailed tells the others); reply is the server's last answer.
     #[zbus(signal)]
     pub(super) async fn message_sent(
         emitter: &SignalEmitter<'_>,
