@@ -50,6 +50,7 @@ mod sleep;
 mod smtp_stages;
 mod stopped;
 mod submit;
+mod terminal;
 mod transfer;
 mod trouble_imap;
 mod trouble_local;
