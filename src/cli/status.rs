@@ -33,9 +33,19 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
         return Ok(0);
     }
     let is_screen = print::is_terminal() && !args.json && args.format.is_none();
-    let mut last = String::new();
+    let (mut last, mut is_shaken) = (String::new(), true);
     loop {
-        let text = shown(config, args).await?;
+        let text = match shown(config, args).await {
+            Ok(text) => text,
+            // A service that just ended answers no more: the next look finds none.
+            Err(_) if !is_shaken => {
+                is_shaken = true;
+                tokio::time::sleep(WATCH_EVERY).await;
+                continue;
+            }
+            Err(complaint) => return Err(complaint),
+        };
+        is_shaken = false;
         if text != last {
             let clear = if is_screen { CLEAR_SCREEN } else { "" };
             print::out(&format!("{clear}{text}"))?;

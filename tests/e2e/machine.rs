@@ -2,15 +2,17 @@
 //! namespace of its own where others would feel it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
 
+use postrider_mailserver::{Action, Rule};
 use serde_json::Value;
 
 use crate::doctor::{advises, finding, findings, world_with};
-use crate::fixture::World;
 use crate::fixture::disk::SshFs;
-use crate::fixture::process::program;
+use crate::fixture::process::{Running, program, tied};
 use crate::fixture::world::BINARY;
+use crate::fixture::{SOON, World, scripted};
 
 /// What the doctor finds who is started by another program.
 fn findings_under(world: &World, starter: &[&str]) -> Vec<Value> {
@@ -78,4 +80,55 @@ fn limits_of_the_kernel_that_are_too_low_are_told_with_the_setting_that_raises_t
     let all = findings_under(&world, &starter);
     advises(of(&all, "inotify: 6 of 5 watches needed"), "sysctl user.max_inotify_watches=524288");
     advises(of(&all, "inotify: 7 instances"), "sysctl user.max_inotify_instances=512");
+}
+
+#[test]
+fn another_syncer_that_runs_or_ran_is_told() {
+    let server = scripted::server();
+    let world = world_with("\"x\"");
+    let config = world.path("mbsyncrc");
+    std::fs::create_dir_all(world.mailbox("INBOX")).unwrap();
+    let table = format!(
+        "IMAPAccount a\nHost 127.0.0.1\nPort {}\nSSLType None\nUser user\nPass x\nAuthMechs LOGIN\n\n\
+         IMAPStore far\nAccount a\n\nMaildirStore near\nPath {at}/\nInbox {at}/INBOX\n\n\
+         Channel c\nFar :far:\nNear :near:\nCreate Near\nSyncState *\n",
+        server.imap_addr().port(),
+        at = world.maildir().display()
+    );
+    std::fs::write(&config, table).unwrap();
+    let hangs = server.script(Rule::imap("LOGIN").then(Action::HangBefore));
+    let mut mbsync = tied(&program("mbsync", "isync"));
+    mbsync.arg("-c").arg(&config).arg("c").stdin(Stdio::null()).stdout(Stdio::null());
+    let mut mbsync = Running::start("mbsync", mbsync);
+    server.wait_until(SOON, |view| (view.hanging(hangs) > 0).then_some(())).expect("it waits");
+    let runs = format!("another syncer: mbsync runs, pid {}", mbsync.pid());
+    advises(&finding(&world, &[], &runs), "stop one");
+    mbsync.kill();
+    let all = findings(&world.run(&["doctor", "--json"]).json());
+    assert!(!all.iter().any(|f| f["what"] == runs), "{all:#?}");
+    // What it leaves behind in the Maildir.
+    let state = std::fs::File::create(world.mailbox("INBOX").join(".mbsyncstate")).unwrap();
+    let trace = format!("another syncer: {}", world.mailbox("INBOX/.mbsyncstate").display());
+    advises(&finding(&world, &[], &trace), "it ran within a day");
+    state.set_modified(SystemTime::now() - Duration::from_secs(3 * 86_400)).unwrap();
+    let found = finding(&world, &[], &trace);
+    assert!(found["advice"].is_null() && found["what"].as_str().unwrap().ends_with("and old"));
+}
+
+#[test]
+fn a_clock_that_nobody_keeps_is_told() {
+    let world = world_with("\"x\"");
+    // What systemd-timesyncd leaves in /run, before and after it heard of the time.
+    let setup = "awk '$5 ~ \"/pr-\" { print $5 }' /proc/self/mountinfo | xargs -r umount -l; \
+                 mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/timesync; $1; shift; exec \"$@\"";
+    let told = |made: &str| {
+        let starter =
+            ["unshare", "--mount", "--propagation", "private", "sh", "-ec", setup, "sh", made];
+        of(&findings_under(&world, &starter), "clock: ").clone()
+    };
+    let found = told("true");
+    assert_eq!(found["what"], "clock: not synchronised since the start of the machine");
+    advises(&found, "timedatectl set-ntp true");
+    let found = told("touch /run/systemd/timesync/synchronized");
+    assert!(found["advice"].is_null(), "{found}");
 }
