@@ -288,6 +288,31 @@ mod tests {
     }
 
     #[test]
+    fn while_traffic_is_counted_the_newest_come_first_and_large_ones_wait() {
+        let many = listing(&[None; 130], false);
+        assert_eq!(metered_from(&many, false), 31, "the newest hundred");
+        assert_eq!(metered_from(&listing(&[None; 3], false), false), 1);
+        assert_eq!(metered_from(&many, true), 0, "what is new comes");
+        let metered_from = Some(31);
+        let policy = PopPolicy { leave: Leave::Forever, octets_max: None, metered_from, now: 5000 };
+        let numbered = |number, octets| {
+            let mut message = message(octets, true);
+            message.number = number;
+            message
+        };
+        let fresh = |number, octets| decide(&policy, &numbered(number, octets), None);
+        assert_eq!(fresh(30, 10), Verdict::Skip(Skip::Metered));
+        assert_eq!(fresh(31, 10), Verdict::Fetch);
+        assert_eq!(fresh(130, METERED_BYTES + 1), Verdict::Skip(Skip::Metered));
+        let again = |state| decide(&policy, &numbered(31, 10), Some(&known(state)));
+        assert_eq!(again(PopState::Skipped), Verdict::Skip(Skip::Metered), "it waits on");
+        assert_eq!(again(PopState::Wanted), Verdict::Fetch);
+        let elsewhere = PopPolicy { metered_from: None, ..policy };
+        let skipped = known(PopState::Skipped);
+        assert_eq!(decide(&elsewhere, &numbered(1, 10), Some(&skipped)), Verdict::Fetch);
+    }
+
+    #[test]
     fn a_unique_id_that_comes_back_with_another_size_is_another_message() {
         let here = known(PopState::Stored);
         assert!(!is_reused(&here, 11), "a size may change while it is listed");
