@@ -24,7 +24,8 @@ cleanup() {
     exec 3>&- 4<&- || true
     for pid in $(cat "$work/daemon.pid" 2>/dev/null) $server_pid; do
         kill "$pid" 2>/dev/null || true
-        wait "$pid" 2>/dev/null || true
+        # It may be no child of this shell, and writes until it ends.
+        timeout 10 tail --pid="$pid" -f /dev/null || true
     done
     rm -rf "$work"
 }

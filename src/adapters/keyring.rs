@@ -41,6 +41,7 @@ pub async fn keep_token(item: &str, account: &str, secret: &SecretString) -> Res
     os::store(TOKENS, item, account, secret).await
 }
 
+#[cfg(not(target_os = "macos"))]
 fn locked() -> Failure {
     Failure::new(Scope::Account, Remedy::Later, Kind::KeyringLocked, "get the secret")
         .at("the keyring")

@@ -8,6 +8,7 @@ use super::complaint::Complaint;
 use super::view::StatusView;
 use crate::daemon::proxy::{AccountProxy, ManagerProxy, OutboxProxy, connect_private};
 use crate::daemon::{document, paths, settings, stopped};
+use crate::model::account::BusChoice;
 use crate::model::event::Consent;
 use crate::model::ids::{AccountName, MailboxName};
 
@@ -112,23 +113,65 @@ impl Daemon {
     }
 }
 
-/// How things are, told by the daemon, or by the ledgers while none runs.
+/// How things are, told by the daemon, or by the ledgers while none answers.
 pub(super) struct Told {
     pub(super) document: String,
     pub(super) view: StatusView,
-    pub(super) is_running: bool,
+    /// Why no daemon answers.
+    pub(super) silence: Option<Silence>,
 }
 
-/// Asks the daemon how things are; where none runs, the ledgers are looked into.
+/// Why no daemon answers.
+pub(super) enum Silence {
+    /// None runs.
+    Stopped,
+    /// One does, and its bus is off.
+    BusOff(u32),
+    /// A process is at work that does not answer: a sync without a daemon, or one that starts or ends.
+    AtWork(u32),
+}
+
+impl Silence {
+    /// Why, in words.
+    pub(super) fn why(&self) -> String {
+        match self {
+            Self::Stopped => "no service is running".to_owned(),
+            Self::BusOff(pid) => format!("the service runs (pid {pid}), and its bus is off"),
+            Self::AtWork(pid) => format!("pid {pid} is at work, and does not answer"),
+        }
+    }
+
+    /// What helps.
+    pub(super) fn cure(&self) -> String {
+        match self {
+            Self::Stopped => format!("to start it: {START}"),
+            Self::BusOff(_) => {
+                "to see how it is now: bus = \"private\" in [daemon], and start it again".to_owned()
+            }
+            Self::AtWork(_) => {
+                "a sync of its own, or a service that starts: ask again in a moment".to_owned()
+            }
+        }
+    }
+}
+
+/// Asks the daemon how things are; where none answers, the ledgers are looked into.
 pub(super) async fn told(config: Option<&Path>) -> Result<Told, Complaint> {
     if let Some(daemon) = Daemon::find(config).await? {
         let (document, view) = daemon.status().await?;
-        return Ok(Told { document, view, is_running: true });
+        return Ok(Told { document, view, silence: None });
     }
     let settings = settings::load(&settings::locate(config))?;
-    let document = document::stopped(&stopped::status(&settings, &paths::state_dir())?).to_string();
+    let state_dir = paths::state_dir();
+    let pid = paths::holder(&state_dir);
+    let document = document::unanswered(&stopped::status(&settings, &state_dir)?, pid).to_string();
     let view = understood(&document)?;
-    Ok(Told { document, view, is_running: false })
+    let silence = match pid {
+        None => Silence::Stopped,
+        Some(pid) if settings.daemon.bus == BusChoice::Off => Silence::BusOff(pid),
+        Some(pid) => Silence::AtWork(pid),
+    };
+    Ok(Told { document, view, silence: Some(silence) })
 }
 
 fn understood(document: &str) -> Result<StatusView, Complaint> {

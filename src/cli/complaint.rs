@@ -71,13 +71,17 @@ impl From<ConfigError> for Complaint {
     }
 }
 
+/// The name, without prefix, and the text of an error that the daemon gives as its answer.
+pub(super) fn answered(err: &zbus::Error) -> Option<(&str, String)> {
+    let zbus::Error::MethodError(name, text, _) = err else { return None };
+    let name = name.as_str().strip_prefix("org.postrider.Postrider1.Error.")?;
+    Some((name, server_words(text.as_deref().unwrap_or(name))))
+}
+
 impl From<zbus::Error> for Complaint {
     fn from(err: zbus::Error) -> Self {
-        if let zbus::Error::MethodError(name, text, _) = &err
-            && let Some(name) = name.as_str().strip_prefix("org.postrider.Postrider1.Error.")
-        {
-            let text = text.as_deref().unwrap_or(name);
-            return Self::plain(exit_code(name), &server_words(text));
+        if let Some((name, text)) = answered(&err) {
+            return Self::plain(exit_code(name), &text);
         }
         Self::plain(75, &format!("talk to the daemon: {}", server_words(&err.to_string())))
     }

@@ -8,15 +8,21 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 #[cfg(target_os = "linux")]
 use super::journal;
 use super::print;
+use crate::daemon::settings::log_filter;
 
-/// Starts to log. `POSTRIDER_LOG` overrides `filter`; one that is not understood means `info`.
+/// Starts to log. `POSTRIDER_LOG` overrides `filter`, unless it is not understood.
 pub(super) fn start(filter: &str) {
     let wanted = std::env::var("POSTRIDER_LOG").unwrap_or_default();
-    let wanted = if wanted.is_empty() { filter } else { &wanted };
-    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|err| {
-        print::trouble(&format!("warning: log filter {wanted:?}: {err}; logging at info"));
-        EnvFilter::new("info")
-    });
+    let wanted = match log_filter(&wanted) {
+        Ok(wanted) => wanted,
+        Err(_) if wanted.is_empty() => filter.to_owned(),
+        Err(err) => {
+            let text = format!("warning: POSTRIDER_LOG: {err}; logging at {filter}");
+            print::trouble(&text);
+            filter.to_owned()
+        }
+    };
+    let filter = EnvFilter::new(wanted);
     let registry = tracing_subscriber::registry().with(filter).with(caps());
     #[cfg(target_os = "linux")]
     let registry = match journal::connect() {

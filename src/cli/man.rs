@@ -7,7 +7,7 @@ mod keys;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
-use roff::{Inline, Roff, bold, roman};
+use roff::{Inline, Roff, bold, italic, roman};
 
 use super::complaint::Complaint;
 use super::print;
@@ -76,11 +76,56 @@ fn pages() -> Result<Vec<Page>, Complaint> {
 }
 
 fn of_command(command: clap::Command) -> Result<String, Complaint> {
-    let mut text = Vec::new();
+    let (mut text, synopsis) = (Vec::new(), synopsis(&command));
     let page = clap_mangen::Man::new(command).manual("postrider").source(SOURCE).date(DATE);
     let made = page.render(&mut text);
     made.map_err(|err| Complaint::plain(74, &format!("make the page: {err}")))?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+    let text = String::from_utf8_lossy(&text);
+    // The library's own says of an option that it has a value, and not which.
+    let parted = text.split_once(SYNOPSIS).and_then(|(head, rest)| {
+        let (_, rest) = rest.split_once(".SH ")?;
+        Some(format!("{head}{SYNOPSIS}{synopsis}.SH {rest}"))
+    });
+    parted.ok_or_else(|| Complaint::plain(74, "make the page: it has no synopsis"))
+}
+
+/// How a command is called: its options with what they take, its arguments, its commands.
+fn synopsis(command: &clap::Command) -> String {
+    let mut line = vec![bold(command.get_bin_name().unwrap_or_else(|| command.get_name()))];
+    let shown = || command.get_arguments().filter(|arg| !arg.is_hide_set());
+    for arg in shown().filter(|arg| !arg.is_positional()) {
+        let names = arg.get_long().map(|long| format!("--{long}"));
+        let short = arg.get_short().map(|short| format!("-{short}"));
+        let names: Vec<String> = short.into_iter().chain(names).collect();
+        line.extend([roman(" ["), bold(names.join("|"))]);
+        if arg.get_action().takes_values() {
+            line.extend([roman(" "), italic(values(arg))]);
+        }
+        line.push(roman("]"));
+    }
+    for arg in shown().filter(|arg| arg.is_positional()) {
+        let is_many = arg.get_num_args().is_some_and(|n| n.max_values() > 1)
+            || matches!(arg.get_action(), clap::ArgAction::Append);
+        let many = if is_many { "..." } else { "" };
+        let (open, close) = if arg.is_required_set() { (" ", "") } else { (" [", "]") };
+        line.extend([roman(open), italic(values(arg)), roman(format!("{close}{many}"))]);
+    }
+    if command.has_subcommands() {
+        let must = command.is_subcommand_required_set();
+        let (open, close) = if must { (" ", "") } else { (" [", "]") };
+        line.extend([roman(open), italic("COMMAND"), roman(close)]);
+    }
+    let mut page = Roff::new();
+    page.text(line);
+    page.to_roff()
+}
+
+/// What an argument takes, in the words of its help.
+fn values(arg: &clap::Arg) -> String {
+    match arg.get_value_names() {
+        Some(names) => names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        None => arg.get_id().as_str().to_uppercase(),
+    }
 }
 
 /// What is in the journal, by the ids of what happens.
@@ -120,6 +165,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// When the pages were last gone over.
 const DATE: &str = "2026-11-28";
 const SOURCE: &str = concat!("postrider ", env!("CARGO_PKG_VERSION"));
+const SYNOPSIS: &str = ".SH SYNOPSIS\n";
 const SENDMAIL: &str = include_str!("man/postrider-sendmail.1");
 const SEE_ALSO: &str = ".SH FILES
 .TP
@@ -167,6 +213,30 @@ mod tests {
         let n_files = files.len();
         files.dedup();
         assert_eq!(files.len(), n_files);
+    }
+
+    #[test]
+    fn the_synopsis_says_what_options_take() {
+        let pages = pages().unwrap();
+        let line = |page: &str| {
+            let (_, text) = pages.iter().find(|(file, _)| file == page).unwrap();
+            let text = text
+                .replace("\\-", "-")
+                .replace("\\fB", "")
+                .replace("\\fI", "")
+                .replace("\\fR", "");
+            let lines: Vec<&str> =
+                text.lines().skip_while(|line| *line != ".SH SYNOPSIS").skip(1).collect();
+            lines.into_iter().take_while(|line| !line.starts_with(".SH")).collect::<String>()
+        };
+        assert_eq!(
+            line("postrider-sync.1"),
+            "postrider sync [--dry-run] [--json] [--config FILE] [-h|--help] [ACCOUNT[/MAILBOX]]..."
+        );
+        assert_eq!(
+            line("postrider.1"),
+            "postrider [--config FILE] [-h|--help] [-V|--version] COMMAND"
+        );
     }
 
     #[test]

@@ -196,20 +196,35 @@ fn gnus(accounts: &[&Account], program: &str) -> String {
 }
 
 fn himalaya(accounts: &[&Account], program: &str) -> String {
-    let mut out = String::from("# ~/.config/himalaya/config.toml\n");
+    let mut out = format!(
+        "# ~/.config/himalaya/config.toml, for himalaya 2\n\
+         # By itself it sends by SMTP only. So that postrider sends what it writes, and files the copy:\n\
+         #   himalaya message compose --to ADDRESS --subject WORDS | {program} sendmail -t\n"
+    );
     for (n, account) in accounts.iter().enumerate() {
-        let plus_plus = account.layout == Layout::MaildirPlusPlus;
+        if account.layout == Layout::MaildirPlusPlus {
+            let name = &account.name;
+            let _ = writeln!(
+                out,
+                "\n# {name}: himalaya 2 reads the layout fs only, and this is maildir++."
+            );
+            continue;
+        }
         let _ = writeln!(
             out,
-            "\n[accounts.{name}]\ndefault = {}\nemail = \"{}\"\nbackend.type = \"maildir\"\n\
-             backend.root-dir = \"{}\"\nbackend.maildirpp = {plus_plus}\n\
-             message.send.backend.type = \"sendmail\"\nmessage.send.backend.cmd = \"{program} sendmail -t\"\n\
-             # postrider files sent mail.\nmessage.send.save-copy = false",
+            "\n[accounts.{name}]\ndefault = {}\nemail = \"{}\"\nmaildir.root = \"{}\"\n\
+             maildir.keywords.dovecot = true\nmailbox.alias.inbox = \"INBOX\"",
             n == 0,
             account.address,
             path(account, ""),
             name = account.name,
         );
+        for (which, default) in
+            [(Role::Sent, "Sent"), (Role::Drafts, "Drafts"), (Role::Trash, "Trash")]
+        {
+            let (alias, mailbox) = (which.as_str(), role(account, which, default));
+            let _ = writeln!(out, "mailbox.alias.{alias} = \"{mailbox}\"");
+        }
     }
     out
 }

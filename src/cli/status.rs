@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::client::{Daemon, START, told};
+use super::client::{Daemon, Silence, told};
 use super::complaint::Complaint;
 use super::print;
 use super::view::{AccountView, ErrorView, OutboxView, ServerView, StatusView, count, span};
+use crate::daemon::paths;
 use crate::model::failure::server_words;
 
 #[derive(Debug, clap::Args)]
@@ -32,9 +33,19 @@ pub(super) async fn run(config: Option<&Path>, args: &Args) -> Result<u8, Compla
         return Ok(0);
     }
     let is_screen = print::is_terminal() && !args.json && args.format.is_none();
-    let mut last = String::new();
+    let (mut last, mut is_shaken) = (String::new(), true);
     loop {
-        let text = shown(config, args).await?;
+        let text = match shown(config, args).await {
+            Ok(text) => text,
+            // A service that just ended answers no more: the next look finds none.
+            Err(_) if !is_shaken => {
+                is_shaken = true;
+                tokio::time::sleep(WATCH_EVERY).await;
+                continue;
+            }
+            Err(complaint) => return Err(complaint),
+        };
+        is_shaken = false;
         if text != last {
             let clear = if is_screen { CLEAR_SCREEN } else { "" };
             print::out(&format!("{clear}{text}"))?;
@@ -51,19 +62,24 @@ async fn shown(config: Option<&Path>, args: &Args) -> Result<String, Complaint> 
             Some(daemon) => daemon.status().await.ok().map(|(_, view)| view),
             None => None,
         };
-        return Ok(bar::line(format, view.as_ref(), Utc::now()));
+        let silent = if view.is_none() { paths::holder(&paths::state_dir()) } else { None };
+        return Ok(bar::line(format, view.as_ref(), silent, Utc::now()));
     }
     let told = told(config).await?;
     if args.json {
         return Ok(told.document);
     }
-    Ok(screen(&told.view, Utc::now(), print::has_colours()))
+    Ok(screen(&told.view, told.silence.as_ref(), Utc::now(), print::has_colours()))
 }
 
-fn screen(status: &StatusView, now: DateTime<Utc>, has_colours: bool) -> String {
+fn screen(
+    status: &StatusView,
+    silence: Option<&Silence>,
+    now: DateTime<Utc>,
+    has_colours: bool,
+) -> String {
     let lamp = Lamp::of_service(&status.state).paint(has_colours);
-    let is_stopped = status.state == STOPPED;
-    let state = if is_stopped { "no service is running" } else { &status.state };
+    let state = silence.map_or_else(|| status.state.clone(), Silence::why);
     let up = status.since.map(|since| format!(", up {}", span(since, now)));
     let mut lines = vec![format!(
         "{lamp} postrider {} — {}, {}{}",
@@ -87,8 +103,8 @@ fn screen(status: &StatusView, now: DateTime<Utc>, has_colours: bool) -> String 
     if status.metered {
         lines.push(format!("  {:<width$} {}", "network", of_metered(status)));
     }
-    if is_stopped {
-        lines.push(format!("  to start it: {START}"));
+    if let Some(silence) = silence {
+        lines.push(format!("  {}", silence.cure()));
     }
     lines.join("\n")
 }
@@ -106,7 +122,7 @@ fn of_account(
         None => format!("{} unread", account.unread),
     };
     let mailboxes = count(account.mailboxes.len(), "mailbox", "mailboxes");
-    let mut facts = if account.state == STOPPED {
+    let mut facts = if [STOPPED, UNKNOWN].contains(&account.state.as_str()) {
         vec![format!("({mailboxes})")]
     } else {
         let last = account.last_sync.map(|at| format!("last sync {} ago", span(at, now)));
@@ -203,7 +219,7 @@ impl Lamp {
         match state {
             "idle" => Self::Good,
             "attention" => Self::Bad,
-            "paused" | "offline" | "stopping" | STOPPED => Self::Waiting,
+            "paused" | "offline" | "stopping" | STOPPED | UNKNOWN => Self::Waiting,
             _ => Self::Busy,
         }
     }
@@ -212,7 +228,7 @@ impl Lamp {
         match state {
             "idle" => Self::Good,
             "connecting" | "syncing" => Self::Busy,
-            "disabled" | "paused" | "offline" | "backoff" | STOPPED => Self::Waiting,
+            "disabled" | "paused" | "offline" | "backoff" | STOPPED | UNKNOWN => Self::Waiting,
             _ => Self::Bad,
         }
     }
@@ -230,6 +246,8 @@ impl Lamp {
 
 /// The state of a daemon that does not run, and of its accounts.
 const STOPPED: &str = "stopped";
+/// The same of one that cannot be asked.
+const UNKNOWN: &str = "unknown";
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// To the first line, and everything below it away (ECMA-48).
 const CLEAR_SCREEN: &str = "\u{1b}[H\u{1b}[2J";
@@ -243,7 +261,8 @@ mod tests {
     fn check(document: serde_json::Value, wanted: &str) {
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let view: StatusView = serde_json::from_value(document).unwrap();
-        assert_eq!(screen(&view, now, false), wanted);
+        let silence = (view.state == STOPPED).then_some(Silence::Stopped);
+        assert_eq!(screen(&view, silence.as_ref(), now, false), wanted);
     }
 
     #[test]

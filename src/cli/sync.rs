@@ -2,19 +2,20 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use zbus::Variant;
 
 use super::client::Daemon;
-use super::complaint::{Complaint, exit_code, unfold};
+use super::complaint::{self, Complaint, exit_code, unfold};
 use super::progress::{self, Moment};
 use super::view::{AccountView, SyncView};
 use super::{Entry, completions, log, print};
-use crate::daemon::document;
+use crate::daemon::document::{self, JobResult};
 use crate::daemon::settings::{self, nearest};
-use crate::model::event::Target;
+use crate::model::event::{AccountReport, ReportError, Target};
 use crate::model::failure::server_words;
 use crate::model::ids::AccountName;
 use crate::model::status::{AccountStatus, Status};
@@ -61,11 +62,19 @@ async fn through_daemon(daemon: &Daemon, args: &Args) -> Result<String, Complain
     let names: Vec<&str> = status.accounts.iter().map(|account| account.name.as_str()).collect();
     check_targets(&args.targets, &names)?;
     let targets: Vec<&str> = args.targets.iter().map(String::as_str).collect();
-    let options = match args.dry_run {
-        true => HashMap::from([("dry_run", Variant::from(true))]),
-        false => HashMap::new(),
+    // A person who asks for mail gets it, although traffic is counted.
+    let said = [("dry_run", args.dry_run), ("unmetered", status.metered)];
+    let said = said.into_iter().filter(|(_, is_so)| *is_so);
+    let options: HashMap<&str, Variant<'_>> =
+        said.map(|(name, is_so)| (name, Variant::from(is_so))).collect();
+    let job = match daemon.manager.sync(&targets, options).await {
+        Ok(job) => job,
+        Err(err) => {
+            let refused = complaint::answered(&err).filter(|_| args.json);
+            let refused = refused.map(|why| refusal(why, &args.targets, &status.accounts));
+            return refused.ok_or_else(|| err.into());
+        }
     };
-    let job = daemon.manager.sync(&targets, options).await?;
     if args.json || !progress::is_wanted() {
         return daemon.result(job).await;
     }
@@ -85,6 +94,18 @@ async fn through_daemon(daemon: &Daemon, args: &Args) -> Result<String, Complain
         accounts.filter_map(moment).collect()
     })
     .await
+}
+
+/// The document of a sync that the daemon refused: each account that was asked for has its word.
+fn refusal((code, text): (&str, String), targets: &[String], accounts: &[AccountView]) -> String {
+    let error = ReportError { code: code.to_owned(), text, exit: exit_code(code) };
+    let syncs = |account: &&AccountView| account.state != "disabled" && account.protocol != "none";
+    let all = accounts.iter().filter(syncs).map(|account| AccountName(account.name.clone()));
+    let named = targets.iter().map(|target| Target::parse(target).account);
+    let names: Vec<AccountName> = if targets.is_empty() { all.collect() } else { named.collect() };
+    let report = AccountReport { error: Some(error), ..AccountReport::default() };
+    let accounts = names.into_iter().map(|name| (name, report.clone())).collect();
+    document::sync(&JobResult { accounts, elapsed: Duration::ZERO }).to_string()
 }
 
 async fn alone(config: Option<&Path>, args: &Args, entry: &Entry) -> Result<String, Complaint> {

@@ -24,6 +24,8 @@ pub(super) struct StatusView {
 pub(super) struct AccountView {
     pub(super) name: String,
     pub(super) state: String,
+    #[serde(default)]
+    pub(super) protocol: String,
     pub(super) push: String,
     pub(super) error: Option<ErrorView>,
     #[serde(deserialize_with = "time")]

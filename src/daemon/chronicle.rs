@@ -67,6 +67,7 @@ struct Whose {
 /// What was seen the last time.
 #[derive(Debug, Default)]
 struct Last {
+    /// How each account was when it was not at work.
     states: BTreeMap<AccountName, AccountState>,
     /// The troubles that are open, by their codes.
     troubles: BTreeMap<Whose, String>,
@@ -95,21 +96,24 @@ impl Last {
     }
 
     fn state(&mut self, account: &AccountName, now: AccountState) {
-        let before = self.states.insert(account.clone(), now);
-        let Some(before) = before.filter(|before| *before != now) else { return };
         let (event, state) = (Happening::AccountState.as_str(), now.as_str());
-        let was = before.as_str();
-        // Every poll comes and goes like this.
-        if is_well(before) && is_well(now) {
-            debug!(event, %account, before = was, state, "the account's state");
-        } else {
+        // Every poll and every new try comes and goes like this.
+        if is_at_work(now) {
+            debug!(event, %account, state, "the account is at work");
+            return;
+        }
+        let before = self.states.insert(account.clone(), now);
+        let is_fine = matches!(now, AccountState::Idle | AccountState::Disabled);
+        let before = before.unwrap_or(if is_fine { now } else { AccountState::Idle });
+        if before != now {
+            let was = before.as_str();
             info!(event, %account, before = was, state, "the account's state");
         }
     }
 
     fn trouble(&mut self, whose: &Whose, now: &Trouble) {
         let before = self.troubles.insert(whose.clone(), now.name.clone());
-        if before.as_ref() != Some(&now.name) {
+        if before.as_deref().map(kind) != Some(kind(&now.name)) {
             let Whose { account, part } = whose;
             let (event, account) = (Happening::Trouble.as_str(), account.as_ref().map(display));
             warn!(event, account, part, code = now.name, "{}", now.text);
@@ -127,10 +131,15 @@ fn troubles(status: &Status) -> BTreeMap<Whose, &Trouble> {
     all.map(|(account, part, trouble)| (whose(account, part), trouble)).collect()
 }
 
+/// A server that cannot be reached shows it now by silence, now by an error of the network.
+fn kind(code: &str) -> &str {
+    if code == "Timeout" { "Offline" } else { code }
+}
+
 fn is_trying(status: &Status, whose: &Whose) -> bool {
     let account = whose.account.as_ref().filter(|_| whose.part == "sync");
     let state = account.and_then(|name| status.accounts.get(name)).map(|account| account.state);
-    matches!(state, Some(AccountState::Connecting | AccountState::Syncing))
+    state.is_some_and(is_at_work)
 }
 
 fn first_sync(account: &AccountName, status: &AccountStatus) {
@@ -138,6 +147,6 @@ fn first_sync(account: &AccountName, status: &AccountStatus) {
     info!(event, %account, total, "the first sync is done");
 }
 
-fn is_well(state: AccountState) -> bool {
-    matches!(state, AccountState::Connecting | AccountState::Syncing | AccountState::Idle)
+fn is_at_work(state: AccountState) -> bool {
+    matches!(state, AccountState::Connecting | AccountState::Syncing)
 }

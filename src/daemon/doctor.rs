@@ -6,6 +6,7 @@ mod inside;
 mod place;
 pub(super) mod server;
 mod unit;
+mod watching;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,8 +30,8 @@ pub async fn doctor(settings: &Settings, only: Option<&AccountName>) -> Vec<Find
     inside::secrets(&accounts, &mut findings).await;
     findings.extend(accounts.iter().filter_map(|account| place::file_system(account)));
     findings.extend(accounts.iter().filter_map(|account| place::privacy(account)));
-    findings.push(watches(&accounts));
-    findings.extend(instances());
+    findings.push(watching::watches(&accounts));
+    findings.extend(watching::instances());
     findings.push(bus(settings).await);
     findings.push(clock());
     findings.extend(disks(settings, &accounts));
@@ -50,46 +51,6 @@ fn ok(what: impl Into<String>) -> Finding {
 
 fn warn(what: impl Into<String>, advice: impl Into<String>) -> Finding {
     Finding { advice: Some(advice.into()), ..ok(what) }
-}
-
-/// Two watches for each mailbox, and room for the other programs of the user.
-fn watches(accounts: &[&Account]) -> Finding {
-    let Some(limit) = number_in("/proc/sys/fs/inotify/max_user_watches") else {
-        return ok("file watching: no limit is known here");
-    };
-    let needed: u64 = accounts.iter().map(|account| 2 * mailboxes_below(&account.maildir)).sum();
-    let what = format!("inotify: {needed} of {limit} watches needed");
-    if needed.saturating_mul(2) <= limit {
-        return ok(what);
-    }
-    warn(
-        what,
-        "mailboxes without a watch are polled; as root: sysctl fs.inotify.max_user_watches=524288",
-    )
-}
-
-/// One instance for each account and one for the outbox; the others are for other programs.
-fn instances() -> Option<Finding> {
-    let limit = number_in("/proc/sys/fs/inotify/max_user_instances")?;
-    (limit < INSTANCES_MIN).then(|| {
-        warn(
-            format!("inotify: {limit} instances for all programs of a user"),
-            "desktops need more than a hundred; as root: sysctl fs.inotify.max_user_instances=512",
-        )
-    })
-}
-
-fn mailboxes_below(root: &Path) -> u64 {
-    let Ok(entries) = fs::read_dir(root) else { return 0 };
-    let is_mailbox = u64::from(root.join("cur").is_dir());
-    let dirs = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-    let below = dirs
-        .filter(|e| !matches!(e.file_name().to_str(), Some("cur" | "new" | "tmp" | ".postrider")));
-    is_mailbox + below.map(|e| mailboxes_below(&e.path())).sum::<u64>()
-}
-
-fn number_in(path: &str) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 async fn bus(settings: &Settings) -> Finding {
@@ -253,4 +214,3 @@ const CLOCK_SLIP: Duration = Duration::from_secs(120);
 const DISK_BYTES_MIN: u64 = 500 << 20;
 const DISK_FILES_MIN: u64 = 10_000;
 const OTHER_SYNCER_AGE: Duration = Duration::from_secs(86_400);
-const INSTANCES_MIN: u64 = 64;

@@ -43,13 +43,14 @@ pub fn status(status: &Status, pid: u32) -> Value {
     document
 }
 
-/// The status document where no daemon runs: it and its accounts are `stopped`, and it has no pid.
-pub fn stopped(of_ledgers: &Status) -> Value {
+/// The status document where no daemon answers: it and its accounts are `stopped`, and it has no pid; or
+/// `unknown`, where a process is at work that cannot be asked.
+pub fn unanswered(of_ledgers: &Status, pid: Option<u32>) -> Value {
     let mut document = status(of_ledgers, 0);
-    let stopped = || Value::from("stopped");
+    let stopped = || Value::from(if pid.is_some() { "unknown" } else { "stopped" });
     if let Some(keys) = document.as_object_mut() {
         keys.insert("state".to_owned(), stopped());
-        keys.insert("pid".to_owned(), Value::Null);
+        keys.insert("pid".to_owned(), pid.map_or(Value::Null, Value::from));
     }
     let accounts = document.get_mut("accounts").and_then(Value::as_array_mut);
     for account in accounts.into_iter().flatten().filter_map(Value::as_object_mut) {
@@ -113,17 +114,27 @@ pub fn state(status: &Status) -> &'static str {
         "attention"
     } else if some(AccountState::Syncing) || status.outbox.sending {
         "syncing"
-    } else if all(is_offline) {
+    } else if is_offline(status) {
         "offline"
     } else {
         "idle"
     }
 }
 
-fn is_offline(account: &AccountStatus) -> bool {
-    account.state == AccountState::Offline
-        || (account.state == AccountState::Backoff
-            && account.trouble.as_ref().is_some_and(|t| t.name == "Offline" || t.name == "Timeout"))
+/// Whether no account has a way to its server. One that only sends knows that once it has something to send.
+fn is_offline(status: &Status) -> bool {
+    let out = |name: &AccountName| {
+        let state = status.state(name);
+        let is_silent = |trouble: &Trouble| ["Offline", "Timeout"].contains(&trouble.name.as_str());
+        state == AccountState::Offline
+            || (state == AccountState::Backoff && status.trouble(name).is_some_and(is_silent))
+    };
+    let enabled = || status.accounts.iter().filter(|(_, a)| a.enabled);
+    let knows_nothing = |name: &AccountName, a: &AccountStatus| {
+        a.protocol == "none" && status.trouble(name).is_none()
+    };
+    enabled().any(|(name, _)| out(name))
+        && enabled().all(|(name, a)| out(name) || knows_nothing(name, a))
 }
 
 /// Whether a person has to do something (property `AttentionNeeded` of the manager).

@@ -233,7 +233,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
     ) -> Option<Ended> {
         let jobs = std::mem::take(&mut self.waiting);
         let (dry, jobs): (Vec<_>, Vec<_>) =
-            jobs.into_iter().partition(|(job, _)| self.drive.jobs.is_dry(*job));
+            jobs.into_iter().partition(|(job, _)| self.drive.jobs.manner(*job).is_dry);
         for job in dry {
             let pass = self.rehearsed(remote, &job.1).await;
             if let Some(ended) = self.after(pass, &[job], rechecks) {
@@ -265,6 +265,8 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             targets = jobs.iter().flat_map(|(_, names)| names.iter().cloned()).collect();
         }
         self.worker.depths.may_be_shallow &= jobs.is_empty();
+        let is_unmetered = jobs.iter().any(|(job, _)| self.drive.jobs.manner(*job).is_unmetered);
+        let before = is_unmetered.then(|| self.worker.lift_meter());
         let mut pass = self.worker.full_pass(remote, &targets).await;
         // Whoever waits for a sync wants the deletions as well.
         while !jobs.is_empty() && !pass.is_spoilt() && !pass.recheck.is_empty() {
@@ -277,6 +279,9 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             }
         }
         self.worker.depths.may_be_shallow = true;
+        if let Some(before) = before {
+            self.worker.account = before;
+        }
         (pass, is_full)
     }
 
@@ -378,7 +383,7 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             a.trouble = pass.failure.as_ref().map(|f| trouble(f, a.trouble.as_ref(), next_retry));
         });
         if let Some(failure) = &pass.failure {
-            tracing::warn!(account = %self.worker.account.name, %failure, "a mailbox failed");
+            tracing::debug!(account = %self.worker.account.name, %failure, "a mailbox failed");
         }
         None
     }

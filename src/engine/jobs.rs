@@ -40,13 +40,21 @@ impl JobResult {
     }
 }
 
+/// How a job differs from what the loops do by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Manner {
+    /// It changes nothing, and reports what it would change.
+    pub is_dry: bool,
+    /// It brings what waits because traffic is counted.
+    pub is_unmetered: bool,
+}
+
 #[derive(Debug)]
 struct Job {
     missing: Vec<AccountName>,
     result: JobResult,
     since: Instant,
-    /// Whether it only tells what would be done.
-    is_dry: bool,
+    manner: Manner,
 }
 
 /// All jobs of this daemon; the results of the newest ones are kept.
@@ -76,27 +84,23 @@ impl Jobs {
 
     /// Begins a job that is done when each of the accounts has reported.
     pub fn begin(&self, accounts: Vec<AccountName>) -> JobId {
-        self.begin_as(accounts, false)
+        self.begin_as(accounts, Manner::default())
     }
 
-    /// [`Jobs::begin`] for one that changes nothing, and reports what it would change.
-    pub fn begin_dry(&self, accounts: Vec<AccountName>) -> JobId {
-        self.begin_as(accounts, true)
+    /// How a job is to be done.
+    pub fn manner(&self, id: JobId) -> Manner {
+        self.state().1.get(&id).map(|job| job.manner).unwrap_or_default()
     }
 
-    /// Whether a job is to change nothing.
-    pub fn is_dry(&self, id: JobId) -> bool {
-        self.state().1.get(&id).is_some_and(|job| job.is_dry)
-    }
-
-    fn begin_as(&self, accounts: Vec<AccountName>, is_dry: bool) -> JobId {
+    /// [`Jobs::begin`] for one that is to be done in a manner of its own.
+    pub fn begin_as(&self, accounts: Vec<AccountName>, manner: Manner) -> JobId {
         let mut state = self.state();
         let (last, jobs) = &mut *state;
         *last = last.wrapping_add(1).max(1);
         let id = *last;
         jobs.insert(
             id,
-            Job { missing: accounts, result: JobResult::default(), since: Instant::now(), is_dry },
+            Job { missing: accounts, result: JobResult::default(), since: Instant::now(), manner },
         );
         while jobs.len() > JOBS_MAX {
             jobs.pop_first();

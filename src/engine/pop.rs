@@ -3,6 +3,7 @@
 mod fetch;
 mod moved;
 pub mod pass;
+mod place;
 mod sort;
 
 use std::sync::Arc;
@@ -97,7 +98,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
             self.drive.jobs.report(job, &self.worker.account.name, report);
         }
         let (dry, right): (Vec<_>, Vec<_>) =
-            right.into_iter().partition(|job| self.drive.jobs.is_dry(*job));
+            right.into_iter().partition(|job| self.drive.jobs.manner(*job).is_dry);
         if !dry.is_empty() {
             self.worker.is_dry = true;
             let pass = self.worker.pass(&[]).await;
@@ -109,7 +110,10 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
                 return self.passed(pass.failure);
             }
         }
+        let is_wish = |job: &JobId| self.drive.jobs.manner(*job).is_unmetered;
+        self.worker.is_unmetered = right.iter().any(is_wish);
         let pass = self.worker.pass(&[]).await;
+        self.worker.is_unmetered = false;
         for job in right {
             self.drive.jobs.report(job, &self.worker.account.name, pass.report.clone());
         }
@@ -174,7 +178,8 @@ impl<L: Local, G: PopLedger, C: PopConnector> Loop<L, G, C> {
         let due = self.worker.not_before.map_or(due, |at| due.max(at));
         let wait = due.saturating_duration_since(Instant::now());
         let next = if is_parked { 0 } else { micros_now().saturating_add(wait.as_micros() as u64) };
-        tracing::warn!(
+        // The log has each change of this from the board, once.
+        tracing::debug!(
             account = %self.worker.account.name, %failure, is_parked, ?wait, "fetching failed"
         );
         self.worker.board.account(&self.worker.account.name, |a| {

@@ -121,9 +121,9 @@ impl Horizon {
 }
 
 /// So many messages of an inbox are fetched at once on a metered network.
-const METERED_NEWEST: usize = 100;
+pub(super) const METERED_NEWEST: usize = 100;
 /// Larger messages wait.
-const METERED_BYTES: u64 = 1 << 20;
+pub(super) const METERED_BYTES: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {

@@ -4,14 +4,15 @@
 
 use crate::model::account::Leave;
 use crate::model::pop::{PopKnown, PopListing, PopMessage, PopState};
+use crate::rules::limits::{METERED_BYTES, METERED_NEWEST, Skip};
 
 /// What is done with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It is fetched.
     Fetch,
-    /// It stays there, because it is too large, and is listed.
-    Skip,
+    /// It stays there, for this reason, and is listed.
+    Skip(Skip),
     /// It failed before, and waits.
     Wait,
     /// Nothing.
@@ -27,6 +28,8 @@ pub struct PopPolicy {
     pub leave: Leave,
     /// Larger ones are not fetched, in octets.
     pub octets_max: Option<u64>,
+    /// While traffic is counted: messages with a lower number wait, and so do large ones.
+    pub metered_from: Option<u32>,
     /// Seconds since the epoch.
     pub now: i64,
 }
@@ -107,7 +110,10 @@ pub fn is_reused(known: &PopKnown, octets: u64) -> bool {
 pub fn decide(policy: &PopPolicy, message: &PopMessage, known: Option<&PopKnown>) -> Verdict {
     let is_large = policy.octets_max.is_some_and(|max| message.octets > max);
     match known.map_or(PopState::Named, |known| known.state) {
-        PopState::Named | PopState::Skipped if is_large => Verdict::Skip,
+        PopState::Named | PopState::Skipped if is_large => Verdict::Skip(Skip::Size),
+        PopState::Named if policy.waits(message) => Verdict::Skip(Skip::Metered),
+        // It was too large, or had to wait before; either is looked at again in another network.
+        PopState::Skipped if policy.metered_from.is_some() => Verdict::Skip(Skip::Metered),
         PopState::Named | PopState::Skipped | PopState::Failed | PopState::Wanted => Verdict::Fetch,
         PopState::Waiting => Verdict::Wait,
         PopState::Stored => {
@@ -117,7 +123,24 @@ pub fn decide(policy: &PopPolicy, message: &PopMessage, known: Option<&PopKnown>
     }
 }
 
+/// The first message that comes while traffic is counted: once a maildrop was fetched, what is new is;
+/// before that, and where all has to be compared again, the newest are.
+pub fn metered_from(listing: &PopListing, was_complete: bool) -> u32 {
+    if was_complete {
+        return 0;
+    }
+    let mut numbers: Vec<u32> = listing.messages.iter().map(|message| message.number).collect();
+    numbers.sort_unstable();
+    numbers.iter().rev().take(METERED_NEWEST).next_back().copied().unwrap_or_default()
+}
+
 impl PopPolicy {
+    /// Whether a message waits for a network where traffic is not counted.
+    fn waits(&self, message: &PopMessage) -> bool {
+        let is_large = message.octets > METERED_BYTES;
+        self.metered_from.is_some_and(|first| is_large || message.number < first)
+    }
+
     /// Whether a message that is here goes from the server.
     fn removes(&self, known: &PopKnown) -> bool {
         match self.leave {
@@ -221,13 +244,18 @@ mod tests {
 
     #[test]
     fn what_is_new_comes_and_what_is_here_never_comes_again() {
-        let policy = PopPolicy { leave: Leave::Forever, octets_max: Some(10), now: 5000 };
+        let policy = PopPolicy {
+            leave: Leave::Forever,
+            octets_max: Some(10),
+            metered_from: None,
+            now: 5000,
+        };
         let verdict = |octets, state| decide(&policy, &message(octets, true), Some(&known(state)));
         assert_eq!(decide(&policy, &message(10, true), None), Verdict::Fetch);
-        assert_eq!(decide(&policy, &message(11, true), None), Verdict::Skip);
+        assert_eq!(decide(&policy, &message(11, true), None), Verdict::Skip(Skip::Size));
         assert_eq!(verdict(11, PopState::Wanted), Verdict::Fetch);
         assert_eq!(verdict(10, PopState::Skipped), Verdict::Fetch, "the limit was raised");
-        assert_eq!(verdict(11, PopState::Skipped), Verdict::Skip);
+        assert_eq!(verdict(11, PopState::Skipped), Verdict::Skip(Skip::Size));
         assert_eq!(verdict(10, PopState::Failed), Verdict::Fetch);
         assert_eq!(verdict(10, PopState::Waiting), Verdict::Wait);
         assert_eq!(verdict(10, PopState::Stored), Verdict::Keep);
@@ -247,7 +275,7 @@ mod tests {
             (Leave::UntilMoved, 1000, &moved, Verdict::Remove),
         ];
         for (leave, now, known, wanted) in cases {
-            let policy = PopPolicy { leave, octets_max: None, now };
+            let policy = PopPolicy { leave, octets_max: None, metered_from: None, now };
             assert_eq!(decide(&policy, &message(10, true), Some(known)), wanted, "{leave:?} {now}");
             let unsure = decide(&policy, &message(10, false), Some(known));
             assert_eq!(unsure, Verdict::Keep, "a key that is not sure removes nothing");
@@ -257,6 +285,31 @@ mod tests {
                 assert_eq!(verdict, Verdict::Fetch, "{leave:?} {state:?}");
             }
         }
+    }
+
+    #[test]
+    fn while_traffic_is_counted_the_newest_come_first_and_large_ones_wait() {
+        let many = listing(&[None; 130], false);
+        assert_eq!(metered_from(&many, false), 31, "the newest hundred");
+        assert_eq!(metered_from(&listing(&[None; 3], false), false), 1);
+        assert_eq!(metered_from(&many, true), 0, "what is new comes");
+        let metered_from = Some(31);
+        let policy = PopPolicy { leave: Leave::Forever, octets_max: None, metered_from, now: 5000 };
+        let numbered = |number, octets| {
+            let mut message = message(octets, true);
+            message.number = number;
+            message
+        };
+        let fresh = |number, octets| decide(&policy, &numbered(number, octets), None);
+        assert_eq!(fresh(30, 10), Verdict::Skip(Skip::Metered));
+        assert_eq!(fresh(31, 10), Verdict::Fetch);
+        assert_eq!(fresh(130, METERED_BYTES + 1), Verdict::Skip(Skip::Metered));
+        let again = |state| decide(&policy, &numbered(31, 10), Some(&known(state)));
+        assert_eq!(again(PopState::Skipped), Verdict::Skip(Skip::Metered), "it waits on");
+        assert_eq!(again(PopState::Wanted), Verdict::Fetch);
+        let elsewhere = PopPolicy { metered_from: None, ..policy };
+        let skipped = known(PopState::Skipped);
+        assert_eq!(decide(&elsewhere, &numbered(1, 10), Some(&skipped)), Verdict::Fetch);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::fixture::world::BINARY;
 use crate::fixture::{Letter, PASSWORD, World, scripted, shared};
 
 /// A world whose account gets its password like this; nothing answers on its port.
-fn world_with(password: &str) -> World {
+pub(crate) fn world_with(password: &str) -> World {
     let world = World::with_bus();
     world.configure(&format!(
         "[account.work]\naddress = \"work@example.org\"\npassword = {password}\n\
@@ -22,19 +22,19 @@ fn world_with(password: &str) -> World {
     world
 }
 
-fn findings(document: &Value) -> Vec<Value> {
+pub(crate) fn findings(document: &Value) -> Vec<Value> {
     document["findings"].as_array().unwrap().clone()
 }
 
 /// The finding that begins like this.
-fn finding(world: &World, environment: &[(&str, &str)], begin: &str) -> Value {
+pub(crate) fn finding(world: &World, environment: &[(&str, &str)], begin: &str) -> Value {
     let ran = world.run_in(&["doctor", "--json"], environment);
     let all = findings(&ran.json());
     let found = all.iter().find(|f| f["what"].as_str().unwrap().starts_with(begin));
     found.unwrap_or_else(|| panic!("no {begin:?}: {all:#?}")).clone()
 }
 
-fn advises(finding: &Value, words: &str) {
+pub(crate) fn advises(finding: &Value, words: &str) {
     let cure = finding["error"]["cure"].as_str().or_else(|| finding["advice"].as_str());
     assert!(cure.is_some_and(|cure| cure.contains(words)), "{words:?} in {finding}");
 }

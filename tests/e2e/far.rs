@@ -15,7 +15,7 @@ const N_MESSAGES: usize = 1_200;
 
 #[test]
 fn mail_from_afar_comes_compressed_and_over_several_connections() {
-    if std::env::var_os(WITHIN).is_none() {
+    if !is_apart() {
         return again_in_a_network_of_its_own(
             "far::mail_from_afar_comes_compressed_and_over_several_connections",
         );
@@ -57,12 +57,20 @@ fn mail_from_afar_comes_compressed_and_over_several_connections() {
 }
 
 fn again_in_a_network_of_its_own(test: &str) {
+    apart(&format!("ip link set lo up && ip address add {ADDRESS}/32 dev lo"), test);
+}
+
+/// Whether this is the run in a network of its own.
+pub(crate) fn is_apart() -> bool {
+    std::env::var_os(WITHIN).is_some()
+}
+
+/// Runs a test again in a network of its own, made by these commands.
+pub(crate) fn apart(setup: &str, test: &str) {
     program("ip", "iproute2");
-    let setup = format!(
-        "ip link set lo up && ip address add {ADDRESS}/32 dev lo && exec \"$0\" --exact {test} --nocapture"
-    );
     let status = Command::new(program("unshare", "util-linux"))
-        .args(["--net", "--", "sh", "-c", &setup])
+        .args(["--net", "--", "sh", "-ec"])
+        .arg(format!("{setup} && exec \"$0\" --exact {test} --nocapture"))
         .arg(std::env::current_exe().unwrap())
         .env(WITHIN, "1")
         .status()

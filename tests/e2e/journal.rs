@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 
-use postrider_mailserver::{Action, MailServer, Rule};
+use postrider_mailserver::{Action, Config, MailServer, Rule};
 
 use crate::fixture::daemon::Daemon;
 use crate::fixture::{Letter, PASSWORD, SOON, World, eventually, mail, scripted};
@@ -182,6 +182,51 @@ fn the_journal_gets_each_change_of_an_account_once() {
     assert_eq!(told, 1, "a trouble is told once, however often it is tried again");
     assert!(daemon.stop().success());
     is_discreet(&mut journal);
+}
+
+#[test]
+fn an_offline_night_is_two_lines_and_its_end_two_more() {
+    for is_pop in [false, true] {
+        let server = scripted::server();
+        let (imap_port, pop3_port) = (server.imap_addr().port(), server.pop3_addr().port());
+        let world = World::with_bus();
+        let (protocol, port) = if is_pop { ("pop3", pop3_port) } else { ("imap", imap_port) };
+        world.configure(&format!(
+            "{}[account.work.{protocol}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\nuser = \"user\"\n",
+            world.account("work")
+        ));
+        let daemon = world.daemon_with(&[("POSTRIDER_LOG", "info")]);
+        daemon.reaches("work", "idle");
+        let begin = daemon.said().lines().count();
+        let since = || {
+            let said = daemon.said();
+            said.lines().skip(begin).map(str::to_owned).collect::<Vec<String>>()
+        };
+        drop(server);
+        // Each is a try that fails.
+        for _ in 0..6 {
+            assert_eq!(world.run(&["sync"]).code, 69);
+        }
+        let (trouble, state) = ("event=\"trouble\"", "event=\"account-state\"");
+        let night = since();
+        let count =
+            |lines: &[String], text: &str| lines.iter().filter(|l| l.contains(text)).count();
+        assert_eq!((count(&night, trouble), count(&night, state)), (1, 1), "{night:#?}");
+        assert_eq!(night.len(), 2, "{night:#?}");
+        assert!(night.iter().any(|line| line.contains(" WARN ")), "{night:#?}");
+        let config = Config { imap_port, pop3_port, ..scripted::config() };
+        let server = MailServer::start(config).unwrap();
+        world.ok(&["sync"]);
+        daemon.reaches("work", "idle");
+        let morning = eventually("it is told that it is over", SOON, || {
+            let all = since();
+            (count(&all, "trouble-over") > 0 && count(&all, state) > 1).then_some(all)
+        });
+        assert_eq!(count(&morning, "is over"), 1, "{morning:#?}");
+        assert_eq!((count(&morning, trouble), count(&morning, state)), (1, 2), "{morning:#?}");
+        drop(server);
+        assert!(daemon.stop().success());
+    }
 }
 
 /// A field that systemd knows, or one of ours.

@@ -34,10 +34,10 @@ impl Logind {
 }
 
 #[derive(Clone, Copy)]
-struct NetworkManager {
+pub(crate) struct NetworkManager {
     state: u32,
     connectivity: u32,
-    metered: u32,
+    pub(crate) metered: u32,
 }
 
 #[zbus::interface(name = "org.freedesktop.NetworkManager")]
@@ -62,15 +62,15 @@ impl NetworkManager {
 }
 
 /// The system bus with both on it.
-struct System {
-    bus: Bus,
+pub(crate) struct System {
+    pub(crate) bus: Bus,
     runtime: tokio::runtime::Runtime,
     connection: Connection,
     given: Given,
 }
 
 impl System {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let bus = Bus::start();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         let given = Given::default();
@@ -105,7 +105,7 @@ impl System {
     }
 
     /// Changes the network, and tells so.
-    fn network(&self, change: impl Fn(&mut NetworkManager)) {
+    pub(crate) fn network(&self, change: impl Fn(&mut NetworkManager)) {
         self.runtime.block_on(async {
             let server = self.connection.object_server();
             let network: InterfaceRef<NetworkManager> =
@@ -128,7 +128,7 @@ impl System {
 }
 
 /// The state of an account stays what it is while the daemon does other things.
-fn stays(daemon: &Daemon<'_>, account: &str, state: &str) {
+pub(crate) fn stays(daemon: &Daemon<'_>, account: &str, state: &str) {
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
         assert_eq!(daemon.account(account)["state"], state);
@@ -263,62 +263,4 @@ fn a_pause_of_a_persons_outlasts_a_portal_and_a_network_that_changes() {
     daemon.reaches("work", "idle");
     eventually("it is sent", SOON, || (server.sent().len() == 1).then_some(()));
     assert!(daemon.stop().success());
-}
-
-#[test]
-fn on_a_metered_network_old_and_large_mail_waits_and_new_mail_and_what_is_sent_goes() {
-    let server = scripted::server();
-    let (inbox, archive) = (server.mailbox("INBOX"), {
-        server.create_mailbox("Archive");
-        server.mailbox("Archive")
-    });
-    for n in 0..130 {
-        inbox.append(&mail::numbered(n), &["\\Seen"], None);
-    }
-    for n in 200..220 {
-        archive.append(&mail::numbered(n), &["\\Seen"], None);
-    }
-    let (world, system) = (World::with_bus(), System::start());
-    world.configure(&format!(
-        "{}{}{}sent_copy = \"none\"\n",
-        world.account("work"),
-        scripted::imap_table(&server, "work"),
-        scripted::smtp_table(&server, "work")
-    ));
-    system.network(|network| network.metered = 1);
-    let daemon = world.daemon_with(&[("DBUS_SYSTEM_BUS_ADDRESS", &system.bus.address)]);
-    let counts = || (count(&world.mailbox("INBOX")), count(&world.mailbox("Archive")));
-    eventually("the newest of INBOX are here", SOON, || (counts().0 == 100).then_some(()));
-    daemon.reaches("work", "idle");
-    stays(&daemon, "work", "idle");
-    assert_eq!(counts(), (100, 0), "the rest waits");
-    let screen = world.ok(&["status"]).stdout;
-    assert!(
-        screen.contains("network")
-            && screen.contains("old and large mail waits (50 on the server)"),
-        "{screen}"
-    );
-    assert_eq!(daemon.status()["metered"], true);
-    let left = world.ok(&["fetch", "work/Archive", "--json"]).json();
-    assert_eq!(left["skipped"].as_array().unwrap().len(), 20);
-    assert_eq!(left["skipped"][0]["limit"], "metered");
-    // What comes now comes, but for what is large; what is wanted comes; what is sent goes.
-    inbox.append(&mail::numbered(130), &[], None);
-    archive.append(&mail::numbered(220), &[], None);
-    let large = [mail::numbered(131), vec![b'x'; 2 << 20], b"\r\n".to_vec()].concat();
-    inbox.append(&large, &[], None);
-    world.drop_letter("m", &Letter::new("work@example.org", "a@x.org", "metered").text());
-    eventually("it is sent", SOON, || (server.sent().len() == 1).then_some(()));
-    world.ok(&["sync"]);
-    assert_eq!(counts(), (101, 1));
-    let id = left["skipped"][0]["id"].to_string();
-    world.ok(&["fetch", "work/Archive", &id]);
-    eventually("what is wanted comes", SOON, || (counts() == (101, 2)).then_some(()));
-    // Elsewhere all of it comes by itself.
-    system.network(|network| network.metered = 2);
-    eventually("the rest comes", SOON, || (counts() == (132, 21)).then_some(()));
-    assert!(daemon.reaches("work", "idle")["error"].is_null());
-    assert!(!world.ok(&["status"]).stdout.contains("metered"));
-    assert!(daemon.stop().success());
-    crate::transfer::assert_all_zero(&world.sync());
 }

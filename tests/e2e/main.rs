@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 #![allow(clippy::string_slice, clippy::print_stdout, reason = "a test may stop, and may speak")]
 
+mod asked;
 mod automatic;
 mod bad_drops;
 mod bare_server;
@@ -26,8 +27,11 @@ mod kill;
 mod laptop;
 mod latency;
 mod limits;
+mod machine;
+mod metered;
 mod moving_in;
 mod newcomer;
+mod notifications;
 mod notify;
 mod oauth;
 mod oauth_outgoing;
@@ -48,6 +52,7 @@ mod sleep;
 mod smtp_stages;
 mod stopped;
 mod submit;
+mod terminal;
 mod transfer;
 mod trouble_imap;
 mod trouble_local;

@@ -2,15 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
+use crate::far;
 use crate::fixture::maildir::count;
 use crate::fixture::process::{Running, tied};
-use crate::fixture::{SOON, World, eventually, mail, shared};
+use crate::fixture::{SOON, World, eventually, mail, scripted, shared};
 
 /// A wire to a server that can be cut so that neither end notices.
 struct Wire {
@@ -83,7 +85,7 @@ fn s113_after_sleep_mail_is_there_although_the_connections_are_dead() {
     // This is how long it sleeps; nothing happens meanwhile that could be waited for.
     std::thread::sleep(Duration::from_secs(10));
     daemon.signal(Signal::CONT);
-    eventually("mail is there after sleep", SOON, || {
+    eventually("mail is there after sleep", Duration::from_secs(10), || {
         (count(&world.mailbox("INBOX")) == 2).then_some(())
     });
     daemon.reaches("work", "idle");
@@ -101,5 +103,47 @@ fn s113_after_sleep_mail_is_there_although_the_connections_are_dead() {
     daemon.signal(Signal::CONT);
     assert!(sync.ends_within(SOON).is_some_and(|code| code.success()));
     assert_eq!(count(&world.mailbox("INBOX")), 3);
+    assert!(daemon.stop().success());
+}
+
+/// What a machine without NetworkManager has: another address, and connections that are dead and do not know it.
+#[test]
+fn in_another_network_mail_is_there_within_ten_seconds_and_no_bus_has_to_say_so() {
+    const TEST: &str =
+        "sleep::in_another_network_mail_is_there_within_ten_seconds_and_no_bus_has_to_say_so";
+    const SETUP: &str = "ip link set lo up && ip link add name out type veth peer name far && \
+                         ip link set far up && ip link set out up && \
+                         ip address add 198.51.100.1/24 dev out && \
+                         ip route add default via 198.51.100.254 dev out";
+    if !far::is_apart() {
+        return far::apart(SETUP, TEST);
+    }
+    let server = scripted::server();
+    let world = World::new();
+    let wire = Wire::to(server.imap_addr().port());
+    world.configure(&format!(
+        "{}[account.work.imap]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\nuser = \"user\"\n",
+        world.account("work"),
+        wire.port
+    ));
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    wire.silence();
+    server.mailbox("INBOX").append(&mail::numbered(1), &[], None);
+    let ip = |args: &str| {
+        let done = Command::new("ip").args(args.split(' ')).status().unwrap();
+        assert!(done.success(), "ip {args}");
+    };
+    // The link goes, and comes back in another network.
+    ip("link set out down");
+    ip("address flush dev out");
+    ip("link set out up");
+    ip("address add 203.0.113.7/24 dev out");
+    ip("route add default via 203.0.113.254 dev out");
+    eventually("mail is there", Duration::from_secs(10), || {
+        (count(&world.mailbox("INBOX")) == 1).then_some(())
+    });
+    assert!(daemon.said().contains("the network changed"), "{}", daemon.said());
+    daemon.reaches("work", "idle");
     assert!(daemon.stop().success());
 }

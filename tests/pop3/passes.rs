@@ -295,7 +295,10 @@ async fn s119_a_message_that_came_before_a_crash_exists_once() {
     // when it dies before they are.
     let db = rusqlite::Connection::open(home.ledger_file()).unwrap();
     db.execute("UPDATE msg SET st = 'landing' WHERE uid >= 4", []).unwrap();
-    let hidden = home.files().pop().unwrap();
+    // By its bytes: names of the same second do not sort by age.
+    let is_last =
+        |file: &std::path::PathBuf| std::fs::read_to_string(file).unwrap().contains("<6@x>");
+    let hidden = home.files().into_iter().find(is_last).unwrap();
     let name = hidden.file_name().unwrap().to_owned();
     std::fs::rename(&hidden, home.mailbox().join("tmp").join(name)).unwrap();
     let before = n_said(&server, "RETR");

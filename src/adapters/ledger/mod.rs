@@ -70,6 +70,14 @@ impl SqliteLedger {
         Ok(Self { db: Mutex::new(db), path: path.to_path_buf(), retry: |_| Duration::ZERO })
     }
 
+    /// How many messages of a mailbox each limit left on the server.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub fn skipped_by(&self, mailbox: MailboxId) -> Result<Vec<(String, u32)>, Failure> {
+        read::skipped_by(&self.db(), mailbox).map_err(|e| self.classify("read the ledger", &e))
+    }
+
     /// The messages with this Message-ID: mailbox and base name. At most a few, since the id is unique but
     /// for copies.
     ///

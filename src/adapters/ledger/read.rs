@@ -217,6 +217,15 @@ pub(super) fn skipped(db: &Connection, mailbox: MailboxId) -> Result<Vec<Skipped
     Ok(rows.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
 }
 
+pub(super) fn skipped_by(db: &Connection, mailbox: MailboxId) -> Result<Vec<(String, u32)>> {
+    db.prepare_cached(
+        "SELECT coalesce(reason, ''), count(*) FROM msg
+         WHERE mailbox = ?1 AND st <> 'synced' AND st IN ('skipped', 'wanted') GROUP BY 1 ORDER BY 1",
+    )?
+    .query_map([mailbox], |row| Ok((row.get(0)?, row.get(1)?)))?
+    .collect()
+}
+
 pub(super) fn tally(db: &Connection, mailbox: MailboxId) -> Result<(u32, u32)> {
     db.prepare_cached(
         "SELECT count(*), coalesce(sum((flags & 16) = 0), 0) FROM msg

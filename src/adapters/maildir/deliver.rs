@@ -208,6 +208,7 @@ thread_local! {
 }
 
 /// From this many files on, one `syncfs` is cheaper than an `fsync` each.
+#[cfg(target_os = "linux")]
 const FSYNC_EACH_MAX: usize = 8;
 const BUFFER_BYTES: usize = 32 * 1024;
 

@@ -8,6 +8,7 @@ use zbus::object_server::SignalEmitter;
 use super::desk::View;
 use super::error::Error;
 use super::values::{Options, mailbox_values, progress_values, some_names, wanted_uids};
+use crate::engine::jobs::Manner;
 use crate::model::event::{Command, Consent, Target};
 use crate::model::ids::{AccountName, MailboxName};
 use crate::model::status::{AccountStatus, Micros, Trouble};
@@ -176,7 +177,7 @@ impl Account {
         if targets.is_empty() {
             targets.push(target(None));
         }
-        self.view.sync(targets, false)
+        self.view.sync(targets, Manner::default())
     }
 
     /// Stops this account; 0 seconds: until Resume.

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::error::Error;
 use super::{OutboxCall, Submission};
-use crate::engine::jobs::{JobResult, Jobs};
+use crate::engine::jobs::{JobResult, Jobs, Manner};
 use crate::engine::relay::{Ask, Request};
 use crate::model::event::{Command, JobId, Notice, Target};
 use crate::model::ids::{AccountName, MailboxName, OutboxId};
@@ -47,18 +47,17 @@ impl Desk {
         self.commands.try_send(command).map_err(|_| busy())
     }
 
-    /// Begins to sync these targets; none means all accounts that are enabled and receive mail. A dry job only
-    /// tells what it would do.
-    pub(super) fn sync(&self, targets: Vec<Target>, is_dry: bool) -> Result<JobId, Error> {
+    /// Begins to sync these targets; none means all accounts that are enabled and receive mail.
+    pub(super) fn sync(&self, targets: Vec<Target>, manner: Manner) -> Result<JobId, Error> {
         let status = self.newest();
         if status.paused {
             return Err(paused("everything"));
         }
-        let wanted = if targets.is_empty() { all(&status) } else { named(&status, targets)? };
+        let wanted = if targets.is_empty() { all(&status)? } else { named(&status, targets)? };
         let open = Arc::clone(&self.open_jobs).try_acquire_owned().map_err(|_| busy())?;
         let places = self.commands.try_reserve_many(wanted.len()).map_err(|_| busy())?;
         let accounts = wanted.keys().cloned().collect();
-        let job = if is_dry { self.jobs.begin_dry(accounts) } else { self.jobs.begin(accounts) };
+        let job = self.jobs.begin_as(accounts, manner);
         for (place, (account, mailboxes)) in places.zip(wanted) {
             place.send(Command::Sync { job, account, mailboxes });
         }
@@ -163,17 +162,23 @@ impl Deref for View {
     }
 }
 
-/// The accounts that a sync of everything covers.
-fn all(status: &Status) -> BTreeMap<AccountName, Vec<MailboxName>> {
-    let chosen = status.accounts.iter().filter(|(_, a)| is_syncable(a));
-    chosen.map(|(name, _)| (name.clone(), Vec::new())).collect()
+/// The accounts that a sync of everything covers: not those that are paused, unless all are.
+fn all(status: &Status) -> Result<BTreeMap<AccountName, Vec<MailboxName>>, Error> {
+    let is_syncable = |a: &AccountStatus| a.enabled && a.protocol != "none";
+    let (idle, chosen): (Vec<_>, Vec<_>) =
+        status.accounts.iter().filter(|(_, a)| is_syncable(a)).partition(|(_, a)| is_paused(a));
+    if chosen.is_empty() && !idle.is_empty() {
+        return Err(paused("every account"));
+    }
+    Ok(chosen.into_iter().map(|(name, _)| (name.clone(), Vec::new())).collect())
 }
 
-fn is_syncable(account: &AccountStatus) -> bool {
-    account.enabled && account.protocol != "none" && account.state != AccountState::Paused
+fn is_paused(account: &AccountStatus) -> bool {
+    account.state == AccountState::Paused
 }
 
-/// The accounts of the targets, each with its mailboxes; no mailbox means all.
+/// The accounts of the targets, each with its mailboxes; no mailbox means all. One that is paused says so in its
+/// report, unless all are.
 fn named(
     status: &Status,
     targets: Vec<Target>,
@@ -189,6 +194,11 @@ fn named(
             (Some(_), None) => {}
         }
     }
+    let of = |name: &AccountName| status.accounts.get(name);
+    if wanted.keys().all(|name| of(name).is_some_and(is_paused)) {
+        let names: Vec<&str> = wanted.keys().map(AccountName::as_str).collect();
+        return Err(paused(&format!("account {}", names.join(", "))));
+    }
     Ok(wanted.into_iter().map(|(name, boxes)| (name, boxes.unwrap_or_default())).collect())
 }
 
@@ -198,9 +208,7 @@ fn check_account(status: &Status, name: &AccountName) -> Result<(), Error> {
         let shown: String = name.as_str().chars().take(64).collect();
         return Err(Error::NoSuchAccount(format!("there is no account {shown:?}")));
     };
-    if account.state == AccountState::Paused {
-        Err(paused(&format!("account {name}")))
-    } else if !account.enabled {
+    if !account.enabled {
         Err(Error::ConfigInvalid(format!("account {name} is not enabled in the configuration")))
     } else if account.protocol == "none" {
         Err(Error::ConfigInvalid(format!("account {name} only sends; it has nothing to sync")))

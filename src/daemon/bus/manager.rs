@@ -7,7 +7,7 @@ use zbus::object_server::SignalEmitter;
 
 use super::desk::View;
 use super::error::Error;
-use super::values::{JobValues, Options, dry_run, job_values, some_names};
+use super::values::{JobValues, Options, job_values, manner, some_names};
 use crate::daemon::document;
 use crate::model::event::{Command, Target};
 use crate::model::status::Micros;
@@ -66,14 +66,15 @@ impl Manager {
     }
 
     /// Syncs accounts or mailboxes ("work", "work/INBOX"); none means all. With the option dry_run (b) nothing is
-    /// changed, and the result is what would be.
+    /// changed, and the result is what would be. With unmetered (b) old and large mail comes although traffic is
+    /// counted.
     /// Answers a job at once; WaitJob waits for it.
     /// Errors: NoSuchAccount, ConfigInvalid, NotSupported, Paused, Busy.
     #[zbus(out_args("job"))]
     fn sync(&self, targets: Vec<String>, options: Options<'_>) -> Result<u32, Error> {
-        let is_dry = dry_run(options)?;
+        let manner = manner(options)?;
         let targets = some_names(targets)?;
-        self.0.sync(targets.iter().map(|text| Target::parse(text)).collect(), is_dry)
+        self.0.sync(targets.iter().map(|text| Target::parse(text)).collect(), manner)
     }
 
     /// Waits for a job, and answers "ok" (b), "elapsed_ms" (t) and "json" (s), the sync document.

@@ -7,7 +7,7 @@ use zbus::Variant;
 use super::error::Error;
 use crate::daemon::document;
 pub(super) use crate::daemon::paths::account_object as account_path;
-use crate::engine::jobs::JobResult;
+use crate::engine::jobs::{JobResult, Manner};
 use crate::model::ids::{AccountName, MailboxName, Uid};
 use crate::model::outbox::{Dsn, Item};
 use crate::model::status::{MailboxStatus, Progress};
@@ -162,14 +162,16 @@ pub(super) fn wanted_uids(mut options: Options<'_>) -> Result<Option<Vec<Uid>>, 
     Ok(Some(uids.into_iter().filter_map(Uid::new).collect()))
 }
 
-/// Whether the option `dry_run` (`b`) is given, and no other option.
-pub(super) fn dry_run(mut options: Options<'_>) -> Result<bool, Error> {
-    let wanted = options.remove("dry_run");
+/// The options `dry_run` and `unmetered` (`b`), and no other option.
+pub(super) fn manner(mut options: Options<'_>) -> Result<Manner, Error> {
+    let mut said = |name: &str| match options.remove(name) {
+        None => Ok(false),
+        Some(value) => bool::try_from(value)
+            .map_err(|_| Error::NotSupported(format!("{name} is true or false (b)"))),
+    };
+    let manner = Manner { is_dry: said("dry_run")?, is_unmetered: said("unmetered")? };
     no_options(options)?;
-    wanted.map_or(Ok(false), |wanted| {
-        bool::try_from(wanted)
-            .map_err(|_| Error::NotSupported("dry_run is true or false (b)".to_owned()))
-    })
+    Ok(manner)
 }
 
 /// Refuses every option: one that is not understood must not be taken for done.

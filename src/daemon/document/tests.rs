@@ -145,3 +145,23 @@ fn the_sync_document_has_the_shape_of_the_contract() {
     });
     assert_eq!(sync(&result), wanted);
 }
+
+#[test]
+fn whoever_only_sends_is_offline_too_and_stands_in_nobodys_way() {
+    let mut status = status_of(&[AccountState::Idle, AccountState::Offline]);
+    let sends = AccountName("a0".to_owned());
+    status.accounts.get_mut(&sends).unwrap().protocol = "none".to_owned();
+    assert_eq!(state(&status), "offline", "it has nothing to send, and does not know");
+    let trouble = |name: &str| Trouble {
+        name: name.to_owned(),
+        text: String::new(),
+        since: 1,
+        next_retry: 2,
+    };
+    status.accounts.retain(|name, _| *name == sends);
+    assert_eq!(state(&status), "idle");
+    status.outbox.troubles.insert(sends.clone(), trouble("Timeout"));
+    assert_eq!(state(&status), "offline");
+    status.outbox.troubles.insert(sends, trouble("Protocol"));
+    assert_eq!(state(&status), "idle", "its server answers");
+}

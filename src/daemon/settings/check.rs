@@ -121,7 +121,11 @@ fn daemon(table: Option<Table<'_>>) -> DaemonSettings {
 ///
 /// The filter itself takes any single word as the name of a module, so a misspelt level would
 /// silence the log: hence the check here.
-fn log_filter(text: &str) -> Result<String, String> {
+/// A filter of the log, as `log` and `POSTRIDER_LOG` have it: levels, each after a target and `=` or alone.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn log_filter(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
     for directive in text.split(',') {
         let level = directive.rsplit('=').next().unwrap_or_default().trim();

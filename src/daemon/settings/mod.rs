@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use etcetera::BaseStrategy;
 use zeroize::Zeroizing;
 
+pub use self::check::log_filter;
 pub use self::error::{ConfigError, Problem};
 pub use self::presets::{preset_for, presets};
 pub use self::raw::nearest;

@@ -89,7 +89,8 @@ impl<L: Local, G: Ledger, C: Connector> Loop<L, G, C> {
             // What comes back may be another directory under the same path.
             self.worker.watcher = Some(self.worker.local.watch(Arc::clone(&self.hints)));
         }
-        tracing::warn!(
+        // The log has each change of this from the board, once.
+        tracing::debug!(
             account = %self.worker.account.name, %failure, is_parked, ?delay, "sync failed"
         );
         self.worker.board.account(&self.worker.account.name, |a| {

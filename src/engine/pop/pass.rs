@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::fetch::COMPLETE;
+use super::place::{follow_setting, make_sure};
 use super::sort::{Sorted, may_remove, sort};
 use crate::engine::board::{Board, micros_now};
 use crate::engine::execute::count;
@@ -29,7 +30,7 @@ use crate::model::view::Stamp;
 use crate::ports::ledger::{Change, LimitChange, MailboxId, MailboxRow};
 use crate::ports::local::{Local, LocalWatcher};
 use crate::ports::pop::{PopChange, PopConnector, PopDrop, PopLedger};
-use crate::rules::pop::{PopPolicy, may_have_more, named, nameless};
+use crate::rules::pop::{PopPolicy, may_have_more, metered_from, named, nameless};
 
 /// Works for one account. Owns nothing that cannot be made again from server, Maildir and ledger.
 pub struct PopWorker<L: Local, G: PopLedger, C: PopConnector> {
@@ -40,6 +41,8 @@ pub struct PopWorker<L: Local, G: PopLedger, C: PopConnector> {
     pub(super) connector: Arc<C>,
     pub(super) board: Board,
     pub(super) is_dry: bool,
+    /// Whether a person wants it all, although traffic is counted.
+    pub(super) is_unmetered: bool,
     pub(super) looks: Looks,
     pub(super) watcher: Option<Box<dyn LocalWatcher>>,
     /// When the server lets us in again.
@@ -48,6 +51,8 @@ pub struct PopWorker<L: Local, G: PopLedger, C: PopConnector> {
     swept: Option<Instant>,
     /// Whether the server was seen to show only some of the messages at a time.
     has_window: bool,
+    /// Whether messages that never came wait for a network where traffic is not counted.
+    has_waiting: bool,
     /// Whether the board knows the mailbox.
     pub(super) is_counted: bool,
     /// The state of the directory in which nothing was missing.
@@ -78,11 +83,13 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             connector,
             board,
             is_dry: false,
+            is_unmetered: false,
             looks: Looks::default(),
             watcher: None,
             not_before: None,
             swept: None,
             has_window: false,
+            has_waiting: false,
             is_counted: false,
             looked: None,
         }
@@ -159,7 +166,9 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             result = self.session(&row, counters).await;
             let n_new = counters.downloaded.saturating_sub(before);
             self.has_window |= round > 0 && n_new > 0;
-            let is_over = result.is_err() || self.is_dry || !may_have_more(n_new, self.has_window);
+            // What waits is not to come by pieces.
+            let is_done = self.has_waiting || !may_have_more(n_new, self.has_window);
+            let is_over = result.is_err() || self.is_dry || is_done;
             // Where logins must be far apart, the rest comes with the next poll.
             if is_over || self.not_before.is_some_and(|at| at > Instant::now()) {
                 break;
@@ -168,7 +177,8 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         if self.is_dry {
             return result;
         }
-        let is_whole = result.is_ok();
+        // Until all of it came once, bytes are compared before anything counts as new.
+        let is_whole = result.is_ok() && !self.has_waiting;
         let ended = self.conclude(row, is_whole, counters).await;
         result.and(ended)
     }
@@ -228,15 +238,17 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         let gap = maildrop.login_delay().unwrap_or_default().max(self.pop.login_gap);
         self.not_before = (!gap.is_zero()).then(|| Instant::now() + gap);
         let shown = Arc::new(self.shown(&mut maildrop, counters).await?);
-        let sorted = self.sorted(row.id, &shown).await?;
+        let was_complete = row.cursor == Some(COMPLETE);
+        let sorted = self.sorted(row.id, &shown, was_complete).await?;
         counters.skipped = sorted.n_skipped;
+        self.has_waiting = sorted.n_waiting > 0 && (!was_complete || sorted.is_renamed);
         if self.is_dry {
             self.foretell(&sorted, counters);
             drop(maildrop.quit().await);
             return Ok(());
         }
         let Sorted { fetch, is_renamed, .. } = sorted;
-        let adopts = row.cursor != Some(COMPLETE) || is_renamed;
+        let adopts = !was_complete || is_renamed;
         // The listing stays only where it is needed again.
         let shown = Some(shown).filter(|shown| may_remove(self.pop.leave) && shown.is_sound);
         if let Err(failure) = self.fetch(&mut maildrop, row.id, &fetch, adopts, counters).await {
@@ -244,7 +256,7 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
             return Err(failure);
         }
         let goes = match &shown {
-            Some(shown) => self.sorted(row.id, shown).await?.remove,
+            Some(shown) => self.sorted(row.id, shown, was_complete).await?.remove,
             None => Vec::new(),
         };
         if goes.is_empty() {
@@ -294,11 +306,19 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         Ok(named)
     }
 
-    async fn sorted(&self, id: MailboxId, shown: &Arc<PopListing>) -> Result<Sorted, Failure> {
+    async fn sorted(
+        &self,
+        id: MailboxId,
+        shown: &Arc<PopListing>,
+        was_complete: bool,
+    ) -> Result<Sorted, Failure> {
         let (ledger, shown) = (Arc::clone(&self.ledger), Arc::clone(shown));
+        let limits = self.account.sync.limits;
+        let is_metered = limits.is_metered && !self.is_unmetered;
         let policy = PopPolicy {
             leave: self.pop.leave,
-            octets_max: self.account.sync.limits.max_size,
+            octets_max: limits.max_size,
+            metered_from: is_metered.then(|| metered_from(&shown, was_complete)),
             now: seconds_now(),
         };
         let is_dry = self.is_dry;
@@ -356,41 +376,6 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         })
         .await
     }
-}
-
-/// Makes the mailbox where it is not there. One that was there is missing, not empty, where its file system
-/// is not mounted, or where its absence would mean that mail goes from the server.
-fn make_sure<L: Local>(local: &L, row: &MailboxRow, leave: Leave) -> Result<(), Failure> {
-    if local.mailboxes()?.contains(&row.name) {
-        return Ok(());
-    }
-    let is_unmounted = local.stamp(&row.name).is_ok();
-    if row.cursor == Some(COMPLETE) && (is_unmounted || leave == Leave::UntilMoved) {
-        let what = format!("open mailbox {:?}", row.name.as_str());
-        return Err(Failure::new(Scope::Account, Remedy::Later, Kind::StoreMissing, what)
-            .at(local.path(&row.name).display().to_string())
-            .cure("bring the directory back; nothing is deleted on the server meanwhile"));
-    }
-    local.create(&row.name)
-}
-
-/// What is known of the maildrop goes with the setting that says where its mail comes into.
-fn follow_setting<L: Local, G: PopLedger>(
-    local: &L,
-    ledger: &G,
-    mailbox: &MailboxName,
-) -> Result<(), Failure> {
-    let is_pop = |row: &MailboxRow| row.cursor == Some(COMPLETE);
-    let rows = ledger.mailboxes()?;
-    if rows.iter().any(|row| row.name == *mailbox && is_pop(row)) {
-        return Ok(());
-    }
-    let Some(before) = rows.into_iter().find(|row| row.name != *mailbox && is_pop(row)) else {
-        return Ok(());
-    };
-    local.create(mailbox)?;
-    ledger.apply(before.id, &[Change::Pop(PopChange::Detached)])?;
-    ledger.rename(before.id, mailbox)
 }
 
 /// Sessions of one pass. Each but the last brought something.

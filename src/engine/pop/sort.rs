@@ -21,6 +21,8 @@ pub(super) struct Sorted {
     pub(super) remove: Vec<(u32, Uid)>,
     /// Messages that stay there because of a limit.
     pub(super) n_skipped: u32,
+    /// Messages that wait for a network where traffic is not counted.
+    pub(super) n_waiting: u32,
     /// Whether none of the messages that were there the last time is there now, and there are others:
     /// the server may have named them anew.
     pub(super) is_renamed: bool,
@@ -107,10 +109,13 @@ impl<'a> Sorter<'a> {
                 self.cuts.insert(known.uid, known.cuts);
             }
         }
-        if verdict != Verdict::Skip || known.state == PopState::Named {
-            self.act(message, known.uid, verdict);
+        if let Verdict::Skip(why) = verdict
+            && known.state == PopState::Skipped
+        {
+            // It is on record already.
+            self.skipped(why);
         } else {
-            self.sorted.n_skipped += 1;
+            self.act(message, known.uid, verdict);
         }
     }
 
@@ -123,15 +128,20 @@ impl<'a> Sorter<'a> {
         }
     }
 
+    fn skipped(&mut self, why: Skip) {
+        self.sorted.n_skipped += 1;
+        self.sorted.n_waiting += u32::from(why == Skip::Metered);
+    }
+
     fn act(&mut self, message: &PopMessage, uid: Uid, verdict: Verdict) {
         let (number, octets) = (message.number, message.octets);
         match verdict {
             Verdict::Fetch => self.sorted.fetch.push(PopWanted { number, uid, octets }),
-            Verdict::Skip => {
-                self.sorted.n_skipped += 1;
+            Verdict::Skip(why) => {
+                self.skipped(why);
                 let size = Some(u32::try_from(octets).unwrap_or(u32::MAX));
                 let message = RemoteMessage { uid, flags: None, size, date: None };
-                let skip = LimitChange::Skip(message, Skip::Size.key());
+                let skip = LimitChange::Skip(message, why.key());
                 self.skips.push(Change::Limit(skip));
             }
             Verdict::Remove => self.sorted.remove.push((number, uid)),
