@@ -105,7 +105,7 @@ fn refusal((code, text): (&str, String), targets: &[String], accounts: &[Account
     let names: Vec<AccountName> = if targets.is_empty() { all.collect() } else { named.collect() };
     let report = AccountReport { error: Some(error), ..AccountReport::default() };
     let accounts = names.into_iter().map(|name| (name, report.clone())).collect();
-    document::sync(&JobResult { accounts, elapsed: Duration::ZERO }).to_string()
+    document::sync(&JobResult { accounts, elapsed: Duration::ZERO, outbox: None }).to_string()
 }
 
 async fn alone(config: Option<&Path>, args: &Args, entry: &Entry) -> Result<String, Complaint> {
