@@ -100,6 +100,11 @@ impl OutboxTask {
         Ok(Self { requests, stop, join, pulse, rests, helpers, answers, _watch: watching })
     }
 
+    /// Keeps a task for as long as the outbox.
+    pub(super) fn help(&mut self, helper: JoinHandle<()>) {
+        self.helpers.push(helper);
+    }
+
     /// Whether it ended by itself, which only a mistake of ours does.
     pub(super) fn is_dead(&self) -> bool {
         self.join.is_finished()

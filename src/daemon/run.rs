@@ -21,9 +21,7 @@ use crate::daemon::fleet::Fleet;
 use crate::daemon::outbox::OutboxTask;
 use crate::daemon::summary::Lost;
 use crate::daemon::wake::Turn;
-use crate::daemon::{
-    found, last, network, paths, ready, sent, settings, sleep, summary, wake, wiring,
-};
+use crate::daemon::{found, last, network, paths, ready, settings, sleep, summary, wake, wiring};
 use crate::engine::account::Order;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::Jobs;
@@ -149,13 +147,6 @@ impl Daemon {
             shutdown: shutdown.clone(),
         })?;
         let bus = tokio::spawn(bus.serve());
-        tokio::spawn(sent::look_into_sent(
-            events.subscribe(),
-            status.clone(),
-            jobs.clone(),
-            commands.clone(),
-            shutdown.clone(),
-        ));
         let (turn, turns) = mpsc::channel(1);
         tokio::spawn(wake::watch(turn.clone(), shutdown.clone()));
         tokio::spawn(sleep::watch(turn.clone(), shutdown.clone()));

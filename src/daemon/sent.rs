@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
 
 use crate::engine::jobs::Jobs;
-use crate::model::account::Role;
+use crate::model::account::{Role, SentCopy, Settings};
 use crate::model::event::Command;
 use crate::model::ids::AccountName;
 use crate::model::outbox::OutboxEvent;
@@ -22,16 +21,17 @@ pub(super) async fn look_into_sent(
     status: watch::Receiver<Arc<Status>>,
     jobs: Jobs,
     commands: mpsc::Sender<Command>,
-    stop: CancellationToken,
+    accounts: BTreeSet<AccountName>,
 ) {
     // When to look next, and where; one look is enough for all that was sent meanwhile.
     let mut looks: BTreeSet<(Instant, AccountName)> = BTreeSet::new();
     loop {
         let next = looks.first().map(|(at, _)| *at);
         tokio::select! {
-            () = stop.cancelled() => return,
             event = events.recv() => match event {
-                Ok(event) => plan(&mut looks, sent_by(event)),
+                Ok(event) => {
+                    plan(&mut looks, sent_by(event).filter(|account| accounts.contains(account)));
+                }
                 Err(broadcast::error::RecvError::Closed) => return,
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
             },
@@ -42,6 +42,15 @@ pub(super) async fn look_into_sent(
             }
         }
     }
+}
+
+/// The accounts whose server may file what it sends, as far as is known before.
+pub(super) fn may_be_filed(settings: &Settings) -> BTreeSet<AccountName> {
+    let some = settings.accounts.values().filter(|account| {
+        let copy = account.smtp.as_ref().map(|smtp| smtp.sent_copy);
+        account.imap.is_some() && copy == Some(SentCopy::Auto)
+    });
+    some.map(|account| account.name.clone()).collect()
 }
 
 /// Servers file the copy a moment after they accepted the message, and some take longer.

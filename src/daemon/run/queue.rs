@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Daemon;
 use crate::daemon::bus::{OUTBOX_JOB, OutboxCall};
 use crate::daemon::outbox::OutboxTask;
-use crate::daemon::{ready, submit};
+use crate::daemon::{ready, sent, submit};
 use crate::engine::board::{micros_now, trouble};
 use crate::engine::jobs::report_error;
 use crate::engine::relay::Ask;
@@ -29,7 +29,14 @@ impl Daemon {
             paused,
         );
         match started {
-            Ok(task) => {
+            Ok(mut task) => {
+                task.help(tokio::spawn(sent::look_into_sent(
+                    self.events.subscribe(),
+                    self.status.clone(),
+                    self.jobs.clone(),
+                    self.commands.clone(),
+                    sent::may_be_filed(&self.settings),
+                )));
                 self.outbox = Some(task);
                 self.no_outbox = None;
                 self.board.update(|status| status.outbox.trouble = None);
