@@ -280,3 +280,31 @@ fn what_could_not_be_sent_for_hours_is_told_on_every_screen() {
     assert!(daemon.status()["outbox"]["late"].is_null());
     daemon.stop();
 }
+
+#[test]
+fn a_server_that_takes_its_time_to_file_what_it_sent_gets_no_second_copy() {
+    let server = scripted::server();
+    let sent = server.mailbox("Sent");
+    let world = World::new();
+    world.configure(&format!(
+        "{}{}{}",
+        world.account("work"),
+        scripted::imap_table(&server, "work"),
+        scripted::smtp_table(&server, "work")
+    ));
+    let daemon = world.daemon();
+    daemon.reaches("work", "idle");
+    world.drop_letter("slow", &Letter::new("work@example.org", "a@x.org", "filed late").text());
+    let message = eventually("it is sent", SOON, || server.sent().pop());
+    // So long this server takes.
+    std::thread::sleep(Duration::from_secs(4));
+    let filed = [b"Received: by the server itself\r\n".as_slice(), &message.bytes].concat();
+    sent.append(&filed, &["\\Seen"], None);
+    eventually("the outbox is done with it", SOON, || {
+        world.outbox_files("cur").is_empty().then_some(())
+    });
+    world.ok(&["sync"]);
+    assert_eq!(sent.messages().len(), 1, "a second copy");
+    assert_eq!(maildir::count(&world.mailbox("Sent")), 1);
+    daemon.stop();
+}
