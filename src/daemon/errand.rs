@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::daemon::outbox::OutboxTask;
-use crate::daemon::{paths, queued, stopped, wiring};
+use crate::daemon::{paths, place, queued, stopped, wiring};
 use crate::engine::board::{Board, micros_now};
 use crate::engine::jobs::Sendings;
 use crate::engine::relay::Ask;
@@ -69,7 +69,9 @@ pub(super) async fn send_due(
     board: &Board,
     status: watch::Receiver<Arc<Status>>,
 ) -> Option<Result<Sendings, Failure>> {
-    match is_empty(settings, state_dir) {
+    // Where the outbox was somewhere else before, mail may wait there.
+    let looked = place::keep(&settings.outbox.dir, state_dir);
+    match looked.and_then(|()| is_empty(settings, state_dir)) {
         Ok(true) => return None,
         Ok(false) => {}
         Err(failure) => return Some(Err(failure)),

@@ -36,7 +36,8 @@ pub struct Sendings {
 impl JobResult {
     /// Whether nothing failed.
     pub fn is_ok(&self) -> bool {
-        self.accounts.values().all(|a| a.error.is_none())
+        let is_sound = !matches!(self.outbox, Some(Err(_)));
+        is_sound && self.accounts.values().all(|a| a.error.is_none())
     }
 }
 
