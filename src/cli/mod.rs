@@ -206,10 +206,11 @@ fn as_command(mut args: Vec<OsString>) -> Vec<OsString> {
     };
     if inserted.is_empty() {
         // What follows is sendmail's, a first "--" too, behind which there are only recipients.
-        if let Some(at) =
-            command_at(&args).filter(|at| args.get(*at).is_some_and(|a| a == "sendmail"))
-        {
-            args.insert(at + 1, "--".into());
+        let sendmail =
+            command_at(&args).filter(|at| args.get(*at).is_some_and(|a| a == "sendmail"));
+        if let Some(at) = sendmail {
+            let ours = config_at(&args, at + 1);
+            args.insert((at + 1 + ours).min(args.len()), "--".into());
         }
         return args;
     }
@@ -219,15 +220,24 @@ fn as_command(mut args: Vec<OsString>) -> Vec<OsString> {
 
 /// Where the word of the command is.
 fn command_at(args: &[OsString]) -> Option<usize> {
-    let mut rest = args.iter().enumerate().skip(1);
-    while let Some((at, arg)) = rest.next() {
-        if arg == "--config" {
-            rest.next();
-        } else if !arg.to_string_lossy().starts_with('-') {
-            return Some(at);
+    let mut at = 1;
+    loop {
+        let arg = args.get(at)?;
+        match config_at(args, at) {
+            0 if arg.to_string_lossy().starts_with('-') => at += 1,
+            0 => return Some(at),
+            n => at += n,
         }
     }
-    None
+}
+
+/// How many arguments name the configuration here.
+fn config_at(args: &[OsString], at: usize) -> usize {
+    match args.get(at).map(|arg| arg.to_string_lossy()) {
+        Some(arg) if arg == "--config" => 2,
+        Some(arg) if arg.starts_with("--config=") => 1,
+        Some(_) | None => 0,
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +255,9 @@ mod tests {
         check(&["/usr/sbin/sendmail", "-t"], &["/usr/sbin/sendmail", "sendmail", "--", "-t"]);
         check(&["mailq"], &["mailq", "sendmail", "--", "-bp"]);
         check(&["p", "--config", "sendmail", "run"], &["p", "--config", "sendmail", "run"]);
+        check(&["p", "sendmail", "--config", "c"], &["p", "sendmail", "--config", "c", "--"]);
+        check(&["p", "sendmail", "--config=c", "-t"], &["p", "sendmail", "--config=c", "--", "-t"]);
+        check(&["p", "sendmail", "--config"], &["p", "sendmail", "--config", "--"]);
         check(&["postrider", "run"], &["postrider", "run"]);
         check(&[], &[]);
     }

@@ -49,14 +49,10 @@ pub async fn run(settings: &Settings, errand: Errand) -> Result<Sendings, Failur
     let (board, status) = Board::new(wiring::first_status(settings, micros_now()));
     let sends = matches!(errand, Errand::Send(_) | Errand::Retry);
     let desk = Desk::open(settings, &state_dir, &board, status, sends)?;
-    let done = match errand {
-        Errand::Hold(ids) => desk.ask(Ask::Hold(ids)).await,
-        Errand::Release(ids) => desk.ask(Ask::Release(ids)).await,
-        Errand::Cancel(ids) => desk.ask(Ask::Cancel(ids)).await,
-        Errand::Resolve(id, decision) => desk.ask(Ask::Resolve(id, decision)).await,
-        Errand::Look => desk.settled().await,
-        Errand::Send(ids) => desk.send(ids).await,
-        Errand::Retry => desk.retry().await,
+    // What lies in the directory has to be taken in before it can be meant.
+    let done = match desk.settled().await {
+        Ok(items) => desk.obey(errand, items).await,
+        Err(failure) => Err(failure),
     };
     desk.close(done).await
 }
@@ -120,21 +116,26 @@ impl Desk {
         self.task.ask(what).await.map_err(|_| died())?
     }
 
-    async fn send(&self, ids: Vec<OutboxId>) -> Result<Vec<Item>, Failure> {
-        // What lies in the directory has to be taken in before it can be meant.
-        self.settled().await?;
-        self.ask(Ask::Flush(ids)).await?;
-        self.settled().await
-    }
-
-    async fn retry(&self) -> Result<Vec<Item>, Failure> {
-        let now = micros_now();
-        // What its writer wants later is not what waits.
-        let some = |item: &Item| {
-            item.phase == Phase::Failed || item.phase == Phase::Queued && item.hold_until <= now
+    /// Does what a person wants; `items` are those that there are.
+    async fn obey(&self, errand: Errand, items: Vec<Item>) -> Result<Vec<Item>, Failure> {
+        let ask = match errand {
+            Errand::Hold(ids) => Ask::Hold(ids),
+            Errand::Release(ids) => Ask::Release(ids),
+            Errand::Cancel(ids) => Ask::Cancel(ids),
+            Errand::Resolve(id, decision) => Ask::Resolve(id, decision),
+            Errand::Look => return Ok(items),
+            Errand::Send(ids) => Ask::Flush(ids),
+            Errand::Retry => {
+                let now = micros_now();
+                // What its writer wants later is not what waits.
+                let some = |item: &Item| {
+                    item.phase == Phase::Failed
+                        || item.phase == Phase::Queued && item.hold_until <= now
+                };
+                Ask::Flush(items.into_iter().filter(some).map(|item| item.id).collect())
+            }
         };
-        let all = self.settled().await?.into_iter().filter(some).map(|item| item.id).collect();
-        self.ask(Ask::Flush(all)).await?;
+        self.ask(ask).await?;
         self.settled().await
     }
 
@@ -142,7 +143,7 @@ impl Desk {
     async fn settled(&self) -> Result<Vec<Item>, Failure> {
         let (mut before, mut patience) = (None, COPY_PATIENCE);
         loop {
-            // Each answer comes after a look at the directory.
+            // No answer comes before the first look at the directory, nor while there is more to take in.
             let items = self.ask(Ask::List).await?;
             let now = micros_now();
             let is_moving = items.iter().any(|item| is_moving(item, now, &self.able));
@@ -168,8 +169,8 @@ impl Desk {
         };
         self.task.finish().await;
         let (sent, failed) = self.counted.await.unwrap_or_default();
-        let rests = [Phase::Held, Phase::Failed, Phase::Accepted];
-        let waits = |item: &Item| !rests.contains(&item.phase);
+        let (rests, now) = ([Phase::Held, Phase::Failed, Phase::Accepted], micros_now());
+        let waits = |item: &Item| !rests.contains(&item.phase) && item.hold_until <= now;
         Ok(Sendings { sent, failed, left: left?.into_iter().filter(waits).collect() })
     }
 }

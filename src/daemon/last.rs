@@ -1,13 +1,16 @@
 //! When each account was synced last, and how that ended, for whoever asks while no service runs. Floor 5.
 //!
-//! A small file beside the ledger. A missing or damaged one says nothing.
+//! A small file beside the ledger, replaced whole. It is not synced to disk: after a power cut it may be a
+//! little old, and a missing or damaged one says nothing.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::private_file;
 use crate::daemon::wiring;
 use crate::engine::board::micros_now;
 use crate::model::account::Settings;
@@ -98,11 +101,15 @@ fn path(state_dir: &Path, name: &AccountName) -> PathBuf {
 }
 
 fn load(path: &Path) -> Option<Last> {
-    serde_json::from_str(&private_file::read(path).ok()??).ok()
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 fn write(path: &Path, last: &Last) -> std::io::Result<()> {
-    private_file::write(path, &path.with_extension("new"), &serde_json::to_vec(last)?)
+    let text = serde_json::to_vec(last)?;
+    let new = path.with_extension("json.new");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(&new)?.write_all(&text)?;
+    fs::rename(&new, path)
 }
 
 #[cfg(test)]
@@ -129,7 +136,7 @@ mod tests {
         let shown = status.accounts[&name].clone();
         assert_eq!((shown.last_sync, shown.mailboxes[&MailboxName::inbox()].last_sync), (7, 6));
         assert_eq!(shown.trouble.unwrap().next_retry, 0, "nothing tries again while nothing runs");
-        std::fs::write(path(dir.path(), &name), "{").unwrap();
+        fs::write(path(dir.path(), &name), "{").unwrap();
         status.accounts.insert(name.clone(), fresh.clone());
         recall(dir.path(), &mut status);
         assert_eq!(status.accounts[&name], fresh);

@@ -3,10 +3,12 @@
 //! XDG defaults apply on every system. What is made here is for the owner alone. The lock is the
 //! kernel's, so it ends with the process however that ends; the pid in the file is only told to people.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use etcetera::BaseStrategy;
 
@@ -118,10 +120,15 @@ impl StateLock {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let mut file = options.open(&path).map_err(|err| failed(&err))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(busy(file, &path)),
-            Err(std::fs::TryLockError::Error(err)) => return Err(failed(&err)),
+        let mut looks = 0..GLANCES_MAX;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                // Whoever only asks who holds it has it for an instant, too.
+                Err(TryLockError::WouldBlock) if looks.next().is_some() => sleep(GLANCE),
+                Err(TryLockError::WouldBlock) => return Err(busy(file, &path)),
+                Err(TryLockError::Error(err)) => return Err(failed(&err)),
+            }
         }
         let pid = std::process::id();
         file.set_len(0)
@@ -136,8 +143,8 @@ impl StateLock {
 pub fn holder(state_dir: &Path) -> Option<u32> {
     let file = File::open(state_dir.join("lock")).ok()?;
     match file.try_lock_shared() {
-        Err(std::fs::TryLockError::WouldBlock) => pid_in(file),
-        Ok(()) | Err(std::fs::TryLockError::Error(_)) => None,
+        Err(TryLockError::WouldBlock) => pid_in(file),
+        Ok(()) | Err(TryLockError::Error(_)) => None,
     }
 }
 
@@ -160,6 +167,10 @@ fn busy(file: File, path: &Path) -> Failure {
     }
 }
 
+/// How often, and how far apart, it is tried to get a lock that somebody may only glance at.
+const GLANCES_MAX: u32 = 25;
+const GLANCE: Duration = Duration::from_millis(20);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +188,22 @@ mod tests {
         drop(first);
         assert_eq!(holder(&state), None);
         StateLock::take(&state).unwrap();
+    }
+
+    #[test]
+    fn who_asks_for_the_holder_keeps_nobody_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(StateLock::take(dir.path()).unwrap());
+        std::thread::scope(|scope| {
+            let taker = scope.spawn(|| {
+                for _ in 0..300 {
+                    StateLock::take(dir.path()).unwrap();
+                }
+            });
+            while !taker.is_finished() {
+                let _somebody = holder(dir.path());
+            }
+        });
     }
 
     #[test]

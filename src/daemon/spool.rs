@@ -101,7 +101,7 @@ pub fn spool_as(
             .create(how.state_dir)
             .map_err(|err| Failure::local_io("make the state directory", &err))?;
         // The daemon may have been started with another home or configuration: mail goes where it looks.
-        let theirs = if how.daemon_runs { place::noted(how.state_dir) } else { None };
+        let theirs = if how.daemon_runs { place::noted(how.state_dir)? } else { None };
         let spool = OutboxDir::open(theirs.as_deref().unwrap_or(&how.settings.outbox.dir))?;
         let ledger = SqliteOutbox::open(how.state_dir)?;
         // The row keeps the id as well: without it the daemon would give the file one of its own.

@@ -29,7 +29,7 @@ pub struct Sendings {
     pub sent: usize,
     /// Messages that were refused for good.
     pub failed: usize,
-    /// Those that wait, but for what a person holds.
+    /// Those that wait, but for what a person holds or wants to be sent later.
     pub left: Vec<Item>,
 }
 

@@ -163,6 +163,12 @@ pub trait Spool: Send + Sync + 'static {
     /// When it cannot be removed.
     fn discard(&self, id: &OutboxId) -> Result<(), Failure>;
 
+    /// Removes the reason of a parked message that is not there any more. A message is never removed by this.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    fn discard_reason(&self, id: &OutboxId) -> Result<(), Failure>;
+
     /// Lists the ids in `failed/`.
     ///
     /// # Errors

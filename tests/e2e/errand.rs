@@ -54,9 +54,25 @@ fn the_queue_is_listed_and_steered_without_a_daemon() {
     let id = spool(&world, "away");
     let ran = world.run(&["sendmail", "-q"]);
     assert!(ran.code == 75 && ran.stderr.contains("127.0.0.1:9"), "{ran:?}");
+    let ran = world.run(&["outbox", "retry"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (75, "tried 1: 0 sent, 1 left in the outbox\n"));
     let ran = world.ok(&["sync"]);
     assert!(ran.stdout.contains("outbox") && ran.stdout.contains("1 wait"), "{ran:?}");
     assert!(world.ok(&["outbox"]).stdout.contains(&id));
+}
+
+#[test]
+fn a_message_is_meant_before_anybody_took_it_in() {
+    let world = World::new();
+    world.configure(&format!(
+        "{}[account.work.smtp]\nhost = \"127.0.0.1\"\nport = 9\ntls = \"none\"\n",
+        world.account("work")
+    ));
+    // More than are taken in at once.
+    let ids: Vec<String> = (0..40).map(|n| spool(&world, &n.to_string())).collect();
+    world.ok(&["outbox", "cancel", &ids[39]]);
+    let listed = world.ok(&["outbox", "--json"]).json();
+    assert_eq!(listed.as_array().unwrap().len(), 39);
 }
 
 #[test]

@@ -11,12 +11,7 @@ const N_ROUNDS: usize = 11;
 fn mail_flags_and_the_outbox_travel_while_the_daemon_runs() {
     let server = scripted::server();
     let world = World::alone();
-    world.configure(&format!(
-        "{}{}{}",
-        world.account("work"),
-        scripted::imap_table(&server, "work"),
-        scripted::smtp_table(&server, "work")
-    ));
+    world.configure(&scripted::account(&world, &server));
     let daemon = world.daemon();
     daemon.reaches("work", "idle");
     server.wait_until(SOON, |view| (view.idling("INBOX") > 0).then_some(())).expect("IDLE");

@@ -25,12 +25,7 @@ fn on_a_metered_network_old_and_large_mail_waits_and_new_mail_and_what_is_sent_g
         archive.append(&mail::numbered(n), &["\\Seen"], None);
     }
     let (world, system) = (World::with_bus(), System::start());
-    world.configure(&format!(
-        "{}{}{}sent_copy = \"none\"\n",
-        world.account("work"),
-        scripted::imap_table(&server, "work"),
-        scripted::smtp_table(&server, "work")
-    ));
+    world.configure(&format!("{}sent_copy = \"none\"\n", scripted::account(&world, &server)));
     system.network(|network| network.metered = 1);
     let daemon = world.daemon_with(&[("DBUS_SYSTEM_BUS_ADDRESS", &system.bus.address)]);
     let counts = || (count(&world.mailbox("INBOX")), count(&world.mailbox("Archive")));

@@ -225,12 +225,7 @@ fn in_a_user_namespace_a_file_that_is_being_written_is_waited_for_as_well() {
 fn a_server_that_files_what_it_sends_is_learned_and_nothing_is_doubled() {
     let server = scripted::server();
     let world = World::with_bus();
-    world.configure(&format!(
-        "{}{}{}",
-        world.account("work"),
-        scripted::imap_table(&server, "work"),
-        scripted::smtp_table(&server, "work")
-    ));
+    world.configure(&scripted::account(&world, &server));
     let daemon = world.daemon();
     daemon.reaches("work", "idle");
     for n in 0..3 {
@@ -286,12 +281,7 @@ fn a_server_that_takes_its_time_to_file_what_it_sent_gets_no_second_copy() {
     let server = scripted::server();
     let sent = server.mailbox("Sent");
     let world = World::new();
-    world.configure(&format!(
-        "{}{}{}",
-        world.account("work"),
-        scripted::imap_table(&server, "work"),
-        scripted::smtp_table(&server, "work")
-    ));
+    world.configure(&scripted::account(&world, &server));
     let daemon = world.daemon();
     daemon.reaches("work", "idle");
     world.drop_letter("slow", &Letter::new("work@example.org", "a@x.org", "filed late").text());

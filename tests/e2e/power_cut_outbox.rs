@@ -28,12 +28,7 @@ fn assert_survives(build: fn(World) -> Machine) {
     let (seed, mut rng) = seeded();
     let server = scripted::server();
     let world = World::with_bus();
-    world.configure(&format!(
-        "{}{}{}",
-        world.account("work"),
-        scripted::imap_table(&server, "work"),
-        scripted::smtp_table(&server, "work")
-    ));
+    world.configure(&scripted::account(&world, &server));
     let machine = build(world);
     let (mut all, whole) = undisturbed(&machine, &server);
     let mut n_uncertain = 0;

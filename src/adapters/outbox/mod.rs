@@ -321,18 +321,13 @@ impl Spool for OutboxDir {
     }
 
     fn discard(&self, id: &OutboxId) -> Result<(), Failure> {
+        self.remove_parked(&id.0)?;
+        self.discard_reason(id)
+    }
+
+    fn discard_reason(&self, id: &OutboxId) -> Result<(), Failure> {
+        self.remove_parked(&format!("{id}.reason"))?;
         let dir = self.dir("failed");
-        for name in [id.0.clone(), format!("{id}.reason")] {
-            match fs::remove_file(dir.join(&name)) {
-                Err(err) if err.kind() != io::ErrorKind::NotFound => {
-                    let path = dir.join(&name);
-                    return Err(
-                        io_failure("remove the message", &path, &err).cure("remove it by hand")
-                    );
-                }
-                _ => {}
-            }
-        }
         sync_dir(&dir).map_err(|err| io_failure("remove the message", &dir, &err))
     }
 

@@ -4,11 +4,23 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use super::OutboxDir;
 use super::files::{create, open_message, rename_new, sync_dir};
+use super::{OutboxDir, io_failure};
+use crate::model::failure::Failure;
 use crate::model::ids::OutboxId;
 
 impl OutboxDir {
+    /// Removes a file of `failed/`, if it is there.
+    pub(super) fn remove_parked(&self, name: &str) -> Result<(), Failure> {
+        let path = self.dir("failed").join(name);
+        match fs::remove_file(&path) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => {
+                Err(io_failure("remove the message", &path, &err).cure("remove it by hand"))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Moves something to `failed/` with a reason beside it, durably.
     pub(super) fn put_aside(&self, path: &Path, id: &OutboxId, reason: &str) -> io::Result<()> {
         let dir = self.dir("failed");

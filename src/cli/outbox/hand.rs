@@ -16,7 +16,7 @@ use crate::daemon::settings;
 use crate::model::account::Settings;
 use crate::model::failure::server_words;
 use crate::model::ids::OutboxId;
-use crate::model::outbox::Decision;
+use crate::model::outbox::{Decision, Item};
 
 /// Whoever does what is asked.
 pub(in crate::cli) enum Hand {
@@ -106,7 +106,8 @@ impl Hand {
                     ids => Errand::Send(owned(ids)),
                 };
                 let all = errand::run(settings, errand).await?;
-                let n_left = all.left.iter().filter(|one| one.tries > 0).count() + all.failed;
+                let meant = |one: &&Item| ids.is_empty() || ids.contains(&one.id.0);
+                let n_left = all.left.iter().filter(meant).count() + all.failed;
                 match all.sent + n_left {
                     0 => Ok(NOTHING),
                     n => Ok(tried(n, n_left)),

@@ -12,7 +12,7 @@ use crate::engine::offload::offload;
 use crate::model::account::SentCopy;
 use crate::model::failure::{Failure, Kind, Remedy, Scope};
 use crate::model::ids::{AccountName, OutboxId};
-use crate::model::outbox::{Broken, Envelope, Item, Outcome, Verdict};
+use crate::model::outbox::{Address, Broken, Envelope, Item, Outcome, Verdict};
 use crate::ports::outbox::{Copy, Job, OutboxLedger, SentFiler, Sighting, Spool, Submit};
 use crate::rules::envelope::{Audience, Header};
 
@@ -23,7 +23,8 @@ pub(super) async fn attempt<P: Spool, L: OutboxLedger, S: Submit>(
     gate: Gate<L>,
     item: Item,
 ) -> Attempted {
-    let begun = offload(move || begin(&*spool, &item)).await;
+    let ledger = gate.ledger();
+    let begun = offload(move || begin(&*spool, &*ledger, &item)).await;
     match begun {
         Ok(Some((job, answers))) => {
             Attempted::Submitted(submit.submit(&job, &gate).await, Some(answers))
@@ -37,7 +38,11 @@ pub(super) async fn attempt<P: Spool, L: OutboxLedger, S: Submit>(
 
 /// Makes the job from the file as it is now. That an attempt begins is not written down: until the dot
 /// may leave, it makes no difference to anybody who finds the message after a crash.
-fn begin(spool: &impl Spool, item: &Item) -> Result<Option<(Job, Answers)>, Failure> {
+fn begin(
+    spool: &impl Spool,
+    ledger: &impl OutboxLedger,
+    item: &Item,
+) -> Result<Option<(Job, Answers)>, Failure> {
     // Fresh, since a mail program may have changed the flags in its name.
     let Some(kept) = spool.find(&item.id)? else { return Ok(None) };
     let Some(account) = item.account.clone().filter(|_| !kept.draft && !kept.trashed) else {
@@ -45,7 +50,7 @@ fn begin(spool: &impl Spool, item: &Item) -> Result<Option<(Job, Answers)>, Fail
     };
     let header = Header::parse(&spool.head(&kept, HEAD_BYTES)?);
     // Somebody wrote into it: whom it is for has to be read anew.
-    if kept.size != item.size || header.message_id().unwrap_or_default() != item.message_id {
+    if kept.size != item.size || !is_of(item, &header, ledger)? {
         return Ok(None);
     }
     let skip = header.stripped(Audience::Recipients);
@@ -54,6 +59,18 @@ fn begin(spool: &impl Spool, item: &Item) -> Result<Option<(Job, Answers)>, Fail
     let answers = Answers { originals: header.originals(), is_forward: !header.is_answer() };
     let job = Job { account, path: kept.path, skip, envelope, dsn, utf8_header };
     Ok(Some((job, answers)))
+}
+
+/// Whether a header still says what the item was made of.
+fn is_of(item: &Item, header: &Header, ledger: &impl OutboxLedger) -> Result<bool, Failure> {
+    let submitted = ledger.submitted(&item.id)?;
+    let Ok(envelope) = header.envelope(submitted.as_ref(), &header.wishes()) else {
+        return Ok(false);
+    };
+    let those = item.recipients.iter().map(|one| one.address.key());
+    Ok(header.message_id().unwrap_or_default() == item.message_id
+        && envelope.sender == item.sender
+        && envelope.recipients.iter().map(Address::key).eq(those))
 }
 
 /// Files the copies of one account, unless somebody else does: the server's own get some time to come.

@@ -56,15 +56,17 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         self.renew_changed(&before).await;
         self.complete_claims().await;
         self.flooded = taken.flooded && taken.more;
-        let taken = taken.items;
-        for item in taken {
+        for (item, failure) in taken.stuck {
             let id = item.id.clone();
-            self.items.insert(id.clone(), item.clone());
-            if item.phase == Phase::Claimed {
-                self.say_stuck(&item);
-            } else {
-                self.announce_taken(&item);
-            }
+            self.items.insert(id.clone(), item);
+            self.keep_trying(&id, &failure);
+        }
+        // Nothing tells when there is room again.
+        self.unfinished |= self.items.values().any(|item| item.phase == Phase::Claimed);
+        for item in taken.items {
+            let id = item.id.clone();
+            self.announce_taken(&item);
+            self.items.insert(id.clone(), item);
             self.close(&id).await;
         }
         self.heed_flags().await;

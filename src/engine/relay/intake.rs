@@ -20,6 +20,8 @@ use super::RelaySetup;
 /// What one look took in.
 pub(super) struct Taken {
     pub(super) items: Vec<Item>,
+    /// What is ours now and could not be completed.
+    pub(super) stuck: Vec<(Item, Failure)>,
     /// Whether there is more.
     pub(super) more: bool,
     /// Whether used mail came in such a number that all of it is held.
@@ -34,7 +36,7 @@ pub(super) fn take_in(
     scan: &Scan,
     flooded: bool,
 ) -> Result<Taken, Failure> {
-    let mut items = Vec::new();
+    let (mut items, mut stuck) = (Vec::new(), Vec::new());
     for odd in scan.odd.iter().take(BATCH) {
         note(set_aside(spool, ledger, setup, &odd.path, &odd.why).map(|item| items.push(item)));
     }
@@ -68,8 +70,7 @@ pub(super) fn take_in(
                     doubt(spool, &mut item, &kept, &dropped, flooded)?;
                     fresh.push(item);
                 }
-                // It is ours now, and stays so until it can be completed.
-                Err(failure) => items.push(Item { reason: Some(relay::reason(&failure)), ..row }),
+                Err(failure) => stuck.push((row, failure)),
             },
             Err(failure) => {
                 ledger.forget(&[id])?;
@@ -87,7 +88,7 @@ pub(super) fn take_in(
     ledger.put_all(&fresh)?;
     let more = left > 0 && !fresh.is_empty();
     items.extend(fresh);
-    Ok(Taken { items, more, flooded })
+    Ok(Taken { items, stuck, more, flooded })
 }
 
 fn note(result: Result<(), Failure>) {

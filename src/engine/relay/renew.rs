@@ -13,7 +13,6 @@ use crate::engine::offload::offload;
 use crate::model::failure::{Failure, Kind, Scope};
 use crate::model::ids::{AccountName, OutboxId};
 use crate::model::outbox::{Broken, Item, Outcome, Phase};
-use crate::model::status::Trouble;
 use crate::ports::outbox::{Kept, OutboxLedger, SentFiler, Spool, Submit};
 use crate::rules::relay;
 
@@ -69,13 +68,18 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
     }
 
-    /// Reads those anew whose file is another than at the last look.
+    /// Reads those anew whose file is another than at the last look, or whose account has another name now or is
+    /// gone.
     pub(super) async fn renew_changed(&mut self, before: &BTreeMap<OutboxId, Kept>) {
-        let is_other = |(id, kept): &(&OutboxId, &Kept)| {
-            before.get(*id).is_some_and(|old| old.stamp != kept.stamp)
+        let now = self.now();
+        let is_other = |item: &&Item| {
+            let (old, new) = (before.get(&item.id), self.files.get(&item.id));
+            let written = old.zip(new).is_some_and(|(old, new)| old.stamp != new.stamp);
+            let homeless = item.account.as_ref().is_some_and(|name| self.setup.lacks(name));
+            written || homeless && item.phase == Phase::Queued && item.next_try <= now
         };
         let changed: Vec<OutboxId> =
-            self.files.iter().filter(is_other).map(|(id, _)| id.clone()).collect();
+            self.items.values().filter(is_other).map(|item| item.id.clone()).collect();
         for id in changed {
             self.renew(&id).await;
         }
@@ -104,7 +108,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let setup = Arc::clone(&self.setup);
         match offload(move || reread::renew(&*spool, &*ledger, &setup, &old, kept)).await {
             Ok((item, kept)) => {
-                info!(queue_id = %id, "its file was changed, and is read anew");
+                info!(queue_id = %id, "its file or its account is another, and it is read anew");
                 self.files.insert(id.clone(), kept);
                 if item.phase == Phase::Failed {
                     self.announce_taken(&item);
@@ -118,14 +122,17 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
 
     /// Completes what could not be completed when it was taken in.
     pub(super) async fn complete_claims(&mut self) {
-        let claimed: Vec<Item> =
-            self.items.values().filter(|item| item.phase == Phase::Claimed).cloned().collect();
-        if claimed.is_empty() && !self.stuck {
+        let now = self.now();
+        let claimed = self.items.values().filter(|item| item.phase == Phase::Claimed);
+        let (due, waiting): (Vec<Item>, Vec<Item>) =
+            claimed.cloned().partition(|item| item.next_try <= now);
+        if due.is_empty() && (!self.stuck || !waiting.is_empty()) {
             return;
         }
-        self.stuck = false;
         let before = self.trouble.take();
-        for item in claimed {
+        self.stuck = !waiting.is_empty();
+        self.trouble = before.clone().filter(|_| self.stuck);
+        for item in due {
             let id = item.id.clone();
             let Some(kept) = self.files.get(&id).cloned() else {
                 self.cancel_or_warn(&id).await;
@@ -150,26 +157,18 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         }
     }
 
-    /// Shows why a message cannot be completed; the next look tries again.
+    /// Shows why a message cannot be read or completed, until it is tried again.
     pub(super) fn keep_trying(&mut self, id: &OutboxId, failure: &Failure) {
-        warn!(queue_id = %id, %failure, "a file in the outbox cannot be read or completed; it is tried again");
         let next = relay::after(self.now(), AGAIN);
-        if let Some(item) = self.items.get_mut(id) {
-            item.reason = Some(relay::reason(failure));
-            item.next_try = next;
-        }
+        let why = relay::reason(failure);
         self.stuck = true;
         self.trouble = Some(trouble(failure, self.trouble.as_ref(), next));
-    }
-
-    /// A message was taken in and could not be completed.
-    pub(super) fn say_stuck(&mut self, item: &Item) {
-        let Some(why) = &item.reason else { return };
-        warn!(queue_id = %item.id, why = why.text, "taken in, and not complete yet; it is tried again");
-        self.stuck = true;
-        let (name, text) = (why.name.clone(), why.text.clone());
-        let since = self.trouble.as_ref().map_or_else(|| self.now(), |before| before.since);
-        self.trouble = Some(Trouble { name, text, since, next_retry: 0 });
+        let Some(item) = self.items.get_mut(id) else { return };
+        item.next_try = next;
+        if item.reason.as_ref() != Some(&why) {
+            warn!(queue_id = %id, %failure, "it cannot be read or completed, and is tried again");
+            item.reason = Some(why);
+        }
     }
 
     /// Parks what is no file of ours any more but still has its name: a link, a pipe, a directory. False where
@@ -195,4 +194,4 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
 
 /// No provider closes an account's way out for longer.
 const LINE_PAUSE_MAX: Duration = Duration::from_secs(26 * 3600);
-const AGAIN: Duration = Duration::from_secs(30);
+const AGAIN: Duration = Duration::from_secs(2);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use super::RelaySetup;
 use super::intake::{HELD, REPLAY_MICROS, hold, prepare};
-use super::reread::renew;
 use crate::model::failure::Failure;
 use crate::model::ids::OutboxId;
 use crate::model::outbox::{Item, Phase};
@@ -18,12 +17,6 @@ pub(super) struct Found {
     pub(super) files: BTreeMap<OutboxId, Kept>,
     /// Whose fate is not known: the Sent mailbox may tell.
     pub(super) doubts: Vec<OutboxId>,
-}
-
-/// Whether no account of the configuration is the one that was to send it.
-fn is_homeless(item: &Item, setup: &RelaySetup) -> bool {
-    let all = || setup.accounts.iter().chain(&setup.resting);
-    item.account.as_ref().is_some_and(|name| !all().any(|one| one.name == *name))
 }
 
 /// Reads ledger and directory at the start and settles where they differ.
@@ -41,21 +34,12 @@ pub(super) fn restore(
         let before = item.phase;
         relay::resume(&mut item, now, &setup.policy);
         match (files.get(&item.id).cloned(), item.phase) {
-            (Some(kept), Phase::Claimed) => {
-                let (item, kept) = prepare(spool, ledger, setup, item, kept)?;
-                files.insert(item.id.clone(), kept);
-                items.push(item);
-            }
+            // The first look completes it.
+            (Some(_), Phase::Claimed) => items.push(item),
             (None, Phase::Failed) if parked.contains(&item.id) => items.push(item),
             // Claimed but never moved: it is still where it was dropped. The others were deleted,
             // which cancels, or finished just before the row went.
             (None, _) => ledger.forget(std::slice::from_ref(&item.id))?,
-            (Some(kept), Phase::Queued) if is_homeless(&item, setup) => {
-                // Its account has another name now, or is gone.
-                let (item, kept) = renew(spool, ledger, setup, &item, kept)?;
-                files.insert(item.id.clone(), kept);
-                items.push(item);
-            }
             (Some(_), _) => {
                 if matches!(before, Phase::Dot | Phase::Uncertain) {
                     doubts.push(item.id.clone());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::Relay;
 use super::intake::{self, HELD};
@@ -117,7 +118,7 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         let (spool, ours) = (Arc::clone(&self.spool), id.clone());
         let kept = offload(move || spool.unpark(&ours)).await?;
         let Some(kept) = kept else {
-            self.cancel(id).await?;
+            self.forget_parked(id).await?;
             let what = format!("find the file of message {id} in failed/");
             return Err(Failure::new(Scope::Message, Remedy::Never, Kind::NotFound, what)
                 .detail("it was moved or removed there, so the outbox forgets it")
@@ -140,12 +141,34 @@ impl<P: Spool, L: OutboxLedger, S: Submit, F: SentFiler> Relay<P, L, S, F> {
         self.removed_looked = Some(Instant::now());
         let spool = Arc::clone(&self.spool);
         // What is still in cur/ is parked by the look.
-        let Ok(parked) = offload(move || spool.parked()).await else { return };
+        let parked = match offload(move || spool.parked()).await {
+            Ok(parked) => parked,
+            Err(failure) => {
+                warn!(%failure, "what failed cannot be looked at");
+                return;
+            }
+        };
         for id in mine {
-            if !parked.contains(&id) && !self.files.contains_key(&id) {
-                self.cancel_or_warn(&id).await;
+            if parked.contains(&id) || self.files.contains_key(&id) {
+                continue;
+            }
+            if let Err(failure) = self.forget_parked(&id).await {
+                warn!(queue_id = %id, %failure, "not forgotten");
             }
         }
+    }
+
+    /// Forgets a parked message whose file somebody took away. Should it come back, it stays where it is.
+    async fn forget_parked(&mut self, id: &OutboxId) -> Result<(), Failure> {
+        let (spool, ledger) = (Arc::clone(&self.spool), Arc::clone(&self.ledger));
+        let ours = id.clone();
+        let forgotten = move || {
+            spool.discard_reason(&ours)?;
+            ledger.forget(std::slice::from_ref(&ours))
+        };
+        offload(forgotten).await?;
+        self.items.remove(id);
+        Ok(())
     }
 
     /// Makes the envelope of a message anew, since its file may have been edited, and lets it go. Whoever has

@@ -66,6 +66,11 @@ impl RelaySetup {
 }
 
 impl RelaySetup {
+    /// Whether no account of the configuration has this name.
+    pub(super) fn lacks(&self, account: &AccountName) -> bool {
+        !self.accounts.iter().chain(&self.resting).any(|one| one.name == *account)
+    }
+
     /// Whether this account is not enabled.
     pub(super) fn rests(&self, account: &AccountName) -> bool {
         self.resting.iter().any(|one| one.name == *account)

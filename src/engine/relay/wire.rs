@@ -96,6 +96,10 @@ impl<L> Gate<L> {
     pub(super) fn new(ledger: Arc<L>, pass: Arc<Pass>, item: Item) -> Self {
         Self { ledger, pass, item }
     }
+
+    pub(super) fn ledger(&self) -> Arc<L> {
+        Arc::clone(&self.ledger)
+    }
 }
 
 impl<L: OutboxLedger> DotGate for Gate<L> {
