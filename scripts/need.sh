@@ -9,6 +9,7 @@ PATH="$PATH:/usr/sbin:/sbin:/usr/local/sbin"
 # package, and a command line that succeeds when it is there
 build=(
     "gcc|command -v cc"
+    "libc6-dev|test -e /usr/include/stdio.h"
     "pkg-config|command -v pkg-config"
     "libssl-dev|pkg-config --exists openssl"
 )

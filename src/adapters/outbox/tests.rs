@@ -73,6 +73,21 @@ fn a_message_goes_from_new_to_cur_to_failed_and_back() {
 }
 
 #[test]
+fn a_reason_goes_without_its_message_and_a_message_never_does() {
+    let (_dir, spool) = spool();
+    let size = spool.drop_message(&id("m"), &mut &b"From: a@b\n\nx"[..], &mut || Ok(())).unwrap();
+    let found = spool.scan().unwrap().ready.remove(0);
+    let kept = spool.claim(&[(found, id("m1"))]).remove(0).unwrap();
+    spool.park(&id("m1"), &kept, "because").unwrap();
+    spool.discard_reason(&id("m1")).unwrap();
+    assert!(!spool.root().join("failed/m1.reason").exists());
+    let message = spool.root().join("failed/m1");
+    assert_eq!(fs::metadata(&message).unwrap().len(), size, "nobody asked for that");
+    spool.discard(&id("m1")).unwrap();
+    assert!(!message.exists());
+}
+
+#[test]
 fn a_message_that_cannot_be_recorded_does_not_appear() {
     let (_dir, spool) = spool();
     let refuse = || Err(Failure::new(Scope::Daemon, Remedy::Later, Kind::LocalIo, "record"));
