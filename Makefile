@@ -74,4 +74,5 @@ install:
 
 # The package for the Debian of this machine, in $(TARGET_DIR).
 deb:
+	scripts/need.sh deb
 	scripts/deb.sh "$(BINARY)" "$(TARGET_DIR)"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# need.sh build|test|bench: makes sure that what a make target needs is there.
+# need.sh build|deb|test|bench: makes sure that what a make target needs is there.
 #
 # Installs missing Debian packages when it can (root and apt-get); otherwise says what is missing
 # and fails, before anything else fails less clearly.
@@ -12,6 +12,10 @@ build=(
     "libc6-dev|test -e /usr/include/stdio.h"
     "pkg-config|command -v pkg-config"
     "libssl-dev|pkg-config --exists openssl"
+)
+deb=(
+    "dpkg-dev|command -v dpkg-shlibdeps"
+    "binutils|command -v strip"
 )
 bench=(
     "dovecot-imapd|command -v dovecot && test -x /usr/lib/dovecot/imap"
@@ -42,8 +46,6 @@ test=(
     "mandoc|command -v mandoc"
     "jq|command -v jq"
     "debootstrap|command -v debootstrap"
-    "dpkg-dev|command -v dpkg-shlibdeps"
-    "binutils|command -v strip"
     "libglib2.0-bin|command -v gdbus"
     "util-linux|command -v fsfreeze"
     "iproute2|command -v ip"
@@ -79,10 +81,11 @@ nullmailer="${POSTRIDER_NULLMAILER:-/var/cache/postrider-test/nullmailer}"
 
 case "${1:-}" in
     build) needs=("${build[@]}") ;;
+    deb) needs=("${build[@]}" "${deb[@]}") ;;
     bench) needs=("${build[@]}" "${bench[@]}") ;;
-    test) needs=("${build[@]}" "${bench[@]}" "${test[@]}") ;;
+    test) needs=("${build[@]}" "${deb[@]}" "${bench[@]}" "${test[@]}") ;;
     *)
-        echo "usage: need.sh build|test|bench" >&2
+        echo "usage: need.sh build|deb|test|bench" >&2
         exit 64
         ;;
 esac
@@ -168,6 +171,11 @@ unpack_opensmtpd() {
     fi
 }
 
+# Debian 12 has none.
+cargo_deb() {
+    cargo deb --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deb --version 3.8.0
+}
+
 if ! command -v cargo >/dev/null; then
     echo "need.sh: cargo is missing: install Rust (https://rustup.rs), then run make again" >&2
     exit 69
@@ -189,7 +197,8 @@ if [ "${#packages[@]}" -gt 0 ]; then
     exit 69
 fi
 case "$1" in
-    test) unpack_opensmtpd ;;
+    deb) cargo_deb ;;
+    test) cargo_deb; unpack_opensmtpd ;;
     bench) unpack "$nullmailer" usr/sbin/nullmailer-send nullmailer ;;
 esac
 if [ "$1" = test ] && ! has_cyrus; then
