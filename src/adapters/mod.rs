@@ -17,6 +17,7 @@ pub mod pop3;
 pub mod power;
 pub mod private_file;
 pub mod process;
+pub mod route;
 pub mod sasl;
 pub mod secrets;
 pub mod smtp;

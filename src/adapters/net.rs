@@ -77,26 +77,6 @@ pub async fn dial_at(
     }
 }
 
-/// The addresses that packets to the internet would leave from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Sources {
-    /// By IPv4.
-    pub v4: Option<IpAddr>,
-    /// By IPv6.
-    pub v6: Option<IpAddr>,
-}
-
-/// Asks the system which addresses packets would leave from; nothing is sent. (The destinations are
-/// for documentation, RFC 5737 and RFC 3849: no host has them.)
-pub fn source_addresses() -> Sources {
-    let from = |any: &str, to: &str| {
-        let socket = std::net::UdpSocket::bind(any).ok()?;
-        socket.connect(to).ok()?;
-        Some(socket.local_addr().ok()?.ip())
-    };
-    Sources { v4: from("0.0.0.0:0", "192.0.2.1:9"), v6: from("[::]:0", "[2001:db8::1]:9") }
-}
-
 impl Stream {
     /// The same connection, which ends when the line is hung up.
     #[must_use]

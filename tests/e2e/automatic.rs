@@ -19,6 +19,15 @@ struct Host {
 
 const ADDRESS: &str = "work@example.org";
 
+/// Takes a port as soon as nobody has it. A process that another test starts in this moment has what this one has
+/// just closed, until it becomes the program.
+fn once_free<T>(take: impl Fn() -> std::io::Result<T>) -> T {
+    eventually("the port is free", SOON, || match take() {
+        Err(err) if err.kind() == std::io::ErrorKind::AddrInUse => None,
+        taken => Some(taken.unwrap()),
+    })
+}
+
 impl Host {
     fn new() -> Self {
         let world = World::new();
@@ -53,12 +62,12 @@ impl Host {
         let users = vec![(user.to_owned(), PASSWORD.to_owned())];
         let address = self.ip;
         let config = Config { users, tls, address, imap_port, smtp_port, ..scripted::config() };
-        MailServer::start(config).unwrap()
+        once_free(|| MailServer::start(config.clone()))
     }
 
     /// Notices whoever knocks at a port.
     fn listen(&self, port: u16) -> TcpListener {
-        let listener = TcpListener::bind((self.ip, port)).unwrap();
+        let listener = once_free(|| TcpListener::bind((self.ip, port)));
         listener.set_nonblocking(true).unwrap();
         listener
     }

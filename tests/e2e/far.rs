@@ -69,7 +69,7 @@ pub(crate) fn is_apart() -> bool {
 pub(crate) fn apart(setup: &str, test: &str) {
     program("ip", "iproute2");
     let status = Command::new(program("unshare", "util-linux"))
-        .args(["--net", "--", "sh", "-ec"])
+        .args(["--net", "--mount", "--", "sh", "-ec"])
         .arg(format!("{setup} && exec \"$0\" --exact {test} --nocapture"))
         .arg(std::env::current_exe().unwrap())
         .env(WITHIN, "1")

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::far;
+use crate::fixture::daemon::Daemon;
 use crate::fixture::maildir::count;
 use crate::fixture::process::{Running, tied};
 use crate::fixture::{SOON, World, eventually, mail, scripted, shared};
@@ -106,17 +107,16 @@ fn s113_after_sleep_mail_is_there_although_the_connections_are_dead() {
     assert!(daemon.stop().success());
 }
 
-/// What a machine without NetworkManager has: another address, and connections that are dead and do not know it.
-#[test]
-fn in_another_network_mail_is_there_within_ten_seconds_and_no_bus_has_to_say_so() {
-    const TEST: &str =
-        "sleep::in_another_network_mail_is_there_within_ten_seconds_and_no_bus_has_to_say_so";
-    const SETUP: &str = "ip link set lo up && ip link add name out type veth peer name far && \
-                         ip link set far up && ip link set out up && \
-                         ip address add 198.51.100.1/24 dev out && \
-                         ip route add default via 198.51.100.254 dev out";
+/// A machine whose only way out is a cable, and which nothing but the kernel says anything to.
+const CABLE: &str = "mount -t sysfs sysfs /sys && ip link set lo up && ip link add name out type veth peer name far && \
+                     ip link set far up && ip link set out up && \
+                     ip address add 198.51.100.1/24 dev out && \
+                     ip route add default via 198.51.100.254 dev out";
+
+/// Runs a test on such a machine: with a mail server, by a line that can be silenced.
+fn at_the_cable(test: &str, run: impl FnOnce(&Wire, &dyn Fn(), &World, &Daemon<'_>)) {
     if !far::is_apart() {
-        return far::apart(SETUP, TEST);
+        return far::apart(CABLE, test);
     }
     let server = scripted::server();
     let world = World::new();
@@ -128,22 +128,50 @@ fn in_another_network_mail_is_there_within_ten_seconds_and_no_bus_has_to_say_so(
     ));
     let daemon = world.daemon();
     daemon.reaches("work", "idle");
-    wire.silence();
-    server.mailbox("INBOX").append(&mail::numbered(1), &[], None);
-    let ip = |args: &str| {
-        let done = Command::new("ip").args(args.split(' ')).status().unwrap();
-        assert!(done.success(), "ip {args}");
+    let mail = || {
+        server.mailbox("INBOX").append(&mail::numbered(1), &[], None);
     };
-    // The link goes, and comes back in another network.
-    ip("link set out down");
-    ip("address flush dev out");
-    ip("link set out up");
-    ip("address add 203.0.113.7/24 dev out");
-    ip("route add default via 203.0.113.254 dev out");
+    run(&wire, &mail, &world, &daemon);
     eventually("mail is there", Duration::from_secs(10), || {
         (count(&world.mailbox("INBOX")) == 1).then_some(())
     });
-    assert!(daemon.said().contains("the network changed"), "{}", daemon.said());
     daemon.reaches("work", "idle");
     assert!(daemon.stop().success());
+}
+
+fn ip(args: &str) {
+    let done = Command::new("ip").args(args.split(' ')).status().unwrap();
+    assert!(done.success(), "ip {args}");
+}
+
+/// What a machine without NetworkManager has: another address, and connections that are dead and do not know it.
+#[test]
+fn in_another_network_mail_is_there_within_ten_seconds_and_no_bus_has_to_say_so() {
+    const TEST: &str =
+        "sleep::in_another_network_mail_is_there_within_ten_seconds_and_no_bus_has_to_say_so";
+    at_the_cable(TEST, |wire, mail, _, daemon| {
+        wire.silence();
+        mail();
+        // The link goes, and comes back in another network.
+        ip("link set out down");
+        ip("address flush dev out");
+        ip("link set out up");
+        ip("address add 203.0.113.7/24 dev out");
+        ip("route add default via 203.0.113.254 dev out");
+        daemon.says("the network changed");
+    });
+}
+
+/// The cable is out for a while, and nothing else changes: addresses and routes stay.
+#[test]
+fn when_the_cable_is_back_mail_is_there_within_ten_seconds() {
+    const TEST: &str = "sleep::when_the_cable_is_back_mail_is_there_within_ten_seconds";
+    at_the_cable(TEST, |wire, mail, world, daemon| {
+        ip("link set far down");
+        daemon.says("there is no network");
+        wire.silence();
+        mail();
+        assert_eq!(count(&world.mailbox("INBOX")), 0);
+        ip("link set far up");
+    });
 }

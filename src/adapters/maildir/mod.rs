@@ -217,7 +217,15 @@ impl Local for MaildirStore {
     }
 
     fn stage(&self, mailbox: &MailboxName) -> Result<StagedFile, Failure> {
-        StagedFile::create(&self.tmp(mailbox), &self.host)
+        let tmp = self.tmp(mailbox);
+        StagedFile::create(&tmp, &self.host).or_else(|failure| {
+            // A backup may have left it out, being empty.
+            if tmp.exists() || !self.sub(mailbox, Sub::Cur).is_dir() {
+                return Err(failure);
+            }
+            root::make_durable_dir(&tmp)?;
+            StagedFile::create(&tmp, &self.host)
+        })
     }
 
     fn barrier(&self, mailbox: &MailboxName, staged: &[Landing]) -> Result<(), Failure> {

@@ -97,8 +97,12 @@ pub(super) fn create(root: &Path, dir: &Path) -> Result<(), Failure> {
         return Err(missing(root));
     }
     make_dir(dir)?;
+    // What has `cur` is taken for a Maildir: it comes last, so that whatever is taken for one is whole.
+    for sub in ["tmp", "new"] {
+        make_dir(&dir.join(sub))?;
+    }
     let made = maildir::Maildir::from(dir.to_path_buf()).create_dirs();
-    made.map_err(|e| classify("create Maildir", dir, &io::Error::other(e)))?;
+    made.map_err(|e| classify("create Maildir", dir, &e))?;
     for sub in ["tmp", "new", "cur"] {
         let path = dir.join(sub);
         let private = fs::set_permissions(&path, fs::Permissions::from_mode(0o700));

@@ -64,6 +64,36 @@ fn a_directory_that_cannot_be_listed_is_an_error_and_never_empty() {
 }
 
 #[test]
+fn a_maildir_that_could_not_be_made_whole_is_none_and_is_made_whole_later() {
+    let (_dir, store) = store();
+    let archive = MailboxName::parse("Archive");
+    let dir = store.path(&archive);
+    for sub in ["tmp", "new", "cur"] {
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join(sub), "in the way").unwrap();
+        store.create(&archive).unwrap_err();
+        assert!(!store.mailboxes().unwrap().contains(&archive), "without {sub}");
+        fs::remove_file(dir.join(sub)).unwrap();
+        store.create(&archive).unwrap();
+        assert!(store.mailboxes().unwrap().contains(&archive));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
+
+#[test]
+fn a_tmp_that_a_backup_left_out_is_made_and_another_directory_is_not() {
+    let (_dir, store) = store();
+    let inbox = MailboxName::inbox();
+    fs::remove_dir(store.path(&inbox).join("tmp")).unwrap();
+    let landing = deliver(&store, 1, b"x", "S");
+    store.promote(&inbox, std::slice::from_ref(&landing)).unwrap();
+    assert_eq!(store.scan(&inbox).unwrap().messages.len(), 1);
+    fs::remove_dir_all(store.path(&inbox)).unwrap();
+    store.stage(&inbox).unwrap_err();
+    assert!(!store.path(&inbox).exists());
+}
+
+#[test]
 fn a_rename_by_the_mail_reader_is_followed_and_both_changes_survive() {
     let (_dir, store) = store();
     let inbox = MailboxName::inbox();

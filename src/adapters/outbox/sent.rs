@@ -83,7 +83,7 @@ impl SentMaildirs {
     }
 
     fn deliver(&self, place: &SentMaildir, copy: &Copy) -> io::Result<()> {
-        for dir in ["cur", "new", "tmp"] {
+        for dir in ["tmp", "new", "cur"] {
             DirBuilder::new().recursive(true).mode(0o700).create(place.path.join(dir))?;
         }
         let seen = self.look(&place.path, std::slice::from_ref(&copy.message_id))?;
