@@ -59,7 +59,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         if matches!(end, End::Changed(..)) {
             self.counted.remove(name);
         }
-        let has_news = held > 0 || row.unsettled > 0;
+        let has_news = held > 0 || row.held > 0 || row.unsettled > 0;
         // A word is followed once nothing is left to be proven.
         let is_followed = row.consent.is_some() && !is_open;
         if held > 0 && row.held == 0 {

@@ -9,6 +9,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::engine::arrivals::{Arrival, Followed};
 use crate::engine::execute::count;
 use crate::engine::ids::each_once;
 use crate::engine::offload::offload;
@@ -23,13 +24,6 @@ use crate::ports::ledger::{Change, Kin, Ledger, MailboxId, MailboxRow, OneSide, 
 use crate::ports::local::{Local, Scan, Seen};
 use crate::ports::remote::{Connector, Relocation, Remote, Removal, Removed};
 
-/// A file that turned up, and where it was.
-struct Arrival {
-    base: Base,
-    print: Fingerprint,
-    kin: Kin,
-}
-
 /// Where messages were: the mailbox, and the UIDVALIDITY of their UIDs.
 type Origin = (MailboxId, MailboxName, UidValidity);
 
@@ -38,21 +32,22 @@ type Batch = (Origin, Vec<Arrival>);
 
 impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
     /// Files that were moved, copied or renamed here: the server is told to do the same. Answers
-    /// whether the ledger changed.
+    /// what changed.
     pub(super) async fn follow_local(
         &mut self,
         remote: &mut C::Remote,
         name: &MailboxName,
         sight: &Sight,
         counters: &mut Counters,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Followed, Failure> {
         if self.is_dry || self.account.sync.direction == Direction::Pull {
-            return Ok(false);
+            return Ok(Followed::default());
         }
         let arrivals = self.local_arrivals(name, sight).await?;
         if arrivals.is_empty() {
-            return Ok(false);
+            return Ok(Followed::default());
         }
+        let is_renamed = self.translate(name, sight.row.id, &arrivals).await?;
         let scans = self.scans_of(&arrivals, name, sight).await?;
         let (mut renames, mut moves, mut copies) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for arrival in arrivals {
@@ -79,7 +74,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             counters.uploaded += count(batch.1.len());
             self.relocate(remote, (name, &sight.row), batch, Relocation::Copy).await?;
         }
-        Ok(is_changed)
+        Ok(Followed { is_changed, is_renamed })
     }
 
     /// Leaves out what the server may have copied before the answer was lost: looking at the
@@ -133,7 +128,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
                 kin.sort_by_key(|k| (k.base != base, k.mailbox != id, k.row));
                 if let Some(kin) = kin.into_iter().next() {
                     taken.insert(kin.row);
-                    arrivals.push(Arrival { base, print, kin });
+                    let at = seen.iter().find(|(one, _)| *one == base).map(|(_, at)| at.clone());
+                    arrivals.extend(at.map(|at| Arrival { base, at, print, kin }));
                 }
             }
             Ok(arrivals)

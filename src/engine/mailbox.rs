@@ -22,7 +22,7 @@ use crate::model::failure::Failure;
 use crate::model::ids::MailboxName;
 use crate::model::status::Counters;
 use crate::model::view::{Cursor, RemoteView, RowId};
-use crate::ports::ledger::{Ledger, Way};
+use crate::ports::ledger::{Change, Ledger, MailboxRow, Way};
 use crate::ports::local::Local;
 use crate::ports::remote::{Connector, Remote, Removal, Wanted};
 use crate::rules::guard::guard;
@@ -77,6 +77,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let horizon = horizon(limits, uids, &view, seconds_now());
         let policy = self.policy(remote, horizon);
         let mut plan = plan(&sight.compared.base, &view, &local, &policy);
+        let n_consented = self.consented(&mut sight.row, &plan).await?;
         let deferred = self.defer(&sight, view.cursor(), &mut plan);
         let held = match sight.row.consent {
             Some(Consent::Confirm) => 0,
@@ -104,7 +105,8 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let is_quiet =
             plan.is_quiet() && adopted.pairs.is_empty() && counters == Counters::default();
         // While something is only suspected, nothing is known about what was held before.
-        let held = if recheck.is_some() { held.max(sight.row.held) } else { held };
+        let held_before = sight.row.held.saturating_sub(n_consented);
+        let held = if recheck.is_some() { held.max(held_before) } else { held };
         self.attest(name, &sight).await?;
         let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
         let is_open = pass.recheck.is_some();
@@ -119,6 +121,24 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let end = if is_quiet && !is_open { End::Quiet(sight) } else { End::changed(sight) };
         pass.counters.skipped = self.conclude(name, end, (cursor, held, is_open), &result).await?;
         result.map(|()| pass)
+    }
+
+    /// How many deletions a person's word covers: those that were held when it was given. Where there are
+    /// more by now it covers none, and is forgotten: nobody was asked about these.
+    async fn consented(&self, row: &mut MailboxRow, plan: &Plan) -> Result<u32, Failure> {
+        if row.consent != Some(Consent::Confirm) {
+            return Ok(0);
+        }
+        let n = count(plan.remove_remote.len().saturating_add(plan.remove_local.len()));
+        if n <= row.held {
+            return Ok(n);
+        }
+        row.consent = None;
+        if !self.is_dry {
+            let (ledger, id) = (Arc::clone(&self.ledger), row.id);
+            offload(move || ledger.apply(id, &[Change::Consent(None)])).await?;
+        }
+        Ok(0)
     }
 
     /// Puts aside what is to be removed here: a message that left may have come to a mailbox that
@@ -150,7 +170,10 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         mut sight: Sight,
         counters: &mut Counters,
     ) -> Result<(Sight, Arc<RemoteView>, Adopted), Failure> {
-        if self.follow_local(remote, name, &sight, counters).await? {
+        let followed = self.follow_local(remote, name, &sight, counters).await?;
+        if followed.is_renamed {
+            sight = self.sight(name).await?;
+        } else if followed.is_changed {
             sight = self.compared(sight.row, sight.scan, None).await?;
         }
         let view = self.look_there(remote, name, &sight).await?;

@@ -4,6 +4,7 @@
 
 pub mod account;
 mod again;
+mod arrivals;
 pub mod board;
 mod compare;
 mod conclude;

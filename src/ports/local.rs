@@ -218,4 +218,14 @@ pub trait Local: Send + Sync + 'static {
         to: &MailboxName,
         seen: &[Seen],
     ) -> Result<Vec<Base>, Failure>;
+
+    /// Gives files that another program moved or copied here from another mailbox the letters that this
+    /// one has for their keywords, durably; with the flags that each was last known to have. Answers
+    /// those that were renamed. A second time changes nothing.
+    fn translate(
+        &self,
+        from: &MailboxName,
+        to: &MailboxName,
+        files: &[(Seen, Flags)],
+    ) -> Result<Vec<Base>, Failure>;
 }

@@ -213,6 +213,15 @@ impl<L: Local> Local for Faulty<L> {
         }
         Ok(moved)
     }
+
+    fn translate(
+        &self,
+        from: &MailboxName,
+        to: &MailboxName,
+        files: &[(Seen, Flags)],
+    ) -> Result<Vec<Base>, Failure> {
+        self.fate.run("translate", || self.inner.translate(from, to, files))
+    }
 }
 
 impl<G: Ledger> Ledger for Faulty<G> {

@@ -23,6 +23,7 @@ mod fixture;
 mod folding;
 mod journal;
 mod keyring;
+mod keywords;
 mod kill;
 mod laptop;
 mod latency;

@@ -347,9 +347,14 @@ async fn what_is_moved_away_here_goes_there_and_what_is_in_doubt_waits() {
         std::fs::remove_file(file).unwrap();
     }
     assert_eq!(counters(&worker.once(&[]).await).held, 38);
-    let confirm =
-        postrider::ports::ledger::Change::Consent(Some(postrider::model::event::Consent::Confirm));
-    ledger.apply(row.id, &[confirm]).unwrap();
+    let confirm = || {
+        postrider::ports::ledger::Change::Consent(Some(postrider::model::event::Consent::Confirm))
+    };
+    // A word covers no more than was held when it was given.
+    ledger.apply(row.id, &[confirm(), postrider::ports::ledger::Change::Held(20)]).unwrap();
+    let done = counters(&worker.once(&[]).await);
+    assert_eq!((done.held, done.deleted_remote, there(&server)), (38, 0, 38));
+    ledger.apply(row.id, &[confirm()]).unwrap();
     let done = counters(&worker.once(&[]).await);
     assert_eq!((done.deleted_remote, there(&server)), (38, 0));
     assert_eq!(counters(&worker.once(&[]).await).held, 0);

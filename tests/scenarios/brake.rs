@@ -105,6 +105,35 @@ fn s042_held_deletes_run_when_confirmed_and_come_back_when_rejected() {
 }
 
 #[test]
+fn s042_a_word_covers_the_deletions_that_were_held_and_no_others() {
+    // More follow on the same side before the word is carried out.
+    five_are_held()
+        .when(|s| {
+            s.consent("INBOX", Consent::Confirm);
+            (6..=8).for_each(|n| s.remove(s.side, "INBOX", n));
+        })
+        .then(|s| {
+            assert_eq!((s.count(s.side.other(), "INBOX"), s.inbox().held), (12, 8));
+        })
+        .when(|s| s.consent("INBOX", Consent::Confirm))
+        .then(|s| {
+            let marked = s.offer == Offer::Bare && s.side == Here;
+            assert_eq!(s.count(There, "INBOX"), if marked { 12 } else { 4 });
+            assert_eq!((s.count(Here, "INBOX"), s.inbox().held), (4, 0));
+        })
+        .run();
+    // The other side loses everything.
+    five_are_held()
+        .when(|s| {
+            s.consent("INBOX", Consent::Confirm);
+            (6..=12).for_each(|n| s.remove(s.side.other(), "INBOX", n));
+        })
+        // Those of the word may be gone by then, or wait with the others.
+        .then(|s| assert!(s.count(s.side, "INBOX") == 7 && [7, 12].contains(&s.inbox().held)))
+        .run();
+}
+
+#[test]
 fn s043_a_root_without_its_marker_is_not_synced() {
     case()
         .given(two)

@@ -292,4 +292,14 @@ impl Local for MemLocal {
         }
         Ok(moved)
     }
+
+    fn translate(
+        &self,
+        _from: &MailboxName,
+        _to: &MailboxName,
+        _files: &[(Seen, Flags)],
+    ) -> Result<Vec<Base>, Failure> {
+        // Here files have flags, and no letters.
+        Ok(Vec::new())
+    }
 }

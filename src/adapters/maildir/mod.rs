@@ -10,6 +10,7 @@ mod elsewhere;
 mod flags;
 mod keywords;
 mod leave;
+mod letters;
 mod mounts;
 mod name;
 mod print;
@@ -289,6 +290,15 @@ impl Local for MaildirStore {
     ) -> Result<Vec<Base>, Failure> {
         let naming = self.naming_for(to, seen.iter().map(|(_, m)| &m.flags))?;
         leave::relocate(self, (from, to), seen, &naming)
+    }
+
+    fn translate(
+        &self,
+        from: &MailboxName,
+        to: &MailboxName,
+        files: &[(Seen, Flags)],
+    ) -> Result<Vec<Base>, Failure> {
+        letters::translate(self, (from, to), files)
     }
 }
 

@@ -103,13 +103,19 @@ impl<L: Local, G: PopLedger, C: PopConnector> PopWorker<L, G, C> {
         counters: &mut Counters,
     ) -> Result<(), Failure> {
         let n = count(gone.len());
+        // A word covers what was held when it was given.
+        let is_settled = match row.consent {
+            Some(Consent::Confirm) => n <= row.held,
+            Some(Consent::Reject) => true,
+            None => false,
+        };
         let is_held = n > 0
-            && row.consent.is_none()
+            && !is_settled
             && (row.held > 0 || is_too_much(gone.len(), n_known, self.account.sync.brake));
         let mut changes = match (is_held, row.consent) {
             (true, _) => {
                 counters.held = n;
-                vec![Change::Held(n)]
+                vec![Change::Consent(None), Change::Held(n)]
             }
             // They come back as new ones.
             (false, Some(Consent::Reject)) => vec![Change::Pop(PopChange::Forget(gone))],
