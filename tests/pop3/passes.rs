@@ -239,6 +239,18 @@ async fn a_server_that_names_everything_anew_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn of_few_messages_that_are_named_anew_none_is_doubled() {
+    for n in [1, 2, 9] {
+        let (server, home) = (filled(&[], n), Home::new());
+        home.good(&server, Leave::Forever).await;
+        server.script(Rule::pop3("UIDL").then(Action::rewrite("id", "other")));
+        append(&server, n + 1..=n + 1);
+        let report = home.good(&server, Leave::Forever).await;
+        assert_eq!((report.downloaded, home.here()), (1, all(n + 1)));
+    }
+}
+
+#[tokio::test]
 async fn a_window_that_moves_with_what_was_fetched_is_followed_to_its_end() {
     let config = Config { pop3_window: Some(60), ..Config::default() };
     let (server, home) = (MailServer::start(config).unwrap(), Home::new());

@@ -39,6 +39,8 @@ struct Sorter<'a> {
     unlisted: Vec<Uid>,
     forgotten: Vec<Uid>,
     n_met: usize,
+    /// Messages that were listed the last time and are not now, although nobody here asked for it.
+    n_lost: usize,
     /// Messages that ended sessions, and how many.
     cuts: BTreeMap<Uid, u32>,
 }
@@ -62,6 +64,7 @@ pub(super) fn sort<G: PopLedger>(
         unlisted: Vec::new(),
         forgotten: Vec::new(),
         n_met: 0,
+        n_lost: 0,
         cuts: BTreeMap::new(),
     };
     let mut listed = shown.messages.iter().peekable();
@@ -124,6 +127,7 @@ impl<'a> Sorter<'a> {
         if known.state != PopState::Stored {
             self.forgotten.push(known.uid);
         } else if known.is_listed {
+            self.n_lost += usize::from(!known.is_asked);
             self.unlisted.push(known.uid);
         }
     }
@@ -152,8 +156,7 @@ impl<'a> Sorter<'a> {
     /// What the ledger learns about messages that are known.
     fn about_known(&mut self) -> Vec<Change> {
         let at = self.policy.now;
-        self.sorted.is_renamed =
-            self.n_met == 0 && !self.fresh.is_empty() && self.unlisted.len() >= RENAMED_MIN;
+        self.sorted.is_renamed = self.n_met == 0 && !self.fresh.is_empty() && self.n_lost > 0;
         let mut pop = vec![
             PopChange::Forget(std::mem::take(&mut self.forgotten)),
             PopChange::Listed(std::mem::take(&mut self.listed)),
@@ -213,5 +216,3 @@ pub(super) fn may_remove(leave: Leave) -> bool {
 
 /// Keys that are recorded in one transaction.
 const RECORDED_TOGETHER: usize = 5000;
-/// Fewer messages than this can be gone at once for other reasons.
-const RENAMED_MIN: usize = 10;
