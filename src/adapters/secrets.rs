@@ -3,6 +3,8 @@
 //! A secret is fetched when it is needed and dropped after the login; nothing is cached here. Only the
 //! bytes of the secret are ever kept, in memory that is wiped.
 
+mod echo;
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -102,12 +104,16 @@ where
 {
     let Some(source) = source else { return log_in(None).await };
     let secret = resolve(source, account).await?;
-    let mut done = log_in(Some(secret.clone())).await;
+    let guarded = async |secret: SecretString| {
+        let done = log_in(Some(secret.clone())).await;
+        done.map_err(|failure| echo::without(&secret, failure))
+    };
+    let mut done = guarded(secret.clone()).await;
     if is_refused(&done)
         && let SecretSource::OAuth(oauth) = source
         && let Some(fresh) = oauth::renew(oauth, account, &secret).await?
     {
-        done = log_in(Some(fresh)).await;
+        done = guarded(fresh).await;
     }
     if is_refused(&done) && matches!(source, SecretSource::OAuth(_)) {
         return done.map_err(|failure| {

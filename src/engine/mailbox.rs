@@ -69,7 +69,12 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let mut counters = Counters::default();
         let (mut sight, view, adopted) = self.observe(remote, name, sight, &mut counters).await?;
         let missing = std::mem::take(&mut sight.compared.missing);
-        let (absent, recheck) = self.looks.look(name, &sight.scan, missing, Instant::now());
+        let (absent, recheck) = if self.is_dry {
+            // One look is enough to foretell what two would prove.
+            (missing, None)
+        } else {
+            self.looks.look(name, &sight.scan, missing, Instant::now())
+        };
         let recheck = recheck.or(edits.recheck);
         let local = sight.compared.local_view(&sight.scan, absent);
         let uids = &sight.compared.base.uids;

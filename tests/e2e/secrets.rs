@@ -3,8 +3,10 @@
 
 use std::os::unix::fs::FileExt as _;
 
+use postrider_mailserver::{Action, Rule};
+
 use crate::fixture::world::{needles, shows_secret};
-use crate::fixture::{Letter, SOON, World, eventually, mail, maildir, shared};
+use crate::fixture::{Letter, PASSWORD, SOON, World, eventually, mail, maildir, scripted, shared};
 
 #[test]
 fn the_password_is_in_no_log_state_or_status_even_at_the_highest_log_level() {
@@ -35,6 +37,27 @@ fn the_password_is_in_no_log_state_or_status_even_at_the_highest_log_level() {
     let said = record.all();
     assert!(said.contains("PropertiesChanged"), "nothing was said on the bus: {said}");
     assert!(!shows_secret(said.as_bytes()), "the password was on the bus");
+    world.assert_no_secret();
+}
+
+#[test]
+fn a_server_that_repeats_the_password_does_not_have_it_shown() {
+    let server = scripted::server();
+    let echo =
+        format!("NO syntax error, you said: LOGIN {{4}} user {{{}}} {PASSWORD}", PASSWORD.len());
+    server.script(Rule::imap("LOGIN").then(Action::refuse(&echo)));
+    server.script(Rule::imap("AUTHENTICATE").then(Action::refuse(&echo)));
+    let world = World::with_bus();
+    world.configure(&scripted::account(&world, &server));
+    let record = world.record();
+    let ran = world.run(&["sync", "--json"]);
+    assert!(ran.code == 77 && ran.stderr.contains("left out"), "{ran:?}");
+    assert_eq!(world.run(&["check"]).code, 77);
+    let daemon = world.daemon();
+    daemon.shows_trouble("work", "needs-login", "AuthFailed");
+    world.ok(&["status", "--json"]);
+    daemon.stop();
+    assert!(!shows_secret(record.all().as_bytes()), "the password was on the bus");
     world.assert_no_secret();
 }
 
