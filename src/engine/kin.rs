@@ -9,7 +9,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::engine::arrivals::{Arrival, Followed};
+use crate::engine::arrivals::{ARRIVALS_MAX, Arrival, Followed, Foreseen, Mover};
 use crate::engine::execute::count;
 use crate::engine::ids::each_once;
 use crate::engine::offload::offload;
@@ -40,15 +40,19 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         sight: &Sight,
         counters: &mut Counters,
     ) -> Result<Followed, Failure> {
-        if self.is_dry || self.account.sync.direction == Direction::Pull {
+        if self.account.sync.direction == Direction::Pull {
             return Ok(Followed::default());
         }
         let arrivals = self.local_arrivals(name, sight).await?;
         if arrivals.is_empty() {
             return Ok(Followed::default());
         }
-        let is_renamed = self.translate(name, sight.row.id, &arrivals).await?;
         let scans = self.scans_of(&arrivals, name, sight).await?;
+        if self.is_dry {
+            self.foresee(name, sight.row.id, &arrivals, &scans);
+            return Ok(Followed::default());
+        }
+        let is_renamed = self.translate(name, sight.row.id, &arrivals).await?;
         let (mut renames, mut moves, mut copies) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
         for arrival in arrivals {
             // Of what cannot be listed nobody knows whether the message left: it is uploaded.
@@ -271,7 +275,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         view: &RemoteView,
         counters: &mut Counters,
     ) -> Result<bool, Failure> {
-        if self.is_dry || self.account.sync.direction == Direction::Push {
+        if self.account.sync.direction == Direction::Push {
             return Ok(false);
         }
         let unknown = sight.compared.strangers(view, &sight.scan).uids;
@@ -297,6 +301,11 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             batch.retain(|(uid, kin)| gone.contains(&kin.uid) && !taken.contains(uid));
             each_once(&mut batch);
             taken.extend(batch.iter().map(|(uid, _)| *uid));
+            if self.is_dry {
+                let one = Foreseen { from, to: name.clone(), by: Mover::Server };
+                self.foreseen.extend(vec![one; batch.len()]);
+                continue;
+            }
             counters.moved_local += self.take_over(name, sight.row.id, &from, batch).await?;
         }
         Ok(true)
@@ -389,6 +398,3 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         .await
     }
 }
-
-/// More than this at once is a new mailbox or an import, and is not searched one by one.
-const ARRIVALS_MAX: usize = 5000;

@@ -19,7 +19,7 @@ use crate::engine::upload::upload;
 use crate::model::account::{DeletePolicy, Direction, Role};
 use crate::model::event::Consent;
 use crate::model::failure::Failure;
-use crate::model::ids::MailboxName;
+use crate::model::ids::{Base, MailboxName};
 use crate::model::status::Counters;
 use crate::model::view::{Cursor, RemoteView, RowId};
 use crate::ports::ledger::{Change, Ledger, MailboxRow, Way};
@@ -68,13 +68,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         }
         let mut counters = Counters::default();
         let (mut sight, view, adopted) = self.observe(remote, name, sight, &mut counters).await?;
-        let missing = std::mem::take(&mut sight.compared.missing);
-        let (absent, recheck) = if self.is_dry {
-            // One look is enough to foretell what two would prove.
-            (missing, None)
-        } else {
-            self.looks.look(name, &sight.scan, missing, Instant::now())
-        };
+        let (absent, recheck) = self.proven(name, &mut sight);
         let recheck = recheck.or(edits.recheck);
         let local = sight.compared.local_view(&sight.scan, absent);
         let uids = &sight.compared.base.uids;
@@ -110,8 +104,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let is_quiet =
             plan.is_quiet() && adopted.pairs.is_empty() && counters == Counters::default();
         // While something is only suspected, nothing is known about what was held before.
-        let held_before = sight.row.held.saturating_sub(n_consented);
-        let held = if recheck.is_some() { held.max(held_before) } else { held };
+        let held = recheck.map_or(held, |_| held.max(sight.row.held.saturating_sub(n_consented)));
         self.attest(name, &sight).await?;
         let result = self.execute(remote, (name, &sight, &view), &plan, adopted, &mut pass).await;
         let is_open = pass.recheck.is_some();
@@ -126,6 +119,20 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         let end = if is_quiet && !is_open { End::Quiet(sight) } else { End::changed(sight) };
         pass.counters.skipped = self.conclude(name, end, (cursor, held, is_open), &result).await?;
         result.map(|()| pass)
+    }
+
+    /// What is proven to be gone here, and when to look again for the rest. One look is enough to foretell
+    /// what two would prove.
+    fn proven(
+        &mut self,
+        name: &MailboxName,
+        sight: &mut Sight,
+    ) -> (BTreeSet<Base>, Option<Instant>) {
+        let missing = std::mem::take(&mut sight.compared.missing);
+        match self.is_dry {
+            true => (missing, None),
+            false => self.looks.look(name, &sight.scan, missing, Instant::now()),
+        }
     }
 
     /// How many deletions a person's word covers: those that were held when it was given. Where there are

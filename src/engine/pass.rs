@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::engine::arrivals::Foreseen;
 use crate::engine::board::{Board, micros_now};
 use crate::engine::deferred::Deferred;
 use crate::engine::depth::Depths;
@@ -32,6 +33,8 @@ pub struct Worker<L: Local, G: Ledger, C: Connector> {
     pub(super) connector: Arc<C>,
     pub(super) board: Board,
     pub(super) is_dry: bool,
+    /// The moves that a dry run found.
+    pub(super) foreseen: Vec<Foreseen>,
     /// Whether files that the server dropped wait until all mailboxes were looked at.
     pub(super) defers_removals: bool,
     /// Connections that may help to fetch.
@@ -121,6 +124,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
             connector,
             board,
             is_dry: false,
+            foreseen: Vec::new(),
             defers_removals: false,
             places,
             swept: None,
@@ -243,6 +247,7 @@ impl<L: Local, G: Ledger, C: Connector> Worker<L, G, C> {
         self.remove_deferred(&mut pass).await;
         self.advance(&mut pass).await;
         if self.is_dry {
+            self.foretell_moves(&mut pass);
             return pass;
         }
         let (is_ok, now) = (pass.failure.is_none(), micros_now());

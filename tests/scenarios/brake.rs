@@ -105,7 +105,7 @@ fn s042_held_deletes_run_when_confirmed_and_come_back_when_rejected() {
 }
 
 #[test]
-fn s042_a_word_covers_the_deletions_that_were_held_and_no_others() {
+fn a_word_covers_the_deletions_that_were_held_and_no_others() {
     // More follow on the same side before the word is carried out.
     five_are_held()
         .when(|s| {
