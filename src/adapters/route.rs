@@ -122,7 +122,7 @@ fn socket() -> io::Result<OwnedFd> {
 #[cfg(target_os = "linux")]
 const GROUPS: u32 = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
 
-#[cfg(target_os = "macos")]
+#[cfg(not(target_os = "linux"))]
 fn socket() -> io::Result<OwnedFd> {
     let socket = rustix::net::socket(AddressFamily::ROUTE, SocketType::RAW, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
